@@ -1,0 +1,16 @@
+"""The clock is an argument, so that tests and replays can turn it. Times are milliseconds since 1970 UTC."""
+
+import time
+from collections.abc import Callable
+
+Clock = Callable[[], int]
+
+SECOND = 1_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+def system_clock() -> int:
+    """Return the machine's time in milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000

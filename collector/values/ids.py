@@ -1,0 +1,83 @@
+"""Identifiers: event ids (16 bytes, time first), row ids (63 bits, time first) and random public names.
+
+Event ids are UUIDv7 (RFC 9562, 5.7): 48 bits of milliseconds, then random bits. Ids that a sender does not mint as UUIDv7 are
+derived so that they sort the same way and the same event derives the same id: the time in front, a keyed digest behind. The key
+is the site's salt, so that nobody outside can work out an id and send a decoy ahead of the real event.
+"""
+
+import hashlib
+import os
+import secrets
+import threading
+import uuid
+
+_ROW_ID_EPOCH = 1_700_000_000_000  # ms; leaves 43 bits of milliseconds, until the year 2302
+_RANDOM_BITS = 20
+
+
+def uuid7_bytes(text: str) -> bytes | None:
+    """Return the 16 bytes of a UUIDv7 in its canonical 36-character form, or None for anything else."""
+    if len(text) != 36 or text[8] != "-" or text[13] != "-" or text[14] != "7" or text[18] != "-" or text[23] != "-":
+        return None
+    digits = text.replace("-", "")
+    if len(digits) != 32:
+        return None
+    try:
+        return int(digits, 16).to_bytes(16, "big") if digits.isalnum() and digits.isascii() else None
+    except ValueError:
+        return None
+
+
+def new_uuid7(now_ms: int) -> str:
+    """Return a new UUIDv7 for the given time in its canonical form."""
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (now_ms & (1 << 48) - 1) << 80 | 7 << 76 | (random >> 62 & 0xFFF) << 64 | 0b10 << 62 | random & (1 << 62) - 1
+    return str(uuid.UUID(int=value))
+
+
+def event_id_text(id16: bytes) -> str:
+    """Return an event id as 36 characters, whatever its version bits."""
+    return str(uuid.UUID(bytes=id16))
+
+
+def event_id_time(id16: bytes) -> int:
+    """Return the milliseconds since 1970 UTC inside an event id."""
+    return int.from_bytes(id16[:6], "big")
+
+
+def derived_event_id(salt: bytes, at_ms: int, *parts: str | bytes) -> bytes:
+    """Return the event id for a time and the parts that make the event what it is."""
+    digest = hashlib.blake2b(key=salt, digest_size=10)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(4, "big") + data)
+    return at_ms.to_bytes(6, "big") + digest.digest()
+
+
+def new_public_id() -> str:
+    """Return 24 random hex digits, the form of Intercom's contact ids."""
+    return secrets.token_hex(12)
+
+
+def new_nonce() -> str:
+    """Return 22 random characters of base64url (16 bytes)."""
+    return secrets.token_urlsafe(16)
+
+
+class RowIds:
+    """Mints row ids without asking the database: milliseconds, then 20 random bits, never twice in one process.
+
+    Two processes may collide once in a million within the same millisecond; the primary key then refuses the row and the
+    caller mints again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def mint(self, now_ms: int) -> int:
+        """Return a new positive 63-bit id, larger than every earlier one of this process."""
+        candidate = (max(now_ms - _ROW_ID_EPOCH, 0) << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)
+        with self._lock:
+            self._last = max(candidate, self._last + 1)
+            return self._last

@@ -1,0 +1,27 @@
+"""Rules for text, in one place, because SQLite and PostgreSQL disagree about case and refuse different code points."""
+
+import re
+import unicodedata
+
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+REPLACEMENT = "\ufffd"
+
+
+def storable(text: str) -> bool:
+    """Say whether every code point can be stored: no U+0000, no lone surrogate."""
+    return _NOT_STORABLE.search(text) is None
+
+
+def replace_unstorable(text: str) -> str:
+    """Return the text with U+0000 and lone surrogates turned into U+FFFD."""
+    return _NOT_STORABLE.sub(REPLACEMENT, text)
+
+
+def normalise(text: str) -> str:
+    """Return the text in Unicode form NFC, without white space around it."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def fold(text: str) -> str:
+    """Return the form in which `~`, `^` and `$` compare: case-folded NFC. Stored, never computed by a database."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
