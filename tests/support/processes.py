@@ -1,0 +1,131 @@
+"""Programs that tests start, watch and end: each in a process group of its own, its output in files."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.support.client import Client
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60
+STOP_SECONDS = 20
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def last_lines(path: Path, count: int = 60) -> str:
+    """Return the end of a log."""
+    return "\n".join(path.read_text("utf-8", "replace").splitlines()[-count:]) if path.exists() else ""
+
+
+def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment without settings of the product, with this checkout importable, plus `extra`."""
+    own = ("DATABASE_URL", "SECRET_KEY")
+    environ = {name: value for name, value in os.environ.items() if name not in own and not name.startswith("LEADLIGHT_")}
+    return {**environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
+
+
+class Program:
+    """`python -m MODULE ARGUMENTS...` in a folder, running until stopped."""
+
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path, environ: Mapping[str, str]) -> None:
+        self.name = name
+        self.folder = folder
+        self.output_file = folder / f"{name}.out"
+        self.error_file = folder / f"{name}.err"
+        with self.output_file.open("ab") as output, self.error_file.open("ab") as error:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=folder,
+                env=clean_environment(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=error,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """What it printed so far."""
+        return self.output_file.read_text("utf-8", "replace")
+
+    @property
+    def errors(self) -> str:
+        """What it wrote to standard error so far."""
+        return self.error_file.read_text("utf-8", "replace")
+
+    @property
+    def running(self) -> bool:
+        """Tell whether it still runs."""
+        return self.process.poll() is None
+
+    def report(self) -> str:
+        """Return the ends of both outputs, for a failed test."""
+        return f"-- {self.name}, standard output:\n{last_lines(self.output_file)}\n-- standard error:\n{last_lines(self.error_file)}"
+
+    def wait_for(self, url: str, path: str = "/", seconds: float = START_SECONDS) -> None:
+        """Wait until an address answers with a status below 500.
+
+        Raises:
+            RuntimeError: the program ended or did not answer in time; the message holds its output.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if Client(url, timeout=5).get(path).status < 500:
+                    return
+            if not self.running or time.monotonic() > deadline:
+                state = "does not answer" if self.running else f"ended with {self.process.returncode}"
+                self.kill()
+                raise RuntimeError(f"{self.name} {state} at {url}{path}\n{self.report()}")
+            time.sleep(0.02)
+
+    def stop(self) -> int:
+        """Ask it to end (SIGTERM), wait, and return its exit code; what does not end is killed.
+
+        Raises:
+            RuntimeError: it had to be killed.
+        """
+        if self.running:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise RuntimeError(f"{self.name} did not stop within {STOP_SECONDS} s\n{self.report()}") from None
+        self.kill()  # whatever it may have left behind
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """End it and its children at once (SIGKILL), as a power cut would."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def run_command(
+    arguments: Sequence[str], folder: Path, environ: Mapping[str, str], seconds: float = 60
+) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m ARGUMENTS...` to its end and return what it printed; the exit code is the caller's to judge."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=clean_environment(environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
