@@ -82,5 +82,5 @@ $(VENV)/.chromium: $(VENV)/.test tests/environment.py
 	@touch $@
 
 $(NODE_PACKAGES): $(VENV)/.test static/package.json $(wildcard static/package-lock.json)
-	$(WITH_NODE) npm install --prefix static --no-audit --no-fund
+	$(WITH_NODE) npm $(if $(wildcard static/package-lock.json),ci,install --no-package-lock) --prefix static --no-audit --no-fund
 	@touch $@
