@@ -43,6 +43,7 @@ class Program:
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, environ: Mapping[str, str]) -> None:
         self.name = name
         self.folder = folder
+        self._ended = False
         self.output_file = folder / f"{name}.out"
         self.error_file = folder / f"{name}.err"
         with self.output_file.open("ab") as output, self.error_file.open("ab") as error:
@@ -84,7 +85,7 @@ class Program:
         deadline = time.monotonic() + seconds
         while True:
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if Client(url, timeout=5).get(path).status < 500:
+                if Client(url, timeout=5).get(path).status < 500 and self.running:
                     return
             if not self.running or time.monotonic() > deadline:
                 state = "does not answer" if self.running else f"ended with {self.process.returncode}"
@@ -110,8 +111,10 @@ class Program:
 
     def kill(self) -> None:
         """End it and its children at once (SIGKILL), as a power cut would."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        if not self._ended:
+            self._ended = True
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
