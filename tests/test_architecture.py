@@ -15,6 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"settings"}),
     frozenset({"storage"}),
     frozenset({"domain"}),
+    frozenset({"services"}),  # what one process works with, put together
     frozenset({"ingest"}),
     frozenset({"web"}),
     frozenset({"setup", "app", "serving"}),
