@@ -68,6 +68,7 @@ class Reason(StrEnum):
     meaning: str
 
     def __new__(cls, code: str, meaning: str) -> "Reason":
+        """Make a member that is its code."""
         member = str.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning

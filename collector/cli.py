@@ -1,0 +1,81 @@
+"""The command `leadlight`."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from collector import __version__
+from collector.settings import SettingsError, load_settings, require_secret_key
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="leadlight")
+def main() -> None:
+    """Leadlight: a self-hosted web tracker and in-page messenger."""
+
+
+@main.command()
+@click.option("--name", required=True, help="What the site is called in the console.")
+@click.option(
+    "--origin", "origins", required=True, multiple=True, help="An origin its pages are served from, such as https://www.example.com."
+)
+@click.option("--time-zone", default="UTC", show_default=True, help="The site's time zone, such as Europe/Berlin.")
+@click.option("--email", default=None, help="The console account to make, or to open the site to.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON alone on standard output.")
+def init(name: str, origins: tuple[str, ...], time_zone: str, email: str | None, as_json: bool) -> None:
+    """Make a site, its keys and a console account; the first time also the secret key and the database."""
+    from collector.setup import init_site
+
+    try:
+        made = init_site(
+            load_settings(),
+            name=name,
+            origins=list(origins),
+            time_zone=time_zone,
+            email=email,
+            echo=lambda line: click.echo(line, err=True),
+        )
+    except (SettingsError, ValueError, LookupError) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(made))
+        return
+    for key, value in made.items():
+        click.echo(f"{key:17} {value if value is not None else '(unchanged)'}")
+    click.echo(f'\n<script async src="{load_settings().base_url()}/tracker.js" data-site="{made["site_key"]}"></script>')
+
+
+@main.command()
+@click.option("--host", default=None, help="The address to bind (default: LEADLIGHT_HOST, else 127.0.0.1).")
+@click.option("--port", default=None, type=click.IntRange(0, 65_535), help="The port to bind (default: LEADLIGHT_PORT, else 8000).")
+def serve(host: str | None, port: int | None) -> None:
+    """Serve the collector, the scripts, the API and the console."""
+    from collector import serving
+
+    try:
+        settings = require_secret_key(load_settings())
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = msgspec.structs.replace(settings, **given)
+    click.echo(f"serving on http://{settings.host}:{settings.port}", err=True)
+    serving.serve(settings)
+
+
+@main.command()
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default=Path("demo-data"), show_default=True, help="Where the demo keeps its data."
+)
+@click.option("--collector-port", type=int, default=8000, show_default=True)
+@click.option("--site-port", type=int, default=8080, show_default=True)
+def demo(folder: Path, collector_port: int, site_port: int) -> None:
+    """Run the collector and a demo site that uses it, ready to look at."""
+    from collector.demo import run
+
+    try:
+        run(folder, collector_port, site_port, click.echo)
+    except KeyboardInterrupt:
+        sys.exit(0)

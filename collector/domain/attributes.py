@@ -1,0 +1,109 @@
+"""Attributes: one current value about a person, with where it came from and when.
+
+Each identity keeps its own value; the person's stands on the principal's row: the principal's own where it has one, else the
+newest among the identities it absorbed. Own values are ordered by (source, time, text of the value), so that the order of
+arrival does not matter and an unverified browser never displaces what REST or a verified browser set.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from collector.domain.identities import Identity, marks
+from collector.domain.names import ATTRIBUTE, Names
+from collector.storage.database import Connection
+from collector.values.text import fold
+
+BROWSER = 1
+"""Source of a lead or an unverified user id."""
+TRUSTED = 2
+"""Source of REST, the console, import, or a verified user id."""
+
+Own = tuple[str, int, int]
+"""An identity's own value: JSON, time in ms, source."""
+
+
+def apply(tx: Connection, site: int, names: Names, identity: Identity, values: Mapping[str, Any], at_ms: int, source: int) -> list[str]:
+    """Set attributes of an identity and re-fold the person's; return the names whose present value outranks the new one's source."""
+    numbers = {names.number(site, ATTRIBUTE, name): name for name in values}
+    own = {
+        attr: (value, at, rank)
+        for attr, value, at, rank in tx.rows(
+            f"SELECT attr, own_value, own_at, own_source FROM attributes "  # noqa: S608
+            f"WHERE site = ? AND identity = ? AND attr IN ({marks(list(numbers))}) AND own_value IS NOT NULL",
+            (site, identity.id, *numbers),
+        )
+    }
+    changed: list[tuple[int, Own]] = []
+    outranked: list[str] = []
+    for attr, name in numbers.items():
+        if attr is None:
+            raise LookupError(f"the attribute {name!r} was not allocated beforehand")
+        new: Own = (json.dumps(values[name], ensure_ascii=False), at_ms, source)
+        present = own.get(attr)
+        if present is not None and present[2] > source:
+            if present[0] != new[0]:
+                outranked.append(name)
+        elif present is None or _order(new) > _order(present):
+            changed.append((attr, new))
+    tx.run_many(
+        "INSERT INTO attributes (site, attr, identity, own_value, own_at, own_source) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (site, attr, identity) DO UPDATE SET own_value = excluded.own_value, own_at = excluded.own_at, "
+        "own_source = excluded.own_source",
+        [(site, attr, identity.id, *new) for attr, new in sorted(changed)],
+    )
+    refold(tx, site, identity.principal_id, [attr for attr, _ in changed])
+    return outranked
+
+
+def refold(tx: Connection, site: int, principal_id: int, attrs: Iterable[int]) -> None:
+    """Work out the person's value of these attributes anew from what each of its identities has of its own."""
+    wanted = sorted(set(attrs))
+    if not wanted:
+        return
+    rows = tx.rows(
+        f"SELECT attr, identity, own_value, own_at, own_source FROM attributes WHERE site = ? AND attr IN ({marks(wanted)}) "  # noqa: S608
+        "AND identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?) AND own_value IS NOT NULL",
+        (site, *wanted, site, principal_id),
+    )
+    for attr in wanted:
+        candidates = [(identity == principal_id, *_order((value, at, source))) for a, identity, value, at, source in rows if a == attr]
+        _, source, at, text = max(candidates) if candidates else (False, None, None, None)
+        value = None if text is None else json.loads(text)
+        tx.run(
+            "INSERT INTO attributes (site, attr, identity, value, num, folded, set_at, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (site, attr, identity) DO UPDATE SET value = excluded.value, num = excluded.num, folded = excluded.folded, "
+            "set_at = excluded.set_at, source = excluded.source",
+            (site, attr, principal_id, text, _number(value), fold(value) if isinstance(value, str) else None, at, source),
+        )
+
+
+def absorb(tx: Connection, site: int, lead_id: int, principal_id: int) -> None:
+    """Take a lead's attributes into the person that now owns it (the pointer has moved already)."""
+    attrs = [row[0] for row in tx.rows("SELECT attr FROM attributes WHERE site = ? AND identity = ?", (site, lead_id))]
+    tx.run(
+        "UPDATE attributes SET value = NULL, num = NULL, folded = NULL, set_at = NULL, source = NULL WHERE site = ? AND identity = ?",
+        (site, lead_id),
+    )
+    refold(tx, site, principal_id, attrs)
+
+
+def of_person(connection: Connection, site: int, names: Names, principal_id: int) -> dict[str, Any]:
+    """Return the person's values by attribute name; what was unset is left out."""
+    rows = connection.rows("SELECT attr, value FROM attributes WHERE site = ? AND identity = ? AND value IS NOT NULL", (site, principal_id))
+    decoded = ((names.text(site, attr), json.loads(value)) for attr, value in rows)
+    return {name: value for name, value in decoded if value is not None}
+
+
+def _order(own: Own) -> tuple[int, int, str]:
+    value, at, source = own
+    return (source, at, value)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None

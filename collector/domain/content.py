@@ -1,0 +1,70 @@
+"""A message's content filled in for one person: the variables it may use and how their values are written."""
+
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from typing import Any
+
+from collector.domain.delivery import TriggerEvent
+from collector.values import body
+from collector.values.body import MissingVariable
+from collector.values.messages import AutoMessageDefinition
+from collector.values.metadata import display_value
+
+MissingValue = MissingVariable
+
+_CUSTOM = "custom_attributes."
+
+
+def render(definition: AutoMessageDefinition, known: Mapping[str, Any], event: TriggerEvent | None, zone: tzinfo) -> dict[str, Any]:
+    """Return title, body, image, buttons and position for one person, as the browser gets them.
+
+    `known` holds the person's attributes by canonical name (empty where nothing personal may be given out).
+
+    Raises:
+        MissingValue: a variable has neither a value nor a fallback.
+    """
+    values = _values(known, event, zone)
+    content = definition.content
+    return {
+        "title": None if content.title is None else body.render_text(content.title, values),
+        "body": body.render(content.body, values),
+        "image_url": None if content.image_url is None else body.render_url(content.image_url, values),
+        "position": content.position,
+        "buttons": [
+            {
+                "label": body.render_text(button.label, values),
+                "action": button.action,
+                "url": None if button.url is None else body.render_url(button.url, values),
+                "event": button.event,
+            }
+            for button in content.buttons
+        ],
+    }
+
+
+def _values(known: Mapping[str, Any], event: TriggerEvent | None, zone: tzinfo) -> dict[str, str]:
+    """Return every variable as text. Custom attributes go by their bare name, where no standard one has it."""
+    values: dict[str, str] = {}
+    for name, value in known.items():
+        text = _text(name, value, zone)
+        if name.startswith(_CUSTOM):
+            values.setdefault(name.removeprefix(_CUSTOM), text)
+        else:
+            values[name] = text
+        values[name] = text
+    if isinstance(known.get("name"), str):
+        first, _, last = known["name"].strip().partition(" ")
+        values["first_name"] = first
+        values["last_name"] = last.strip()
+    if isinstance(known.get("external_id"), str):
+        values["user_id"] = known["external_id"]
+    if event is not None:
+        for key, value in event.metadata.items():
+            values[f"event.metadata.{key}"] = display_value(key, value, zone).text
+        values["event.name"] = event.name
+        values["event.created_at"] = datetime.fromtimestamp(event.at / 1000, zone).strftime("%Y-%m-%d %H:%M")
+    return values
+
+
+def _text(name: str, value: Any, zone: tzinfo) -> str:
+    return display_value(name.removeprefix(_CUSTOM), value, zone).text

@@ -1,0 +1,102 @@
+"""Deliveries: one auto message for one person, claimed, seen, clicked, answered, dismissed.
+
+Each step is a time set once; the earliest report wins, so that late and repeated reports change nothing. A delivery belongs to the
+identity that claimed it; a person's are those of all its identities.
+"""
+
+from typing import Any
+
+import msgspec
+
+from collector.storage.database import Connection
+from collector.values.errors import Reason
+
+ACTIONS = ("seen", "clicked", "dismissed")
+SHOWN = "shown"
+HELD_OUT = "held_out"
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a browser says of a shown message: `action` of ACTIONS at a corrected time in ms; `link` what was clicked."""
+
+    message: str
+    nonce: str
+    action: str
+    at: int
+    link: str | None = None
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One row of deliveries. Times in ms."""
+
+    identity: int
+    message: int
+    n: int
+    version: int
+    arm: str
+    nonce: str
+    claimed_at: int
+    event: bytes | None
+    seen_at: int | None
+    clicked_at: int | None
+    answered_at: int | None
+    dismissed_at: int | None
+    goal_at: int | None
+
+    @property
+    def acted(self) -> bool:
+        """Whether the person clicked, answered or dismissed it."""
+        return (self.clicked_at or self.answered_at or self.dismissed_at) is not None
+
+
+_COLUMNS = ", ".join(Delivery.__struct_fields__)
+
+
+def of_person(connection: Connection, site: int, person: int) -> list[Delivery]:
+    """Return all deliveries of all identities of a person, oldest first."""
+    sql = (
+        f"SELECT {_COLUMNS} FROM deliveries WHERE site = ? AND identity IN "  # noqa: S608
+        "(SELECT id FROM identities WHERE site = ? AND principal_id = ?) ORDER BY claimed_at, message, n"
+    )
+    return [_delivery(row) for row in connection.rows(sql, (site, site, person))]
+
+
+def insert(tx: Connection, site: int, delivery: Delivery) -> None:
+    """Insert a delivery that was just granted."""
+    values = [getattr(delivery, field) for field in Delivery.__struct_fields__]
+    tx.run(f"INSERT INTO deliveries (site, {_COLUMNS}) VALUES ({', '.join('?' * (len(values) + 1))})", (site, *values))  # noqa: S608
+
+
+def record(tx: Connection, site: int, person: int, report: Report) -> bool | Reason:
+    """Note a report: True where it is new, False where it was known, a reason where this person has no such delivery.
+
+    A click implies that it was seen.
+    """
+    row = tx.row(
+        f"SELECT d.identity, d.message, d.n, d.{report.action}_at FROM deliveries d "  # noqa: S608 (an action of ACTIONS)
+        "JOIN auto_messages m ON m.site = d.site AND m.id = d.message AND m.public_id = ? "
+        "WHERE d.site = ? AND d.nonce = ? AND d.identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)",
+        (report.message, site, report.nonce, site, person),
+    )
+    if row is None:
+        return Reason.DELIVERY_UNKNOWN
+    identity, message, n, present = row
+    if report.action == "clicked" and report.link:
+        tx.run(
+            "INSERT INTO delivery_links (site, identity, message, n, link, clicked_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (site, identity, message, n, report.link, report.at),
+        )
+    columns = ["seen_at", "clicked_at"] if report.action == "clicked" else [f"{report.action}_at"]
+    for column in columns:
+        tx.run(
+            f"UPDATE deliveries SET {column} = ? WHERE site = ? AND identity = ? AND message = ? AND n = ? "  # noqa: S608
+            f"AND ({column} IS NULL OR {column} > ?)",
+            (report.at, site, identity, message, n, report.at),
+        )
+    return present is None
+
+
+def _delivery(row: tuple[Any, ...]) -> Delivery:
+    values = dict(zip(Delivery.__struct_fields__, row, strict=True))
+    values["event"] = None if values["event"] is None else bytes(values["event"])  # bytes from either driver
+    return Delivery(**values)

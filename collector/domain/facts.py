@@ -1,0 +1,59 @@
+"""What is known about one person, loaded as far as the queries at hand ask for it."""
+
+from typing import Any
+
+from collector.domain import deliveries, people
+from collector.domain.audiences import NEVER, PersonFacts, Total, measure_over
+from collector.domain.deliveries import Delivery
+from collector.domain.names import PAGE_VIEW, Names
+from collector.domain.people import Person
+from collector.domain.sites import Site
+from collector.storage.database import Connection
+from collector.values.clock import DAY
+from collector.values.query_tree import Needs
+
+
+def load(connection: Connection, site: Site, names: Names, person: Person, needs: Needs, now_ms: int, retention_ms: int) -> PersonFacts:
+    """Return the facts a query needs, as of now."""
+    counted = people.totals(connection, site.id, names, person.id)
+    attributes = people.values(connection, site.id, names, person, now_ms) if needs.attributes else {}
+    attributes["page_view_count"] = counted.get(PAGE_VIEW, NEVER).count
+    return PersonFacts(
+        attributes=attributes,
+        totals=counted,
+        measures=_measures(connection, site, names, person, needs, now_ms, retention_ms),
+        messages=_messages(connection, site, person) if needs.messages else {},
+    )
+
+
+def _measures(
+    connection: Connection, site: Site, names: Names, person: Person, needs: Needs, now_ms: int, retention_ms: int
+) -> dict[str, Total]:
+    """Measure over the timeline, reading each event's rows once however many measures ask for them."""
+    by_event: dict[str, list[Any]] = {}
+    for measure in needs.measures:
+        by_event.setdefault(measure.event, []).append(measure)
+    measured: dict[str, Total] = {}
+    for event, measures in by_event.items():
+        spans = [retention_ms if one.within_days is None else one.within_days * DAY for one in measures]
+        oldest = now_ms - min(max(spans), retention_ms)
+        rows = people.timeline(connection, site.id, names, person.identities, oldest, event=event, limit=None)
+        happened = [(row.at, row.metadata) for row in rows]
+        for measure in measures:
+            measured[measure.key] = measure_over(happened, measure, now_ms, site.zone)
+    return measured
+
+
+def _messages(connection: Connection, site: Site, person: Person) -> dict[str, dict[str, int]]:
+    ids = dict(connection.rows("SELECT id, public_id FROM auto_messages WHERE site = ?", (site.id,)))
+    facts: dict[str, dict[str, int]] = {}
+    for delivery in deliveries.of_person(connection, site.id, person.id):
+        _note(facts.setdefault(ids[delivery.message], {}), delivery)
+    return facts
+
+
+def _note(known: dict[str, int], delivery: Delivery) -> None:
+    for field in ("seen", "clicked", "answered", "dismissed", "goal"):
+        at = getattr(delivery, f"{field}_at")
+        if at is not None:
+            known[field] = min(at, known.get(field, at))

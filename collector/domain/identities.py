@@ -1,0 +1,137 @@
+"""Identities: leads, user ids and verified emails. A person is the principal identity that the others point to.
+
+Everything that changes what a person adds up to first locks the identity and its principal, in ascending order of ids.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from collector.storage.database import Connection
+from collector.values.ids import RowIds, new_public_id
+
+_T = TypeVar("_T")
+
+LEAD = "lead"
+USER = "user"
+EMAIL = "email"
+
+Key = tuple[str, str]
+"""Kind and value: `("user", "u-1")`."""
+
+_CHUNK = 500
+_COLUMNS = "id, kind, value, secret_hash, public_id, principal_id, created_at, not_before, active_at, verified, unverified_at"
+
+
+class Identity(msgspec.Struct, kw_only=True):
+    """One row of identities, as the transaction at work sees it. Times in ms."""
+
+    id: int
+    kind: str
+    value: str
+    secret_hash: bytes | None
+    public_id: str
+    principal_id: int
+    created_at: int
+    not_before: int
+    active_at: int | None
+    verified: int
+    unverified_at: int | None
+
+    @property
+    def absorbed(self) -> bool:
+        """Whether another identity's person has taken this one in."""
+        return self.principal_id != self.id
+
+
+class NewIdentity(msgspec.Struct, frozen=True):
+    """What makes an identity: its key, and for a lead the digest of its secret."""
+
+    key: Key
+    secret_hash: bytes | None = None
+
+
+def find(connection: Connection, site: int, keys: Iterable[Key]) -> dict[Key, Identity]:
+    """Return the identities that exist, by key."""
+    found: dict[Key, Identity] = {}
+    by_kind: dict[str, list[str]] = {}
+    for kind, value in set(keys):
+        by_kind.setdefault(kind, []).append(value)
+    for kind, values in by_kind.items():
+        for chunk in _chunks(values):
+            sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND kind = ? AND value IN ({marks(chunk)})"  # noqa: S608
+            for row in connection.rows(sql, (site, kind, *chunk)):
+                identity = _identity(row)
+                found[(identity.kind, identity.value)] = identity
+    return found
+
+
+def by_ids(connection: Connection, site: int, ids: Iterable[int], *, lock: bool = False) -> dict[int, Identity]:
+    """Return identities by row id; with `lock` they stay locked, in ascending order, until the commit."""
+    found: dict[int, Identity] = {}
+    suffix = connection.lock_suffix() if lock else ""
+    for chunk in _chunks(sorted(set(ids))):
+        sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND id IN ({marks(chunk)}) ORDER BY id{suffix}"  # noqa: S608
+        for row in connection.rows(sql, (site, *chunk)):
+            found[row[0]] = _identity(row)
+    return found
+
+
+def by_public_id(connection: Connection, site: int, public_id: str) -> Identity | None:
+    """Return the identity a contact id names."""
+    row = connection.row(f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND public_id = ?", (site, public_id))  # noqa: S608
+    return None if row is None else _identity(row)
+
+
+def of_person(connection: Connection, site: int, principal_id: int) -> list[Identity]:
+    """Return all identities of a person, the principal first, then the oldest first."""
+    sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id = ? ORDER BY created_at, id"  # noqa: S608
+    found = [_identity(row) for row in connection.rows(sql, (site, principal_id))]
+    return sorted(found, key=lambda identity: identity.absorbed)
+
+
+def create(tx: Connection, site: int, wanted: Iterable[NewIdentity], row_ids: RowIds, now_ms: int) -> None:
+    """Make the identities that do not exist, in a fixed order; those that another transaction makes meanwhile are left alone."""
+    rows = [
+        (site, (number := row_ids.mint(now_ms)), new.key[0], new.key[1], new.secret_hash, new_public_id(), number, now_ms)
+        for new in sorted(wanted, key=lambda new: new.key)
+    ]
+    tx.run_many(
+        "INSERT INTO identities (site, id, kind, value, secret_hash, public_id, principal_id, created_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        rows,
+    )
+
+
+def resolve(tx: Connection, site: int, wanted: Sequence[NewIdentity], row_ids: RowIds, now_ms: int) -> dict[Key, Identity]:
+    """Return the identities for these keys, made where missing, they and their principals locked until the commit."""
+    keys = {new.key for new in wanted}
+    found = find(tx, site, keys)
+    while True:
+        missing = {new.key: new for new in wanted if new.key not in found}
+        if missing:
+            create(tx, site, missing.values(), row_ids, now_ms)
+            found.update(find(tx, site, missing))
+            if len(found) < len(keys):
+                continue  # a row id collided with another process's; mint again
+        if tx.engine == "sqlite":
+            return found
+        locked = by_ids(tx, site, (number for one in found.values() for number in (one.id, one.principal_id)), lock=True)
+        moved = [one for one in found.values() if locked[one.id].principal_id != one.principal_id]
+        found = {key: locked[one.id] for key, one in found.items()}
+        if not moved:
+            return found
+
+
+def marks(values: Sequence[object]) -> str:
+    """Return as many placeholders as there are values."""
+    return ", ".join("?" * len(values))
+
+
+def _chunks(values: Sequence[_T]) -> Iterable[Sequence[_T]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def _identity(row: tuple[object, ...]) -> Identity:
+    return Identity(**dict(zip(Identity.__struct_fields__, row, strict=True)))  # type: ignore[arg-type]  # columns in field order

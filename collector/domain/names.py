@@ -1,0 +1,119 @@
+"""Event and attribute names as small numbers, allocated once and never changed.
+
+Names are allocated in a transaction of their own, before the one that uses them, so that no writer waits for another's new name.
+Standard attributes have fixed numbers, the same on every site, so that an index can be made for one of them.
+"""
+
+import threading
+from collections.abc import Collection
+
+from collector.storage.database import Connection, Database
+from collector.values.clock import DAY
+
+EVENT = "event"
+ATTRIBUTE = "attribute"
+PAGE_VIEW = "page-view"
+
+STANDARD_ATTRIBUTES = {
+    "email": 1,
+    "name": 2,
+    "phone": 3,
+    "avatar": 4,
+    "language_override": 5,
+    "unsubscribed_from_emails": 6,
+    "signed_up_at": 7,
+    "utm_source": 8,
+    "utm_medium": 9,
+    "utm_campaign": 10,
+    "utm_term": 11,
+    "utm_content": 12,
+    "owner_id": 13,
+    "last_seen_at": 14,
+    "internal": 15,
+}
+_FIRST_FREE = 1_000
+_STANDARD_TEXTS = {number: text for text, number in STANDARD_ATTRIBUTES.items()}
+
+
+class Names:
+    """Texts to numbers and back, kept in memory; rows are append-only, so what is kept never goes stale."""
+
+    def __init__(self, database: Database, new_per_day: int) -> None:
+        self._database = database
+        self._new_per_day = new_per_day
+        self._lock = threading.Lock()
+        self._numbers: dict[tuple[int, str, str], int] = {}
+        self._texts: dict[tuple[int, int], str] = {}
+
+    def number(self, site: int, kind: str, text: str) -> int | None:
+        """Return the number of a name, or None where the site has no such name."""
+        if kind == ATTRIBUTE and text in STANDARD_ATTRIBUTES:
+            return STANDARD_ATTRIBUTES[text]
+        known = self._numbers.get((site, kind, text))
+        if known is None:
+            with self._database.read() as connection:
+                known = connection.value("SELECT id FROM names WHERE site = ? AND kind = ? AND text = ?", (site, kind, text))
+            if known is not None:
+                self._keep(site, kind, text, known)
+        return known
+
+    def text(self, site: int, number: int) -> str:
+        """Return the text of a number that stands in some row."""
+        if number in _STANDARD_TEXTS:
+            return _STANDARD_TEXTS[number]
+        known = self._texts.get((site, number))
+        if known is None:
+            with self._database.read() as connection:
+                row = connection.row("SELECT kind, text FROM names WHERE site = ? AND id = ?", (site, number))
+            if row is None:
+                raise KeyError(number)
+            self._keep(site, row[0], row[1], number)
+            known = str(row[1])
+        return known
+
+    def all(self, site: int, kind: str) -> list[str]:
+        """Return every name of a kind that the site has ever had, sorted."""
+        with self._database.read() as connection:
+            return [row[0] for row in connection.rows("SELECT text FROM names WHERE site = ? AND kind = ? ORDER BY text", (site, kind))]
+
+    def allocate(self, site: int, kind: str, texts: Collection[str], now_ms: int, *, browser: bool) -> set[str]:
+        """Make numbers for the names that have none, in a transaction of its own; return those the daily bound refused.
+
+        The bound holds for names that browsers bring.
+        """
+        missing = sorted(text for text in set(texts) if self.number(site, kind, text) is None)
+        if not missing:
+            return set()
+
+        def work(tx: Connection) -> dict[str, int]:
+            if tx.engine == "postgresql":  # one allocator a site at a time; the numbers come from max(id)
+                tx.rows("SELECT pg_advisory_xact_lock(?)", (site,))
+            made: dict[str, int] = {}
+            left = len(missing)
+            if browser:
+                today = tx.value("SELECT count(*) FROM names WHERE site = ? AND browser = 1 AND created_at > ?", (site, now_ms - DAY))
+                left = max(self._new_per_day - today, 0)
+            highest = tx.value("SELECT max(id) FROM names WHERE site = ?", (site,)) or _FIRST_FREE
+            for text in missing:
+                known = tx.value("SELECT id FROM names WHERE site = ? AND kind = ? AND text = ?", (site, kind, text))
+                if known is None and left > 0:
+                    highest, left = highest + 1, left - 1
+                    known = highest
+                    sql = "INSERT INTO names (site, id, kind, text, created_at, browser) VALUES (?, ?, ?, ?, ?, ?)"
+                    tx.run(sql, (site, known, kind, text, now_ms, int(browser)))
+                if known is not None:
+                    made[text] = known
+            return made
+
+        made = self._database.transact(work)
+        for text, number in made.items():
+            self._keep(site, kind, text, number)
+        return set(missing) - set(made)
+
+    def _keep(self, site: int, kind: str, text: str, number: int) -> None:
+        with self._lock:
+            if len(self._numbers) > 200_000:
+                self._numbers.clear()
+                self._texts.clear()
+            self._numbers[(site, kind, text)] = number
+            self._texts[(site, number)] = text

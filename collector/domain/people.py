@@ -1,0 +1,285 @@
+"""Reading people: who they are, what they did, their timeline. A person is its principal identity plus those it absorbed.
+
+Every read of the timeline is bounded by `oldest`, the present less the retention, so that what is shown never depends on when
+pruning ran.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from collector.domain import attributes, identities
+from collector.domain.audiences import Total
+from collector.domain.identities import EMAIL, LEAD, USER, Identity, marks
+from collector.domain.names import EVENT, PAGE_VIEW, STANDARD_ATTRIBUTES, Names
+from collector.storage.database import Connection
+from collector.values.clock import MINUTE
+from collector.values.ids import event_id_text, event_id_time
+from collector.values.text import fold
+
+VISIT_IDLE = 30 * MINUTE
+"""A visit has ended after this much idle time (ms)."""
+
+
+class Person(msgspec.Struct, kw_only=True):
+    """One person of a site. Times in ms."""
+
+    id: int
+    """The principal identity's row id; never shown."""
+    contact_id: str
+    role: str
+    """`user` or `lead`."""
+    user_id: str | None
+    created_at: int
+    active_at: int | None
+    verified: bool
+    unverified: bool
+    """The user id was asserted by an unverified browser and never verified."""
+    identities: list[Identity]
+
+    @property
+    def lead_ids(self) -> list[int]:
+        """Row ids of the leads of this person."""
+        return [identity.id for identity in self.identities if identity.kind == LEAD]
+
+
+class TimelineEvent(msgspec.Struct, frozen=True):
+    """One event of the timeline; `lead` says that it was sent anonymously, `at` and `tracked_at` in ms."""
+
+    id: str
+    name: str
+    at: int
+    metadata: dict[str, Any]
+    page: dict[str, Any]
+    lead: bool
+    unverified: bool
+    tracked_at: int
+
+
+class Merge(msgspec.Struct, frozen=True):
+    """One line of the journal. `outcome` is `merged` or `refused`."""
+
+    id: int
+    lead: str
+    into: str
+    outcome: str
+    at: int
+    by: str
+    reason: str
+    verified: bool
+    undone_at: int | None
+
+
+def by_contact_id(connection: Connection, site: int, contact_id: str) -> tuple[Person | None, str | None]:
+    """Return the person of a contact id; for a merged lead None and the contact id it became part of."""
+    identity = identities.by_public_id(connection, site, contact_id)
+    if identity is None:
+        return None, None
+    if identity.absorbed:
+        principal = identities.by_ids(connection, site, [identity.principal_id])[identity.principal_id]
+        return None, principal.public_id
+    return load(connection, site, identity.id), None
+
+
+def by_key(connection: Connection, site: int, key: identities.Key) -> Person | None:
+    """Return the person an identity belongs to."""
+    found = identities.find(connection, site, [key]).get(key)
+    return None if found is None else load(connection, site, found.principal_id)
+
+
+def by_email(connection: Connection, site: int, email: str) -> Person | None:
+    """Return the user with this email: the identity of that email, else the user seen last that has it as attribute."""
+    folded = fold(email)
+    known = by_key(connection, site, (EMAIL, folded))
+    if known is not None:
+        return known
+    sql = (
+        "SELECT a.identity FROM attributes a JOIN identities i ON i.site = a.site AND i.id = a.identity "
+        "WHERE a.site = ? AND a.attr = 1 AND a.folded = ? AND i.principal_id = i.id AND i.kind <> 'lead' "
+        "ORDER BY coalesce(i.active_at, i.created_at) DESC, i.id LIMIT 1"
+    )
+    row = connection.row(sql, (site, folded))
+    return None if row is None else load(connection, site, row[0])
+
+
+def load(connection: Connection, site: int, principal_id: int) -> Person:
+    """Return the person with this principal identity.
+
+    Raises:
+        LookupError: there is none (any more).
+    """
+    members = identities.of_person(connection, site, principal_id)
+    if not members or members[0].id != principal_id:
+        raise LookupError(principal_id)
+    principal = members[0]
+    users = [one for one in members if one.kind == USER]
+    return Person(
+        id=principal.id,
+        contact_id=principal.public_id,
+        role="lead" if principal.kind == LEAD else "user",
+        user_id=users[0].value if users else None,
+        created_at=min(one.created_at for one in members),
+        active_at=principal.active_at,
+        verified=any(one.verified for one in users),
+        unverified=any(one.unverified_at is not None and not one.verified for one in users),
+        identities=members,
+    )
+
+
+def totals(connection: Connection, site: int, names: Names, person: int) -> dict[str, Total]:
+    """Return the person's event totals by name."""
+    sql = "SELECT name, count, first, last FROM totals WHERE site = ? AND identity = ? AND count > 0"
+    rows = connection.rows(sql, (site, person))
+    return {names.text(site, name): Total(count, first, last) for name, count, first, last in rows}
+
+
+def visit_fields(connection: Connection, site: int, person: int, now_ms: int) -> dict[str, Any]:
+    """Return `session_count` and `last_seen_at` (ms): for somebody here now the end of the visit before, on a first its start."""
+    rows = connection.rows(
+        "SELECT visit, min(started_at), max(ended_at) FROM visits WHERE site = ? AND identity IN "
+        "(SELECT id FROM identities WHERE site = ? AND principal_id = ?) GROUP BY visit ORDER BY 3 DESC",
+        (site, site, person),
+    )
+    if not rows:
+        return {"session_count": 0}
+    here_now = now_ms - rows[0][2] < VISIT_IDLE
+    seen = rows[0][2] if not here_now else rows[1][2] if len(rows) > 1 else rows[0][1]
+    return {"session_count": len(rows), "last_seen_at": seen}
+
+
+def timeline(
+    connection: Connection,
+    site: int,
+    names: Names,
+    of: Sequence[Identity],
+    oldest: int,
+    *,
+    event: str | None = None,
+    before: int | None = None,
+    since: int | None = None,
+    limit: int | None = 50,
+) -> list[TimelineEvent]:
+    """Return single events of these identities, newest first, not older than `oldest`; `before` and `since` are exclusive (ms)."""
+    if not of:
+        return []
+    kinds = {identity.id: identity.kind for identity in of}
+    sql = "SELECT id, identity, name, at, unverified, page, metadata FROM events WHERE site = ? AND identity IN "
+    conditions = [f"({marks(list(kinds))}) AND at >= ?"]
+    parameters: list[Any] = [site, *kinds, oldest]
+    for column, sign, bound in (("at", "<", before), ("at", ">", since)):
+        if bound is not None:
+            conditions.append(f"{column} {sign} ?")
+            parameters.append(bound)
+    if event is not None:
+        number = names.number(site, EVENT, event)
+        if number is None:
+            return []
+        conditions.append("name = ?")
+        parameters.append(number)
+    sql += " AND ".join(conditions) + " ORDER BY at DESC, id DESC" + (f" LIMIT {int(limit)}" if limit is not None else "")
+    return [
+        TimelineEvent(
+            id=event_id_text(bytes(event_id)),
+            name=names.text(site, name),
+            at=at,
+            metadata=json.loads(metadata) if metadata else {},
+            page=json.loads(page) if page else {},
+            lead=kinds[identity] == LEAD,
+            unverified=bool(unverified),
+            tracked_at=event_id_time(bytes(event_id)),
+        )
+        for event_id, identity, name, at, unverified, page, metadata in connection.rows(sql, parameters)
+    ]
+
+
+def pages_before_sign_up(connection: Connection, site: int, names: Names, person: Person, oldest: int) -> list[TimelineEvent]:
+    """Return the pages the person's leads viewed before each became part of the user, newest first."""
+    if person.role != "user" or not person.lead_ids:
+        return []
+    ends = dict(
+        connection.rows(
+            "SELECT lead, at FROM merges WHERE site = ? AND outcome = 'merged' AND undone_at IS NULL "
+            f"AND lead IN ({marks(person.lead_ids)})",
+            (site, *person.lead_ids),
+        )
+    )
+    pages: list[TimelineEvent] = []
+    for identity in person.identities:
+        if identity.id in ends:
+            pages += timeline(connection, site, names, [identity], oldest, event=PAGE_VIEW, before=ends[identity.id], limit=500)
+    return sorted(pages, key=lambda page: page.at, reverse=True)
+
+
+def journal(connection: Connection, site: int, person: Person) -> list[Merge]:
+    """Return what the journal says of this person, newest first."""
+    rows = connection.rows(
+        "SELECT m.id, l.public_id, t.public_id, m.outcome, m.at, m.by_whom, m.reason, m.verified, m.undone_at FROM merges m "
+        "JOIN identities l ON l.site = m.site AND l.id = m.lead JOIN identities t ON t.site = m.site AND t.id = m.target "
+        "WHERE m.site = ? AND (m.target = ? OR m.lead = ?) ORDER BY m.at DESC, m.id DESC",
+        (site, person.id, person.id),
+    )
+    return [msgspec.convert(dict(zip(Merge.__struct_fields__, row, strict=True)), Merge, strict=False) for row in rows]
+
+
+def values(connection: Connection, site: int, names: Names, person: Person, now_ms: int) -> dict[str, Any]:
+    """Return every attribute of a person, set or computed, by canonical name; times of computed ones in unix seconds."""
+    found = attributes.of_person(connection, site, names, person.id)
+    found.update(
+        {
+            "id": person.contact_id,
+            "role": person.role,
+            "external_id": person.user_id,
+            "created_at": person.created_at // 1000,
+            "last_active_at": None if person.active_at is None else person.active_at // 1000,
+        }
+    )
+    visits = visit_fields(connection, site, person.id, now_ms)
+    found["session_count"] = visits["session_count"]
+    if "last_seen_at" in visits:
+        found["last_seen_at"] = visits["last_seen_at"] // 1000
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def search(
+    connection: Connection,
+    site: int,
+    names: Names,
+    *,
+    text: str = "",
+    role: str = "",
+    event: str = "",
+    at_least: int = 1,
+    limit: int = 50,
+    offset: int = 0,
+) -> tuple[list[int], int]:
+    """Return principal ids, those active last first, and how many there are in all.
+
+    `text` is part of a name, email or user id, or a whole contact id; `event` was done at least `at_least` times.
+    """
+    conditions = ["i.site = ?", "i.principal_id = i.id"]
+    parameters: list[Any] = [site]
+    if role == "lead":
+        conditions.append("i.kind = 'lead'")
+    elif role == "user":
+        conditions.append("i.kind <> 'lead'")
+    if text:
+        like = f"%{_like(fold(text))}%"
+        conditions.append(
+            "(i.public_id = ? OR (i.kind <> 'lead' AND lower(i.value) LIKE ? ESCAPE '!') OR i.id IN (SELECT identity FROM attributes "
+            "WHERE site = ? AND attr IN (?, ?) AND folded LIKE ? ESCAPE '!'))"
+        )
+        named = (STANDARD_ATTRIBUTES["email"], STANDARD_ATTRIBUTES["name"])
+        parameters += [text.strip(), f"%{_like(text.strip().lower())}%", site, *named, like]
+    if event:
+        conditions.append("i.id IN (SELECT identity FROM totals WHERE site = ? AND name = ? AND count >= ?)")
+        parameters += [site, names.number(site, EVENT, event) or 0, at_least]
+    where = " AND ".join(conditions)
+    total = connection.value(f"SELECT count(*) FROM identities i WHERE {where}", parameters)  # noqa: S608
+    sql = f"SELECT i.id FROM identities i WHERE {where} ORDER BY coalesce(i.active_at, i.created_at) DESC, i.id DESC LIMIT ? OFFSET ?"  # noqa: S608
+    return [row[0] for row in connection.rows(sql, (*parameters, limit, offset))], int(total)
+
+
+def _like(text: str) -> str:
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

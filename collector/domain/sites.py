@@ -1,0 +1,217 @@
+"""Sites: the tracked websites of an installation, their keys, origins, secrets and settings."""
+
+import json
+import secrets
+import threading
+import time
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from collector.domain.secrets import Keyring, digest
+from collector.storage.database import Connection, Database
+from collector.values.clock import DAY, MINUTE
+from collector.values.ids import RowIds
+
+_CACHE_SECONDS = 2.0
+_KEY_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+
+
+class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What one site decides for itself. Times in ms."""
+
+    unknown_origins: str = "refuse"
+    """`refuse` or `accept` pages of other origins; pages that send no origin, or `null`, are always taken."""
+    create_contacts: bool = False
+    """Whether POST /events creates unknown contacts."""
+    message_gap: int = 10 * MINUTE
+    """Least time between two messages for one person."""
+    messages_per_day: int = 3
+    """Most messages for one person in rolling 24 hours."""
+    messages_paused: bool = False
+    """Pauses all messages."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """One tracked website or product."""
+
+    id: int
+    key: str
+    name: str
+    origins: tuple[str, ...]
+    time_zone: str
+    verification: str
+    """`optional`, or `required`: unverified user ids are refused."""
+    salt: bytes
+    identity_secrets: tuple[str, ...]
+    """The identity verification secrets, newest first; two while one is being changed."""
+    settings: SiteSettings
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's time zone."""
+        return ZoneInfo(self.time_zone)
+
+    def admits(self, origin: str | None) -> bool:
+        """Say whether a page of this origin may send. `https://*.example.com` admits every host below example.com."""
+        if origin is None or origin == "null" or self.settings.unknown_origins == "accept" or origin in self.origins:
+            return True
+        try:
+            given = urlsplit(origin)
+            host, port = given.hostname or "", given.port
+        except ValueError:
+            return False
+        for allowed in self.origins:
+            scheme, _, pattern = allowed.partition("://*.")
+            if pattern and given.scheme == scheme:
+                wanted, _, wanted_port = pattern.partition(":")
+                if host.endswith("." + wanted) and (port is None if not wanted_port else str(port) == wanted_port):
+                    return True
+        return False
+
+
+class NewSite(msgspec.Struct, frozen=True):
+    """What is told once, when a site is made."""
+
+    site: Site
+    access_token: str
+
+
+def clean_origin(text: str) -> str:
+    """Return an origin in the form browsers send it.
+
+    Raises:
+        ValueError: it is not `http(s)://HOST[:PORT]`.
+    """
+    parts = urlsplit(text.strip().rstrip("/").lower())
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(f"an origin looks like https://www.example.com, not {text!r}")
+    default = ":443" if parts.scheme == "https" else ":80"
+    return f"{parts.scheme}://{parts.netloc.removesuffix(default)}"
+
+
+class Sites:
+    """Finds sites by key or token; answers are kept for two seconds, so that other processes' changes arrive."""
+
+    def __init__(self, database: Database, keyring: Keyring, row_ids: RowIds) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._row_ids = row_ids
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[str, str], tuple[float, Site | None]] = {}
+
+    def by_key(self, key: str) -> Site | None:
+        """Return the site of a public site key."""
+        return self._find("key", key, "SELECT {} FROM sites WHERE site_key = ?", key)
+
+    def by_token(self, token: str) -> Site | None:
+        """Return the site of a REST access token."""
+        sql = "SELECT {} FROM sites WHERE id = (SELECT site FROM tokens WHERE digest = ? AND revoked_at IS NULL)"
+        return self._find("token", digest(token).hex(), sql, digest(token))
+
+    def by_id(self, site_id: int) -> Site | None:
+        """Return a site by its row id."""
+        return self._find("id", str(site_id), "SELECT {} FROM sites WHERE id = ?", site_id)
+
+    def all(self) -> list[Site]:
+        """Return every site, oldest first."""
+        with self._database.read() as connection:
+            return [self._site(row) for row in connection.rows(f"SELECT {_COLUMNS} FROM sites ORDER BY created_at, id")]  # noqa: S608
+
+    def of_account(self, account: int, *, operator: bool) -> list[Site]:
+        """Return the sites a console account may see; an operator sees all."""
+        if operator:
+            return self.all()
+        sql = f"SELECT {_COLUMNS} FROM sites WHERE id IN (SELECT site FROM account_sites WHERE account = ?) ORDER BY created_at, id"  # noqa: S608
+        with self._database.read() as connection:
+            return [self._site(row) for row in connection.rows(sql, (account,))]
+
+    def create(self, tx: Connection, name: str, origins: list[str], time_zone: str, now_ms: int) -> NewSite:
+        """Make a site with a key, an access token and an identity secret of its own."""
+        key = "".join(secrets.choice(_KEY_ALPHABET) for _ in range(16))
+        token = "ll_" + secrets.token_urlsafe(32)
+        identity_secret = secrets.token_urlsafe(32)
+        site = Site(
+            id=self._row_ids.mint(now_ms),
+            key=key,
+            name=name,
+            origins=tuple(clean_origin(origin) for origin in origins),
+            time_zone=ZoneInfo(time_zone).key,
+            verification="optional",
+            salt=secrets.token_bytes(16),
+            identity_secrets=(identity_secret,),
+            settings=SiteSettings(),
+        )
+        tx.run(
+            f"INSERT INTO sites ({_COLUMNS}, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            (
+                site.id,
+                key,
+                name,
+                json.dumps(site.origins),
+                site.time_zone,
+                site.verification,
+                site.salt,
+                json.dumps([self._keyring.encrypt(identity_secret)]),
+                msgspec.json.encode(site.settings).decode(),
+                now_ms,
+            ),
+        )
+        tx.run(
+            "INSERT INTO tokens (site, id, digest, name, created_at) VALUES (?, ?, ?, ?, ?)",
+            (site.id, self._row_ids.mint(now_ms), digest(token), "init", now_ms),
+        )
+        return NewSite(site, token)
+
+    def update(self, tx: Connection, site: Site) -> None:
+        """Write a site's name, origins, zone, verification and settings."""
+        tx.run(
+            "UPDATE sites SET name = ?, origins = ?, time_zone = ?, verification = ?, settings = ? WHERE id = ?",
+            (
+                site.name,
+                json.dumps(site.origins),
+                site.time_zone,
+                site.verification,
+                msgspec.json.encode(site.settings).decode(),
+                site.id,
+            ),
+        )
+
+    def forget(self) -> None:
+        """Drop what is kept, so that a change of this process is seen at once."""
+        with self._lock:
+            self._kept.clear()
+
+    def _find(self, kind: str, name: str, sql: str, parameter: object) -> Site | None:
+        now = time.monotonic()
+        kept = self._kept.get((kind, name))
+        if kept is not None and kept[0] > now:
+            return kept[1]
+        with self._database.read() as connection:
+            row = connection.row(sql.format(_COLUMNS), (parameter,))
+        site = None if row is None else self._site(row)
+        with self._lock:
+            if len(self._kept) > 10_000:  # guesses of strangers must not fill the memory
+                self._kept.clear()
+            self._kept[(kind, name)] = (now + _CACHE_SECONDS, site)
+        return site
+
+    def _site(self, row: tuple[object, ...]) -> Site:
+        site_id, key, name, origins, zone, verification, salt, encrypted, settings = row
+        return Site(
+            id=int(str(site_id)),
+            key=str(key),
+            name=str(name),
+            origins=tuple(json.loads(str(origins))),
+            time_zone=str(zone),
+            verification=str(verification),
+            salt=bytes(salt),  # type: ignore[call-overload]  # bytes from either driver
+            identity_secrets=tuple(self._keyring.decrypt(token) for token in json.loads(str(encrypted))),
+            settings=msgspec.json.decode(str(settings), type=SiteSettings),
+        )
+
+
+_COLUMNS = "id, site_key, name, origins, time_zone, verification, salt, identity_secrets, settings"
+SESSION_RENEWAL = DAY
+"""A browser's session token is renewed once its issue lies this long back (ms)."""

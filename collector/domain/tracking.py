@@ -1,0 +1,310 @@
+"""The ledger's one write path: what senders did becomes events, totals, visits and attributes in one commit.
+
+Many submissions of one site are written together: each identity, visit and total is touched once, in one lock order
+(identities < slices < visits < events < totals < attributes < deliveries < merges). Only events that were really inserted count.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from collector.domain import attributes, deliveries, identities
+from collector.domain.identities import LEAD, USER, Identity, Key, NewIdentity
+from collector.domain.merging import Claim, claim_lead
+from collector.domain.names import ATTRIBUTE, EVENT, Names
+from collector.storage.database import Connection
+from collector.storage.slices import EVENT_COLUMNS, EVENT_TYPES, OVERFLOW, Slices
+from collector.values.clock import Clock
+from collector.values.errors import Reason
+from collector.values.ids import RowIds, event_id_time
+
+LARGEST_COUNT = 2**62
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One thing that happened, cleaned. `at` is corrected ms; `visit` and `id` are 16 bytes; `page` and `metadata` are JSON text."""
+
+    id: bytes
+    name: str
+    at: int
+    visit: bytes | None = None
+    page: str | None = None
+    metadata: str | None = None
+
+
+class AttributeChange(msgspec.Struct, frozen=True):
+    """Attributes set at one time (ms), by canonical name; None unsets."""
+
+    values: dict[str, Any]
+    at: int
+
+
+class VisitContext(msgspec.Struct, frozen=True):
+    """What is known of a visit from its first page: JSON text of referrer, campaign, browser, language."""
+
+    text: str | None = None
+
+
+class Submission(msgspec.Struct, kw_only=True):
+    """What one sender did. `owner` is the identity it all belongs to; `lead` is the browser's, which a user owner claims."""
+
+    owner: Key
+    lead: NewIdentity | None = None
+    verified: bool = False
+    browser: bool = True
+    create: bool = True
+    events: list[Event] = msgspec.field(default_factory=list)
+    changes: list[AttributeChange] = msgspec.field(default_factory=list)
+    reports: list[deliveries.Report] = msgspec.field(default_factory=list)
+    context: str | None = None
+    by: str = "browser"
+
+
+class Outcome(msgspec.Struct):
+    """What became of a submission. `events` and `reports` hold True (taken), False (known already) or the reason of a refusal."""
+
+    error: Reason | None = None
+    person: int | None = None
+    contact_id: str | None = None
+    absorbed: bool = False
+    """The lead belonged to a user although none was asserted."""
+    claim: Claim | None = None
+    events: list[bool | Reason] = msgspec.field(default_factory=list)
+    protected: list[str] = msgspec.field(default_factory=list)
+    reports: list[bool | Reason] = msgspec.field(default_factory=list)
+
+
+class Ledger:
+    """Writes submissions. A `storage.writer.Bulk`; a payload is a list of submissions and its result the list of outcomes."""
+
+    def __init__(self, slices: Slices, names: Names, row_ids: RowIds, clock: Clock) -> None:
+        self._slices = slices
+        self._names = names
+        self._row_ids = row_ids
+        self._clock = clock
+
+    def prepare(self, site: int, payloads: Sequence[list[Submission]]) -> None:
+        """Make sure of the calendar's slices and of numbers for all names, in transactions of their own."""
+        now = self._clock()
+        self._slices.ensure(now)
+        for browser in (False, True):
+            submissions = [one for payload in payloads for one in payload if one.browser is browser]
+            events = {event.name for one in submissions for event in one.events}
+            attrs = {name for one in submissions for change in one.changes for name in change.values}
+            self._names.allocate(site, EVENT, events, now, browser=browser)
+            self._names.allocate(site, ATTRIBUTE, attrs, now, browser=browser)
+
+    def write(self, tx: Connection, site: int, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
+        """Write everything in the given transaction."""
+        return _Group(tx, site, self._slices, self._names, self._row_ids, self._clock()).write(payloads)
+
+
+class _Group:
+    """One group of submissions of one site in one transaction: `write` reads from top to bottom."""
+
+    def __init__(self, tx: Connection, site: int, slices: Slices, names: Names, row_ids: RowIds, now: int) -> None:
+        self.tx = tx
+        self.site = site
+        self.slices = slices
+        self.names = names
+        self.row_ids = row_ids
+        self.now = now
+        self.identities: dict[Key, Identity] = {}
+
+    def write(self, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
+        outcomes = [[Outcome() for _ in payload] for payload in payloads]
+        pairs = [pair for payload, results in zip(payloads, outcomes, strict=True) for pair in zip(payload, results, strict=True)]
+        self.resolve([submission for submission, _ in pairs])
+        for submission, outcome in pairs:
+            self.check_sender(submission, outcome)
+        accepted = [(submission, outcome) for submission, outcome in pairs if outcome.error is None]
+        for submission, outcome in accepted:
+            self.claim(submission, outcome)
+        self.touch(accepted)
+        self.insert_events(accepted)
+        for submission, outcome in accepted:
+            self.set_attributes(submission, outcome)
+            outcome.reports = [self.report(submission, report) for report in submission.reports]
+        return outcomes
+
+    def resolve(self, submissions: Sequence[Submission]) -> None:
+        """Find, make and lock every identity of the group."""
+        wanted: dict[Key, NewIdentity] = {}
+        unasked: set[Key] = set()
+        for one in submissions:
+            if one.lead is not None:
+                wanted.setdefault(one.lead.key, one.lead)
+            if one.create:
+                wanted.setdefault(one.owner, NewIdentity(one.owner))
+            else:
+                unasked.add(one.owner)
+        for key in identities.find(self.tx, self.site, unasked - wanted.keys()):
+            wanted[key] = NewIdentity(key)
+        self.identities = identities.resolve(self.tx, self.site, list(wanted.values()), self.row_ids, self.now)
+
+    def check_sender(self, submission: Submission, outcome: Outcome) -> None:
+        """Refuse a lead whose secret is not the one seen first, and persons that are not to be created."""
+        owner = self.identities.get(submission.owner)
+        if submission.lead is not None and self.identities[submission.lead.key].secret_hash != submission.lead.secret_hash:
+            outcome.error = Reason.LEAD_SECRET_INVALID
+        elif owner is None:
+            outcome.error = Reason.PERSON_UNKNOWN
+        else:
+            outcome.contact_id = owner.public_id
+
+    def claim(self, submission: Submission, outcome: Outcome) -> None:
+        """Merge the browser's lead into the user its page asserts."""
+        owner = self.identities[submission.owner]
+        if submission.lead is not None and owner.kind == USER:
+            lead = self.identities[submission.lead.key]
+            outcome.claim = claim_lead(
+                self.tx,
+                self.site,
+                lead,
+                owner,
+                self.row_ids,
+                self.now,
+                verified=submission.verified,
+                by=submission.by,
+                reason="identify",
+            )
+        if submission.browser and owner.kind == USER:
+            self.mark_verification(owner, verified=submission.verified)
+        outcome.person = owner.principal_id
+        outcome.absorbed = owner.kind == LEAD and owner.absorbed
+
+    def mark_verification(self, user: Identity, *, verified: bool) -> None:
+        if verified and not user.verified:
+            self.tx.run("UPDATE identities SET verified = 1 WHERE site = ? AND id = ?", (self.site, user.id))
+            user.verified = 1
+        elif not verified and user.unverified_at is None:
+            self.tx.run("UPDATE identities SET unverified_at = ? WHERE site = ? AND id = ?", (self.now, self.site, user.id))
+            user.unverified_at = self.now
+
+    def touch(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
+        """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither."""
+        own: dict[int, int] = {}
+        visits: dict[tuple[int, bytes], tuple[int, int, str | None]] = {}
+        for submission, _ in accepted:
+            if not submission.browser or not submission.events:
+                continue
+            owner = self.identities[submission.owner]
+            for event in submission.events:
+                own[owner.id] = max(own.get(owner.id, 0), event.at)
+                if event.visit is not None:
+                    start, end, context = visits.get((owner.id, event.visit), (event.at, event.at, submission.context))
+                    visits[(owner.id, event.visit)] = (min(start, event.at), max(end, event.at), context)
+        principals = {identity.id: identity.principal_id for identity in self.identities.values()}
+        active: dict[int, int] = {}
+        for number, at in own.items():
+            active[principals[number]] = max(active.get(principals[number], 0), at)
+        self.tx.run_many(
+            "UPDATE identities SET own_active_at = ? WHERE site = ? AND id = ? AND (own_active_at IS NULL OR own_active_at < ?)",
+            [(at, self.site, number, at) for number, at in sorted(own.items())],
+        )
+        self.tx.run_many(
+            "UPDATE identities SET active_at = ? WHERE site = ? AND id = ? AND (active_at IS NULL OR active_at < ?)",
+            [(at, self.site, number, at) for number, at in sorted(active.items())],
+        )
+        self.tx.run_many(
+            "INSERT INTO visits (site, identity, visit, started_at, ended_at, context) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (site, identity, visit) DO UPDATE SET "
+            "context = CASE WHEN excluded.started_at < visits.started_at THEN excluded.context ELSE visits.context END, "
+            "started_at = lesser(visits.started_at, excluded.started_at), ended_at = larger(visits.ended_at, excluded.ended_at)",
+            [(self.site, identity, visit, *value) for (identity, visit), value in sorted(visits.items())],
+        )
+
+    def insert_events(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
+        """Insert what is new, each event into its slice, and count it."""
+        known = self.slices.ensure(self.now)
+        by_slice: dict[int, list[tuple[Any, ...]]] = {}
+        places: dict[int, list[tuple[Outcome, int]]] = {}
+        for submission, outcome in accepted:
+            owner = self.identities[submission.owner]
+            unverified = int(submission.browser and owner.kind == USER and not submission.verified)
+            for index, event in enumerate(submission.events):
+                name = self.names.number(self.site, EVENT, event.name)
+                if name is None or event.at < owner.not_before:
+                    outcome.events.append(Reason.NAME_LIMIT if name is None else Reason.PERSON_DELETED)
+                    continue
+                outcome.events.append(False)
+                home = self.slices.home(event_id_time(event.id), event.at, known)
+                row = (self.site, home, event.id, owner.id, name, event.at, unverified, event.visit, event.page, event.metadata)
+                by_slice.setdefault(home, []).append(row)
+                places.setdefault(home, []).append((outcome, index))
+        counted: list[tuple[Any, ...]] = []
+        for home in sorted(by_slice):
+            rows = by_slice[home]
+            elsewhere = self.stored_elsewhere(home, rows, known)
+            fresh = self.tx.insert_new(f"events_{home}", EVENT_COLUMNS, EVENT_TYPES, [row for row in rows if row[2] not in elsewhere])
+            news = iter(fresh)
+            for row, (outcome, index) in zip(rows, places[home], strict=True):
+                if row[2] not in elsewhere and next(news):
+                    outcome.events[index] = True
+                    counted.append(row)
+        self.count(counted)
+
+    def stored_elsewhere(self, home: int, rows: Sequence[tuple[Any, ...]], known: frozenset[int]) -> set[bytes]:
+        """Return the ids that an earlier send, with another idea of the time, put into the other slice they could be in."""
+        others: dict[int, list[bytes]] = {}
+        for row in rows:
+            other = OVERFLOW if home != OVERFLOW else event_id_time(row[2]) // (7 * 86_400_000)
+            if other in known and other != home:
+                others.setdefault(other, []).append(row[2])
+        found: set[bytes] = set()
+        for other, ids in others.items():
+            for start in range(0, len(ids), 500):
+                chunk = ids[start : start + 500]
+                sql = f"SELECT id FROM events_{other} WHERE site = ? AND slice = ? AND id IN ({identities.marks(chunk)})"  # noqa: S608
+                found.update(bytes(row[0]) for row in self.tx.rows(sql, (self.site, other, *chunk)))
+        return found
+
+    def count(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add inserted events to the totals: own half of their identity, the person's half of its principal; one row each."""
+        principals = {identity.id: identity.principal_id for identity in self.identities.values()}
+        own: dict[tuple[int, int], list[int]] = {}
+        effective: dict[tuple[int, int], list[int]] = {}
+        for row in rows:
+            identity, name, at = row[3], row[4], row[5]
+            _add(own, (name, identity), at)
+            _add(effective, (name, principals[identity]), at)
+        parameters = []
+        for name, identity in sorted(own.keys() | effective.keys()):
+            count, last, first = effective.get((name, identity), (None, None, None))
+            own_count, own_last, own_first = own.get((name, identity), (0, None, None))
+            parameters.append((self.site, name, identity, count, last, first, own_count, own_last, own_first))
+        self.tx.run_many(_COUNT, parameters)
+
+    def set_attributes(self, submission: Submission, outcome: Outcome) -> None:
+        """Set attributes in order; what a trusted source set stays."""
+        source = attributes.TRUSTED if submission.verified or not submission.browser else attributes.BROWSER
+        owner = self.identities[submission.owner]
+        for change in submission.changes:
+            allowed = {name: value for name, value in change.values.items() if self.names.number(self.site, ATTRIBUTE, name) is not None}
+            outcome.protected += [name for name in change.values if name not in allowed]
+            outcome.protected += attributes.apply(self.tx, self.site, self.names, owner, allowed, change.at, source)
+
+    def report(self, submission: Submission, report: deliveries.Report) -> bool | Reason:
+        """Note what became of a shown message, at any identity of this person."""
+        return deliveries.record(self.tx, self.site, self.identities[submission.owner].principal_id, report)
+
+
+_COUNT = """INSERT INTO totals (site, name, identity, count, last, first, own_count, own_last, own_first)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (site, name, identity) DO UPDATE SET
+count = CASE WHEN excluded.count IS NULL THEN totals.count ELSE coalesce(totals.count, 0) + excluded.count END,
+last = larger(coalesce(totals.last, excluded.last), coalesce(excluded.last, totals.last)),
+first = lesser(coalesce(totals.first, excluded.first), coalesce(excluded.first, totals.first)),
+own_count = totals.own_count + excluded.own_count,
+own_last = larger(coalesce(totals.own_last, excluded.own_last), coalesce(excluded.own_last, totals.own_last)),
+own_first = lesser(coalesce(totals.own_first, excluded.own_first), coalesce(excluded.own_first, totals.own_first))"""
+
+
+def _add(totals: dict[tuple[int, int], list[int]], key: tuple[int, int], at: int) -> None:
+    present = totals.get(key)
+    if present is None:
+        totals[key] = [1, at, at]
+    else:
+        present[0] += 1
+        present[1] = max(present[1], at)
+        present[2] = min(present[2], at)

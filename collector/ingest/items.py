@@ -1,0 +1,121 @@
+"""One item of an envelope, cleaned: a wire item becomes an event, a change of attributes or a report, with its time corrected."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from collector.domain.deliveries import ACTIONS, Report
+from collector.domain.names import PAGE_VIEW
+from collector.domain.tracking import AttributeChange, Event
+from collector.ingest import wire
+from collector.values.attributes import clean_browser_attributes
+from collector.values.errors import Reason, Refusal
+from collector.values.fields import clean_event_name
+from collector.values.ids import uuid7_bytes
+from collector.values.metadata import clean_metadata
+from collector.values.text import replace_unstorable
+
+LATEST_TIME = 253_402_300_800_000
+"""The first ms of the year 10000."""
+LONGEST_ADDRESS = 2_048
+LONGEST_TITLE = 255
+
+Flags = list[tuple[Reason, str]]
+
+
+class Times(msgspec.Struct, frozen=True):
+    """How a browser's times become the collector's. All in ms."""
+
+    arrival: int
+    sent_at: float
+    offset: float
+    oldest: int
+
+    def correct(self, at: float, flags: Flags) -> int:
+        """Return the corrected time of something the browser dated `at`.
+
+        Raises:
+            Refusal: it is no time, or older than the timeline.
+        """
+        if not 0 <= at < LATEST_TIME:
+            raise Refusal(Reason.TIME_INVALID, "at", "expected milliseconds between 1970 and 9999")
+        if at > self.sent_at:
+            flags.append((Reason.TIME_CLAMPED, "at"))
+        corrected = min(int(min(at, self.sent_at) + self.offset), self.arrival)
+        if corrected < self.oldest:
+            raise Refusal(Reason.TOO_OLD, "at")
+        return corrected
+
+
+def times(sender: wire.Sender, now_ms: int, retention_ms: int) -> Times:
+    """Return the correction for one request: the browser's best round trip, else this request's own difference."""
+    sent_at = sender.sent_at if 0 <= sender.sent_at < LATEST_TIME else now_ms
+    offset = sender.offset if sender.offset is not None and abs(sender.offset) < LATEST_TIME else now_ms - sent_at
+    return Times(now_ms, sent_at, offset, now_ms - retention_ms)
+
+
+def clean_event(item: wire.EventItem, when: Times, flags: Flags) -> Event:
+    """Return an event, or raise the Refusal that says what is wrong with it."""
+    event_id = uuid7_bytes(item.id)
+    if event_id is None:
+        raise Refusal(Reason.ID_INVALID, "id", "expected a UUIDv7")
+    name = clean_event_name(item.name)
+    at = when.correct(item.at, flags)
+    visit = None
+    if item.visit is not None:
+        visit = uuid7_bytes(item.visit)
+        if visit is None:
+            raise Refusal(Reason.ID_INVALID, "visit", "expected a UUIDv7")
+    page = _page(item.page)
+    if name == PAGE_VIEW:
+        metadata = page_metadata(page)
+    else:
+        metadata, found = clean_metadata({} if item.metadata is None else item.metadata)
+        flags += found
+    return Event(event_id, name, at, visit, _json(page), _json(metadata))
+
+
+def clean_change(item: wire.IdentifyItem, when: Times, flags: Flags) -> tuple[AttributeChange, list[Refusal]]:
+    """Return the good attributes of an identify item and the refusals of the bad ones."""
+    at = when.correct(item.at, flags)
+    values, refusals, found = clean_browser_attributes({} if item.attributes is None else item.attributes)
+    flags += found
+    return AttributeChange(values, at), refusals
+
+
+def clean_report(item: wire.MessageItem, when: Times, flags: Flags) -> Report:
+    """Return what is said of a shown message."""
+    if item.action not in ACTIONS:
+        raise Refusal(Reason.FIELD_INVALID, "action", f"expected one of {', '.join(ACTIONS)}")
+    link = None if item.link is None else replace_unstorable(item.link)[:LONGEST_ADDRESS]
+    return Report(replace_unstorable(item.message), replace_unstorable(item.delivery), item.action, when.correct(item.at, flags), link)
+
+
+def page_metadata(page: dict[str, str]) -> dict[str, str]:
+    """Return the metadata of a page view: url, path, title, referrer."""
+    metadata = {"url": page.get("url", ""), "path": path_of(page.get("url", ""))}
+    for key in ("title", "referrer"):
+        if page.get(key):
+            metadata[key] = page[key]
+    return metadata
+
+
+def path_of(url: str) -> str:
+    """Return the path of an address, `/` where it has none."""
+    try:
+        return urlsplit(url).path or "/"
+    except ValueError:
+        return "/"
+
+
+def _page(page: wire.Page | None) -> dict[str, str]:
+    if page is None:
+        return {}
+    longest = {"url": LONGEST_ADDRESS, "referrer": LONGEST_ADDRESS, "title": LONGEST_TITLE}
+    cleaned = {key: replace_unstorable(getattr(page, key))[:most] for key, most in longest.items()}
+    return {key: value for key, value in cleaned.items() if value}
+
+
+def _json(value: dict[str, Any]) -> str | None:
+    return msgspec.json.encode(value).decode() if value else None

@@ -1,0 +1,156 @@
+"""The path of one envelope, top to bottom: `collect` runs STEPS in order. One function serves every entry (Flask, raw WSGI).
+
+Verbs: `decode_*` and `check_*` end the request with a Problem; `drop_*` answer 202 but store nothing; `clean_items` refuses single
+items; `write` returns after the commit; `offer_messages` is a guest and never fails an envelope.
+"""
+
+from typing import Any
+
+from collector.domain.merging import Claim
+from collector.domain.tracking import Outcome, Submission
+from collector.ingest import items, senders, wire
+from collector.ingest.offers import Offers
+from collector.ingest.senders import Headers
+from collector.services import Services
+from collector.storage.writer import Overloaded
+from collector.values.errors import Reason, Refusal, problem
+
+
+class Collection:
+    """One envelope on its way: what is known of it so far."""
+
+    def __init__(self, services: Services, offers: Offers, body: bytes, headers: Headers) -> None:
+        self.services = services
+        self.offers = offers
+        self.body = body
+        self.headers = headers
+        self.now = services.clock()
+        self.answered = False
+        self.refused: list[dict[str, Any]] = []
+        self.flagged: list[dict[str, Any]] = []
+        self.accepted = 0
+        self.duplicates = 0
+        self.messages: list[dict[str, Any]] = []
+        self.envelope: wire.Envelope | wire.LooseEnvelope
+        self.sender: senders.Verified
+        self.submission: Submission
+        self.places: dict[str, list[int]] = {"event": [], "identify": [], "message": []}
+        self.outcome: Outcome | None = None
+
+    def refuse(self, index: int, refusal: Refusal) -> None:
+        """Note that an item, or a part of it, is refused."""
+        self.refused.append({"index": index, **refusal.as_json()})
+
+    def answer(self) -> dict[str, Any]:
+        """Return the body of the answer."""
+        body: dict[str, Any] = {
+            "accepted": self.accepted,
+            "duplicates": self.duplicates,
+            "refused": self.refused,
+            "flagged": self.flagged,
+            "time": self.now,
+        }
+        if self.outcome is not None:
+            if self.sender.session is not None:
+                body["session"] = {"token": self.sender.session[0], "expires_at": self.sender.session[1]}
+            if self.outcome.claim in (Claim.REFUSED, Claim.BLOCKED):
+                body["lead"] = "rotate"
+            if self.messages:
+                body["messages"] = self.messages
+        return body
+
+
+def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -> dict[str, Any]:
+    """Take an envelope and return the answer for status 202.
+
+    Raises:
+        Problem: the envelope is refused as a whole; nothing was written.
+    """
+    collection = Collection(services, offers, body, headers)
+    for step in STEPS:
+        step(collection)
+        if collection.answered:
+            break
+    return collection.answer()
+
+
+def decode_envelope(c: Collection) -> None:
+    """Read the body; items stay raw."""
+    c.envelope = wire.decode_envelope(c.body)
+
+
+def drop_unwanted(c: Collection) -> None:
+    """Store nothing of crawlers and of visitors who asked not to be tracked, and say so."""
+    senders.find_site(c.services.sites, c.envelope, c.headers)
+    reason = senders.refused_sender(c.envelope, c.headers)
+    if reason is not None:
+        for index in range(len(c.envelope.items)):
+            c.refuse(index, Refusal(reason))
+        c.answered = True
+
+
+def check_sender(c: Collection) -> None:
+    """Check site, lead and user."""
+    site = senders.find_site(c.services.sites, c.envelope, c.headers)
+    c.sender = senders.check_sender(c.services.keyring, site, c.envelope, c.services.settings.session_duration, c.now)
+
+
+def clean_items(c: Collection) -> None:
+    """Clean each item alone; a bad one never costs its good neighbours."""
+    when = items.times(c.envelope, c.now, c.services.settings.retention)
+    sender = c.sender
+    c.submission = Submission(owner=sender.owner, lead=sender.lead, verified=sender.verified, context=None)
+    for index, raw in enumerate(c.envelope.items):
+        flags: items.Flags = []
+        try:
+            item = wire.decode_item(raw)
+            if isinstance(item, wire.EventItem):
+                c.submission.events.append(items.clean_event(item, when, flags))
+                c.places["event"].append(index)
+            elif isinstance(item, wire.IdentifyItem):
+                change, refusals = items.clean_change(item, when, flags)
+                c.submission.changes.append(change)
+                c.places["identify"].append(index)
+                for refusal in refusals:
+                    c.refuse(index, Refusal(refusal.code, f"attributes.{refusal.field}", refusal.message))
+            else:
+                c.submission.reports.append(items.clean_report(item, when, flags))
+                c.places["message"].append(index)
+        except Refusal as refusal:
+            c.refuse(index, refusal)
+            continue
+        c.flagged += [{"index": index, "code": code.value, "field": field} for code, field in flags]
+
+
+def write(c: Collection) -> None:
+    """Write everything in the group's commit; afterwards it is durable."""
+    try:
+        outcome: Outcome = c.services.writer.record(c.sender.site.id, [c.submission])[0]
+    except Overloaded:
+        raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")]) from None
+    if outcome.error is not None:
+        raise problem(403, outcome.error, "lead")
+    c.outcome = outcome
+    c.accepted += len(c.places["identify"])
+    for kind, results in (("event", outcome.events), ("message", outcome.reports)):
+        for index, result in zip(c.places[kind], results, strict=True):
+            if isinstance(result, Reason):
+                c.refuse(index, Refusal(result))
+            elif result:
+                c.accepted += 1
+            else:
+                c.duplicates += 1
+    if outcome.protected and c.places["identify"]:
+        for name in outcome.protected:
+            c.refuse(c.places["identify"][0], Refusal(Reason.ATTRIBUTE_PROTECTED, f"attributes.{name}"))
+    c.refused.sort(key=lambda entry: int(entry["index"]))
+
+
+def offer_messages(c: Collection) -> None:
+    """List the messages that may be claimed in this page now. A guest: whatever goes wrong here, the envelope is stored."""
+    if c.outcome is None or c.outcome.person is None or not c.submission.events:
+        return
+    c.messages = c.offers(c.sender.site, c.outcome.person, c.submission.events, c.now, asserted=c.sender.user_id is not None)
+
+
+STEPS = (decode_envelope, drop_unwanted, check_sender, clean_items, write, offer_messages)

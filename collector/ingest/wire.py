@@ -1,0 +1,215 @@
+"""Typed decoding of the wire format (static/WIRE.md). An envelope fails as a whole; an item fails alone.
+
+The fast decoder refuses lone surrogates outright, but they may stand in one bad value among good ones: then the standard
+library's decoder reads the text, and the rules for text (values/text) decide what becomes of it.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from collector.values.errors import Reason, Refusal, problem
+
+MOST_ITEMS = 500
+LATEST_VERSION = 1
+
+
+class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The user id a page asserts, and what it gave to prove it."""
+
+    id: Any
+    hash: str | None = None
+    jwt: str | None = None
+    session: str | None = None
+
+
+class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where an event happened; the address is filtered by the tracker's allow list."""
+
+    url: str = ""
+    title: str = ""
+    referrer: str = ""
+
+
+class EventItem(msgspec.Struct, frozen=True, tag="event", tag_field="type", forbid_unknown_fields=True):
+    """An event; `at` in ms of the browser's clock."""
+
+    id: str
+    name: Any
+    at: int | float
+    visit: str | None = None
+    view: str | None = None
+    page: Page | None = None
+    metadata: Any = None
+
+
+class IdentifyItem(msgspec.Struct, frozen=True, tag="identify", tag_field="type", forbid_unknown_fields=True):
+    """Attributes of the sender."""
+
+    at: int | float
+    attributes: Any = None
+
+
+class MessageItem(msgspec.Struct, frozen=True, tag="message", tag_field="type", forbid_unknown_fields=True):
+    """What became of a shown message."""
+
+    message: str
+    delivery: str
+    action: str
+    at: int | float
+    link: str | None = None
+
+
+Item = EventItem | IdentifyItem | MessageItem
+
+
+class Sender(msgspec.Struct, frozen=True, kw_only=True):
+    """What every request of the tracker says of its sender."""
+
+    v: int
+    site: str
+    lead: str
+    sent_at: int | float
+    user: User | None = None
+    offset: int | float | None = None
+    consent: str | None = None
+    automation: str | None = None
+
+
+class Envelope(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST collect."""
+
+    items: list[msgspec.Raw]
+    dropped: int = 0
+
+
+class LooseEnvelope(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same where the fast decoder could not read the text."""
+
+    items: list[Any]
+    dropped: int = 0
+
+
+class ClaimRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST claim."""
+
+    message: str
+    nonce: str
+    page: Page
+    view: str | None = None
+    event: str | None = None
+
+
+_envelope = msgspec.json.Decoder(Envelope)
+_item = msgspec.json.Decoder(Item)
+_claim = msgspec.json.Decoder(ClaimRequest)
+
+
+def decode_envelope(body: bytes) -> Envelope | LooseEnvelope:
+    """Return the envelope; its items are decoded one by one later.
+
+    Raises:
+        Problem: 400, naming the field.
+    """
+    try:
+        envelope: Envelope | LooseEnvelope = _envelope.decode(body)
+    except msgspec.ValidationError as error:
+        raise _bad_body(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        envelope = _convert(body, LooseEnvelope)
+    _check(envelope)
+    if len(envelope.items) > MOST_ITEMS:
+        raise problem(413, Reason.TOO_MANY_ITEMS, "items", f"expected at most {MOST_ITEMS} items, got {len(envelope.items)}")
+    return envelope
+
+
+def decode_claim(body: bytes) -> ClaimRequest:
+    """Return a claim.
+
+    Raises:
+        Problem: 400, naming the field.
+    """
+    try:
+        claim: ClaimRequest = _claim.decode(body)
+    except msgspec.ValidationError as error:
+        raise _bad_body(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        claim = _convert(body, ClaimRequest)
+    _check(claim)
+    return claim
+
+
+def decode_item(raw: Any) -> Item:
+    """Return one item.
+
+    Raises:
+        Refusal: it is of no known type or shape.
+    """
+    try:
+        if not isinstance(raw, msgspec.Raw):
+            return msgspec.convert(raw, Item)  # type: ignore[no-any-return]
+        try:
+            return _item.decode(raw)  # type: ignore[no-any-return]
+        except msgspec.ValidationError:
+            raise
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return msgspec.convert(_loads(bytes(raw)), Item)  # type: ignore[no-any-return]
+    except msgspec.ValidationError as error:
+        code, field, message = explain(error)
+        raise Refusal(Reason.ITEM_INVALID if code is Reason.FIELD_INVALID and field is None else code, field, message) from None
+    except (ValueError, RecursionError):
+        raise Refusal(Reason.ITEM_INVALID, None, "expected a JSON object, not nested deeper than 100 levels") from None
+
+
+def explain(error: msgspec.ValidationError) -> tuple[Reason, str | None, str]:
+    """Return code, field path and sentence of a decoder's complaint."""
+    text, _, place = str(error).partition(" - at `")
+    path = place.rstrip("`").removeprefix("$").lstrip(".").replace("[...]", "")
+    named = re.search(r"field `([^`]+)`", text)
+    if named is not None:
+        path = f"{path}.{named[1]}" if path else named[1]
+        unknown = "unknown field" in text
+        return (
+            (Reason.FIELD_UNKNOWN if unknown else Reason.FIELD_MISSING),
+            path,
+            ("unknown field" if unknown else "required field is missing"),
+        )
+    return Reason.FIELD_INVALID, path or None, text[:1].lower() + text[1:]
+
+
+def loads(body: bytes) -> Any:
+    """Return any JSON, lone surrogates and all.
+
+    Raises:
+        Problem: 400.
+    """
+    try:
+        return _loads(body)
+    except (ValueError, RecursionError):
+        raise problem(400, Reason.BODY_INVALID, None, "expected JSON in UTF-8") from None
+
+
+def _loads(body: bytes) -> Any:
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is no JSON")
+
+    return json.loads(body.decode("utf-8"), parse_constant=refuse)
+
+
+def _convert(body: bytes, kind: type[Any]) -> Any:
+    try:
+        return msgspec.convert(loads(body), kind)
+    except msgspec.ValidationError as error:
+        raise _bad_body(error) from None
+
+
+def _check(sender: Sender) -> None:
+    if not 1 <= sender.v <= LATEST_VERSION:
+        raise problem(400, Reason.WIRE_VERSION_UNKNOWN, "v", f"expected 1 to {LATEST_VERSION}, got {sender.v}")
+
+
+def _bad_body(error: msgspec.ValidationError) -> Exception:
+    code, field, message = explain(error)
+    return problem(400, Reason.BODY_INVALID if field is None else code, field, message)

@@ -1,0 +1,65 @@
+"""What one process works with, put together once: settings, clock, database, writer, sites, names. Handed on, never global."""
+
+import msgspec
+
+from collector.domain.auto_messages import AutoMessages
+from collector.domain.names import Names
+from collector.domain.secrets import Keyring
+from collector.domain.sites import Sites
+from collector.domain.tracking import Ledger
+from collector.settings import Settings, require_secret_key
+from collector.storage.database import Database
+from collector.storage.migrations import migrate
+from collector.storage.slices import Slices
+from collector.storage.writer import Writer
+from collector.values.clock import Clock, system_clock
+from collector.values.ids import RowIds
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of one process. `writer` is the only way to write while serving."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    keyring: Keyring
+    row_ids: RowIds
+    slices: Slices
+    names: Names
+    sites: Sites
+    auto_messages: AutoMessages
+    writer: Writer
+
+    def close(self) -> None:
+        """Write what is queued and close the connections."""
+        self.writer.close()
+        self.database.close()
+
+
+def build(settings: Settings, clock: Clock = system_clock) -> Services:
+    """Open the database, bring its schema up to date and start the writer.
+
+    Raises:
+        SettingsError: there is no secret key.
+    """
+    require_secret_key(settings)
+    database = Database(settings.database_url, connections=settings.database_connections)
+    migrate(database, clock())
+    keyring = Keyring(settings.secret_key)
+    row_ids = RowIds()
+    slices = Slices(database, settings.retention)
+    slices.ensure(clock())
+    names = Names(database, settings.new_names_per_day)
+    ledger = Ledger(slices, names, row_ids, clock)
+    return Services(
+        settings=settings,
+        clock=clock,
+        database=database,
+        keyring=keyring,
+        row_ids=row_ids,
+        slices=slices,
+        names=names,
+        sites=Sites(database, keyring, row_ids),
+        auto_messages=AutoMessages(database, row_ids, settings.retention_days),
+        writer=Writer(database, ledger, queue_limit=settings.queue_limit, group_limit=settings.group_limit),
+    )

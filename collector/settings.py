@@ -1,0 +1,123 @@
+"""Every setting with its default, in one place. Values come from the environment, else from a TOML file, else from here.
+
+`DATABASE_URL` and `SECRET_KEY` keep their customary names, all others carry the prefix `LEADLIGHT_`. The TOML file is
+`leadlight.toml` in the working folder, or the one `LEADLIGHT_CONFIG` names; its keys are the field names below.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from collector.values.clock import DAY
+
+CONFIG_FILE = "leadlight.toml"
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names it and says what is expected."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The settings of one installation. Sizes in bytes, times in the unit the name says."""
+
+    database_url: str = "sqlite:///leadlight.db"
+    """Where everything is kept: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`."""
+    secret_key: tuple[str, ...] = ()
+    """Signs sessions and encrypts secrets. Several, separated by commas, for rotation: the last one signs, all are accepted."""
+    host: str = "127.0.0.1"
+    """The address `serve` binds."""
+    port: int = 8000
+    """The port `serve` binds."""
+    public_url: str = ""
+    """The address under which browsers reach the collector, as printed by `init`; empty: made from host and port."""
+    threads: int = 64
+    """Requests in work at once in one process; each may be waiting for a commit."""
+    database_connections: int = 20
+    """Most connections of one process to PostgreSQL."""
+    queue_limit: int = 10_000
+    """Requests that may wait for the writer; beyond it the answer is 503."""
+    group_limit: int = 500
+    """Most requests in one commit."""
+    body_limit: int = 1_048_576
+    """Largest body, after inflating, in bytes."""
+    retention_days: int = 90
+    """Days of the timeline; totals stay for good."""
+    session_days: int = 7
+    """Days a browser's session of a signed-in user lives without being renewed."""
+    new_names_per_day: int = 1_000
+    """New event names a day that the browsers of one site may bring."""
+    message_budget_ms: int = 250
+    """Time for deciding messages in one answer, in ms; what is not decided then is left out."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks, separated by commas, whose X-Forwarded-* headers are believed."""
+    insecure_cookies: bool = False
+    """Lets the console sign in over plain http on an address that is not loopback."""
+
+    @property
+    def retention(self) -> int:
+        """The length of the timeline in ms."""
+        return self.retention_days * DAY
+
+    @property
+    def session_duration(self) -> int:
+        """The life of a session in ms."""
+        return self.session_days * DAY
+
+    def base_url(self) -> str:
+        """Return the address of this collector as browsers reach it, without a slash at the end."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+
+
+def environment_name(field: str) -> str:
+    """Return the environment variable that sets a field."""
+    return field.upper() if field in ("database_url", "secret_key") else f"LEADLIGHT_{field.upper()}"
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: a value does not fit its type, or the file has a key that is no setting.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = _from_file(environ)
+    for field in Settings.__struct_fields__:
+        text = environ.get(environment_name(field))
+        if text is not None:
+            values[field] = text
+    values.update(overrides)
+    for field in ("secret_key", "trusted_proxies"):
+        if isinstance(values.get(field), str):
+            values[field] = tuple(part.strip() for part in values[field].split(",") if part.strip())
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"a setting is wrong: {error}") from None
+
+
+def require_secret_key(settings: Settings) -> Settings:
+    """Return the settings, or refuse to go on without a secret key of at least 16 characters.
+
+    Raises:
+        SettingsError: there is none, or it is short.
+    """
+    if not settings.secret_key or any(len(key) < 16 for key in settings.secret_key):
+        raise SettingsError(
+            "no secret key: run `leadlight init` in this folder (it writes one to leadlight.toml), "
+            "or set SECRET_KEY to at least 16 random characters"
+        )
+    return settings
+
+
+def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
+    path = Path(environ.get("LEADLIGHT_CONFIG", CONFIG_FILE))
+    if not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path}: {error}") from None

@@ -1,0 +1,92 @@
+"""Making an installation ready: a secret key, the schema, a site, an account for the console."""
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from collector.domain import accounts
+from collector.services import Services, build
+from collector.settings import CONFIG_FILE, Settings, load_settings
+from collector.storage.database import Connection
+
+FIRST_EMAIL = "admin@example.com"
+
+
+def ensure_secret_key(settings: Settings, folder: Path, echo: Callable[[str], None]) -> Settings:
+    """Return settings with a secret key; where there is none, make one in a file that only its owner can read."""
+    if settings.secret_key:
+        return settings
+    path = folder / CONFIG_FILE
+    key = secrets.token_urlsafe(48)
+    line = f'secret_key = ["{key}"]\n'
+    if path.exists():
+        text = path.read_text("utf-8")
+        path.chmod(0o600)
+        path.write_text(line + text, "utf-8")
+    else:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(line)
+    echo(f"made a secret key in {path}")
+    return msgspec.structs.replace(settings, secret_key=(key,))
+
+
+def init_site(
+    settings: Settings,
+    *,
+    name: str,
+    origins: list[str],
+    time_zone: str = "UTC",
+    email: str | None = None,
+    folder: Path | None = None,
+    echo: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Make a site, an access token and a console account, and return what is told once.
+
+    The first account is the operator and sees every site. Later calls add a site and an account of its own, or, where `email`
+    names an account that exists, open the new site to it (its password is unchanged, and told as None).
+
+    Raises:
+        ValueError: an origin or time zone is wrong.
+    """
+    settings = ensure_secret_key(settings, folder or Path.cwd(), echo)
+    services = build(settings)
+    try:
+        echo(f"the database {_shown(settings.database_url)} is up to date")
+        made: dict[str, Any] = services.writer.run(0, lambda tx: _make(services, tx, name, origins, time_zone, email))
+    finally:
+        services.close()
+    return {**made, "console_url": f"{settings.base_url()}/console/"}
+
+
+def _make(services: Services, tx: Connection, name: str, origins: list[str], time_zone: str, email: str | None) -> dict[str, Any]:
+    now = services.clock()
+    new = services.sites.create(tx, name, origins, time_zone, now)
+    first = tx.row("SELECT 1 FROM accounts") is None
+    address = email or (FIRST_EMAIL if first else f"admin-{new.site.key}@example.com")
+    known = tx.value("SELECT id FROM accounts WHERE email = ?", (address,))
+    password = None if known is not None else secrets.token_urlsafe(12)
+    account = known if password is None else accounts.create(tx, services.row_ids, address, password, operator=first, now_ms=now)
+    accounts.add_site(tx, account, new.site.id)
+    return {
+        "site_key": new.site.key,
+        "access_token": new.access_token,
+        "identity_secret": new.site.identity_secrets[0],
+        "console_email": address,
+        "console_password": password,
+    }
+
+
+def settings_of(folder: Path, **overrides: Any) -> Settings:
+    """Return the settings an installation in this folder has."""
+    return load_settings({**os.environ, "LEADLIGHT_CONFIG": str(folder / CONFIG_FILE)}, **overrides)
+
+
+def _shown(url: str) -> str:
+    """Return a database's address without its password."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

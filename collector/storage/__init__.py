@@ -1,0 +1,1 @@
+"""Connections, transactions and tables. Knows no rule of the product."""
