@@ -19,6 +19,8 @@ function trackElement(element) {
   const quantity = element.elements?.quantity;
   if (quantity) metadata.quantity = Number(quantity.value);
   window.leadlight("track", element.dataset.event, metadata);
+  // For the strip at the bottom, which says what was sent; a real site would not need this line.
+  document.dispatchEvent(new CustomEvent("plainsheet:tracked", { detail: { name: element.dataset.event, metadata } }));
 }
 
 document.addEventListener("submit", (event) => {

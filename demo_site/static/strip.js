@@ -3,15 +3,25 @@
 "use strict";
 
 const EVERY_MS = 400;
-const SHOWN = 12;
+const MOST_ENTRIES = 15;
 const KEPT = "plainsheet_strip";
+// A page view is written down by the tracker once the title had time to change; before that an empty queue says nothing about it.
+const SETTLED_MS = 1200;
+const WHY_HELD = {
+  opted_out: "you asked not to be tracked here",
+  gpc: "your browser sends Global Privacy Control",
+  dnt: "your browser sends Do Not Track",
+  consent_required: "waiting for your consent",
+  consent_denied: "this site does not track",
+  automation: "a program drives this browser",
+};
 
 const strip = document.getElementById("leadlight-strip");
 const part = (name) => document.getElementById(`strip-${name}`);
 const panel = part("panel");
 const toggle = part("toggle");
 
-// What the strip remembers from page to page of this tab: whether it is open, and the sends of the pages before.
+// What the strip remembers from page to page of this tab: whether it is open, what was sent, and whom the collector knows.
 function remembered() {
   try {
     return JSON.parse(sessionStorage.getItem(KEPT)) || {};
@@ -47,46 +57,149 @@ function element(tag, text, className) {
   return made;
 }
 
-// -- reading the status --------------------------------------------------------------------------------------------------------
+// -- what this tab did ---------------------------------------------------------------------------------------------------------
 
-const list = (value) => (Array.isArray(value) ? value : []);
-const text = (value) => (typeof value === "string" || typeof value === "number" ? String(value) : "");
+// Entries are `{name, about, at, state}`, newest first. What a page tells Leadlight is known here without asking the tracker, which
+// reports numbers, not names: the page's own calls, its address, and what site.js tracks.
+let entries = Array.isArray(remembered().entries) ? remembered().entries : [];
 
-// The name of an entry, whether it is the item itself or wraps it.
-function entry(item, state) {
-  if (typeof item === "string") return { name: item, state };
-  const inner = item.item || item.event || item;
-  return {
-    id: text(inner.id || item.id),
-    name: text(inner.name) || text(inner.type) || text(item.type) || "call",
-    at: Number(inner.at || item.at) || 0,
-    metadata: inner.metadata || inner.attributes,
-    state: text(item.state || item.result) || state,
-    reason: text(item.code || item.reason || item.message),
-  };
+function note(name, about) {
+  entries = [{ name, about, at: Date.now(), state: "waiting" }, ...entries].slice(0, MOST_ENTRIES);
+  remember({ entries });
 }
 
-// One shape from whatever the status holds; null while only the stub is there.
+for (const [method, first, second] of JSON.parse(strip.dataset.calls)) {
+  if (method === "reset") note("reset", "a new visitor from here on");
+  if (method === "track") note(first, second);
+  if (method === "identify") {
+    // The tracker sends attributes when they have changed, not with every page, and so the list shows them then.
+    const { user_hash: _proof, ...attributes } = second;
+    const said = JSON.stringify([first, attributes]);
+    if (remembered().said !== said) note("identify", { user_id: first, ...attributes });
+    remember({ said });
+  }
+}
+note("page-view", location.pathname);
+document.addEventListener("plainsheet:tracked", ({ detail }) => note(detail.name, detail.metadata));
+addEventListener("pageshow", (event) => {
+  if (event.persisted) {
+    entries = remembered().entries || entries;
+    note("page-view", location.pathname);
+  }
+});
+
+// -- what the tracker says -----------------------------------------------------------------------------------------------------
+
+// null while only the stub is there, or when the script was blocked.
 function readStatus() {
-  let status;
   try {
-    status = window.leadlight && window.leadlight("status");
+    const status = window.leadlight("status");
+    return status && typeof status === "object" ? status : null;
   } catch {
     return null;
   }
-  if (!status || typeof status !== "object") return null;
-  const lead = status.lead && typeof status.lead === "object" ? status.lead.id : status.lead || status.lead_id;
-  const user = status.user && typeof status.user === "object" ? status.user.id : status.user || status.user_id;
-  const consent = status.consent && typeof status.consent === "object" ? status.consent.state : status.consent;
-  return {
-    lead: text(lead).split(".")[0],
-    user: text(user),
-    consent: text(consent),
-    entries: [
-      ...list(status.waiting || status.queued || status.queue).map((item) => entry(item, "waiting")),
-      ...list(status.sent || status.recent).map((item) => entry(item, "sent")),
-      ...list(status.refused || status.refusals).map((item) => entry(item, "refused")),
-      ...list(status.held).map((item) => entry(item, "held back")),
-    ],
-  };
 }
+
+function settleEntries(status) {
+  const empty = !status.queued && !status.retry_at;
+  for (const entry of entries) {
+    if (entry.state !== "waiting") continue;
+    if (status.held) entry.state = "held back";
+    else if (empty && Date.now() - entry.at > SETTLED_MS) entry.state = "sent";
+  }
+  remember({ entries });
+}
+
+// -- saying it -----------------------------------------------------------------------------------------------------------------
+
+function showWho(status) {
+  const who = part("who");
+  const { user, lead } = status;
+  who.textContent = user ? `User ${user}` : lead ? `Visitor ${lead}` : "Nobody";
+  who.title = who.textContent;
+  who.classList.toggle("is-user", Boolean(user));
+  // The profile exists once the collector has had something of this person.
+  const person = user ? `user_id=${encodeURIComponent(user)}` : lead ? `lead=${encodeURIComponent(lead)}` : "";
+  if (person && status.sent) remember({ known: person });
+  const profile = part("profile");
+  profile.hidden = !person || remembered().known !== person;
+  if (!profile.hidden) profile.href = `${strip.dataset.collector}/console/people/find?${person}`;
+}
+
+function showLast(status) {
+  const waiting = status.queued ? `, ${status.queued} waiting` : "";
+  const held = status.held ? `Nothing is sent: ${WHY_HELD[status.held] || status.held}` : "";
+  const last = entries[0];
+  part("last").textContent = held || `${last.name} ${last.state}${last.state === "sent" ? waiting : ""}`;
+}
+
+function showFacts(status) {
+  const facts = {
+    "User id": status.user || "none on this page",
+    "Visitor id": status.lead || "none",
+    Tracking: status.held ? `off: ${WHY_HELD[status.held] || status.held}` : "on",
+    "Acknowledged on this page": status.sent || 0,
+    Waiting: status.queued || 0,
+  };
+  if (status.dropped) facts["Lost, as the store was full"] = status.dropped;
+  const refused = Array.isArray(status.refused) ? status.refused : [];
+  if (refused.length) facts.Refused = refused.map(({ code, field }) => [code, field].filter(Boolean).join(" ")).join(", ");
+  part("facts").replaceChildren(
+    ...Object.entries(facts).map(([name, value]) => {
+      const row = document.createElement("div");
+      row.append(element("dt", name), element("dd", String(value)));
+      return row;
+    }),
+  );
+}
+
+function showEntries() {
+  part("sends").replaceChildren(
+    ...entries.map(({ name, about, at, state }) => {
+      const row = document.createElement("li");
+      const details = typeof about === "string" ? about : JSON.stringify(about);
+      const code = element("code", details || "");
+      code.title = details || "";
+      row.append(
+        element("time", new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" })),
+        element("b", name),
+        code,
+        element("span", state, `strip-state is-${state.replace(" ", "-")}`),
+      );
+      return row;
+    }),
+  );
+}
+
+function showConsent(status) {
+  part("opt-out").hidden = Boolean(status.held);
+  part("opt-in").hidden = !status.held || status.held === "automation";
+}
+
+part("opt-out").addEventListener("click", () => window.leadlight("optOut"));
+part("opt-in").addEventListener("click", () => window.leadlight("optIn"));
+
+// Drawn only when something has changed, so that text can be selected and nothing is read out twice.
+let drawn = "";
+function draw() {
+  const status = readStatus();
+  if (status) settleEntries(status);
+  const now = JSON.stringify([status, entries]);
+  if (now === drawn) return;
+  drawn = now;
+  showEntries();
+  if (!status) {
+    part("last").textContent = "The tracker has not answered yet. The site works without it.";
+    return;
+  }
+  showWho(status);
+  showLast(status);
+  showFacts(status);
+  showConsent(status);
+}
+
+if (remembered().open) setOpen(true);
+draw();
+setInterval(() => {
+  if (document.visibilityState === "visible") draw();
+}, EVERY_MS);
