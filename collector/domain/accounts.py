@@ -133,4 +133,4 @@ def _account(row: tuple[object, ...]) -> Account:
 
 
 _COLUMNS = "id, email, operator, password_hash"
-_NOBODY = f"scrypt:{_N}:{_R}:{_P}$nobody${"0" * 128}"  # costs what a real one costs, and no password gives it
+_NOBODY = f"scrypt:{_N}:{_R}:{_P}$nobody$" + "0" * 128  # costs what a real one costs, and no password gives it
