@@ -82,7 +82,6 @@ def auto_messages(site: str) -> list[JsonObject]:
             page=_path("is", "/pricing"),
             trigger={"type": "page"},
             frequency={"type": "until_acted"},
-            goal={"query": {"event": "upgraded-plan", "field": "count", "operator": ">", "value": 0}, "days": 14},
         ),
         _message(
             "Cart without checkout",
@@ -95,7 +94,6 @@ def auto_messages(site: str) -> list[JsonObject]:
             page={"operator": "OR", "value": [_path("is", "/"), _path("starts", "/shop")]},
             trigger={"type": "page"},
             frequency={"type": "until_acted"},
-            goal={"query": {"event": "checked-out", "field": "count", "operator": ">", "value": 0}, "days": 7},
         ),
         _message(
             "Reports never exported",
@@ -117,7 +115,6 @@ def auto_messages(site: str) -> list[JsonObject]:
             page=_path("starts", "/app"),
             trigger={"type": "page"},
             frequency={"type": "until_acted"},
-            goal={"query": {"event": "exported-report", "field": "count", "operator": ">", "value": 0}, "days": 7},
         ),
     ]
 

@@ -68,6 +68,7 @@ function note(name, about) {
   remember({ entries });
 }
 
+note("page-view", location.pathname);
 for (const [method, first, second] of JSON.parse(strip.dataset.calls)) {
   if (method === "reset") note("reset", "a new visitor from here on");
   if (method === "track") note(first, second);
@@ -79,7 +80,6 @@ for (const [method, first, second] of JSON.parse(strip.dataset.calls)) {
     remember({ said });
   }
 }
-note("page-view", location.pathname);
 document.addEventListener("plainsheet:tracked", ({ detail }) => note(detail.name, detail.metadata));
 addEventListener("pageshow", (event) => {
   if (event.persisted) {
