@@ -1,0 +1,290 @@
+"""The definition of an auto message: what a client may send, checked whole, with everything parsed that is asked often.
+
+All errors are collected, each with its path (`content.buttons[0].url`). Parts of the contract that are not served yet are checked for
+their shape all the same and answered with NOT_SUPPORTED.
+"""
+
+from datetime import UTC, tzinfo
+from typing import Any
+
+import msgspec
+
+from collector.values.body import MAX_BODY, Body, Template, parse_body, parse_text, parse_url, variables
+from collector.values.checker import Checker
+from collector.values.errors import Problem, Reason, Refusal
+from collector.values.fields import clean_event_name, parse_iso, parse_time, seconds, shown, to_ms
+from collector.values.page_rules import PageRule, parse_page_rule, rule_json
+from collector.values.queries import parse, parse_where
+from collector.values.query_tree import Node, WhereRule, to_json, where_json
+
+TYPES = ("popup", "banner", "chat")
+STATES = ("draft", "live", "paused", "archived")
+ACTIONS = ("url", "dismiss", "track", "answer")
+TRIGGERS = ("page", "time", "scroll", "exit_intent", "event", "manual")
+FREQUENCIES = ("once", "until_acted", "every_time")
+QUESTIONS = ("email", "text", "choice", "rating")
+POSITIONS = {"popup": ("corner", "center"), "banner": ("top", "bottom"), "chat": ("corner",)}
+
+MAX_BUTTONS = 5
+MAX_NUMBER = 1_000_000
+_READ_ONLY = frozenset({"id", "version"})  # clients send back what they were given
+_CONTENT_TEXTS = {"title": 255, "body": MAX_BODY, "image_url": 4_000}
+
+
+class Button(msgspec.Struct, frozen=True):
+    """A button; `url` is given with the action `url`, `event`, an event's name, with `track`."""
+
+    label: Template
+    action: str
+    url: Template | None
+    event: str | None
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What the recipient sees, parsed; variables are filled in by `values.body`."""
+
+    title: Template | None
+    body: Body
+    image_url: Template | None
+    buttons: tuple[Button, ...]
+    position: str
+    sender: str | None
+
+    def variables(self) -> frozenset[str]:
+        """Return the names of all variables in it."""
+        buttons = [part for button in self.buttons for part in (button.label, button.url)]
+        return variables(self.title, self.body, self.image_url, *buttons)
+
+
+class Trigger(msgspec.Struct, frozen=True):
+    """What opens the message; `event` and the conditions on its metadata belong to the type `event`."""
+
+    type: str
+    event: str | None
+    where: tuple[WhereRule, ...]
+
+
+class Frequency(msgspec.Struct, frozen=True):
+    """How often one person gets it: at most `max` times and once every `every_days` days, with `every_time` only."""
+
+    type: str
+    max: int | None
+    every_days: int | None
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """From when (included) until when (not included) it may show, in milliseconds since 1970 UTC."""
+
+    starts_at_ms: int | None
+    ends_at_ms: int | None
+
+
+class AutoMessageDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole, valid definition. `audience` None is everybody, `page` None every page."""
+
+    name: str
+    type: str
+    state: str
+    content: Content
+    audience: Node | None
+    page: PageRule | None
+    trigger: Trigger
+    frequency: Frequency
+    priority: int
+    ignore_caps: bool
+    schedule: Schedule
+    holdout_percent: float
+    document: bytes
+    """The definition as JSON, with all defaults: what `as_json` returns and what is stored."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the full shape of the API, with defaults, without `id` and `version`. Cleaning it again gives an equal definition."""
+        decoded: dict[str, Any] = msgspec.json.decode(self.document)
+        return decoded
+
+
+def clean_auto_message(raw: object, *, retention_days: int, time_zone: tzinfo = UTC) -> AutoMessageDefinition:
+    """Return the definition. Raises Problem (400) with every error.
+
+    `retention_days` bounds `within_days`. Times of the schedule without a zone of their own are in `time_zone`, the site's.
+    `id` and `version` are ignored, so that a definition can be sent back as it was given out.
+    """
+    if not isinstance(raw, dict):
+        raise Problem(400, [Refusal(Reason.BODY_INVALID, None, "The body is a JSON object.")])
+    return _Cleaner(retention_days, time_zone).definition(raw)
+
+
+class _Cleaner(Checker):
+    """Cleans one definition and collects what is wrong with it."""
+
+    def __init__(self, retention_days: int, time_zone: tzinfo) -> None:
+        super().__init__()
+        self.retention_days = retention_days
+        self.time_zone = time_zone
+
+    def definition(self, raw: dict[str, Any]) -> AutoMessageDefinition:
+        known = {"name", "type", "state", "content", "audience", "page", "trigger", "frequency", "priority"}
+        self.only_keys(raw, known | {"ignore_caps", "schedule", "goal", "holdout_percent"} | _READ_ONLY, "")
+        for field in ("name", "type", "content"):
+            if raw.get(field) is None:
+                self.error(field, "It is required.", Reason.FIELD_MISSING)
+        json: dict[str, Any] = {
+            "name": self.optional(raw, "name", clean_event_name) or "",
+            "type": self.choice(raw.get("type"), TYPES, "type", TYPES[0]),
+            "state": self.choice(raw.get("state"), STATES, "state", "draft"),
+        }
+        if json["type"] != "popup":
+            self.unsupported("type")
+        content = self.content(raw.get("content"), json)
+        audience = self.optional(raw, "audience", lambda part: parse(part, retention_days=self.retention_days, field="audience"))
+        page = self.optional(raw, "page", parse_page_rule)
+        json |= {"audience": to_json(audience) if audience else None, "page": rule_json(page) if page else None}
+        trigger = self.trigger(raw.get("trigger"), json)
+        frequency = self.frequency(raw.get("frequency"), json)
+        json["priority"] = self.whole(raw.get("priority"), "priority", -MAX_NUMBER, MAX_NUMBER) or 0
+        json["ignore_caps"] = self.boolean(raw.get("ignore_caps"), "ignore_caps")
+        schedule = self.schedule(raw.get("schedule"), json)
+        self.goal(raw.get("goal"))
+        json["goal"] = None
+        json["holdout_percent"] = self.number(raw.get("holdout_percent"), "holdout_percent", 0, 100) or 0
+        if json["holdout_percent"]:
+            self.unsupported("holdout_percent")
+        if self.errors:
+            raise Problem(400, self.errors)
+        return AutoMessageDefinition(
+            **{name: json[name] for name in ("name", "type", "state", "priority", "ignore_caps", "holdout_percent")},
+            content=content,
+            audience=audience,
+            page=page,
+            trigger=trigger,
+            frequency=frequency,
+            schedule=schedule,
+            document=msgspec.json.encode(json),
+        )
+
+    def content(self, raw: object, json: dict[str, Any]) -> Content:
+        part = self.part(raw, "content", {"title", "body", "image_url", "buttons", "question", "position", "sender"})
+        title, body, image = (self.text(part.get(name), f"content.{name}", most) for name, most in _CONTENT_TEXTS.items())
+        if isinstance(raw, dict) and all(raw.get(name) in (None, "") for name in _CONTENT_TEXTS):
+            self.error("content.body", "There is nothing to show: no title, body or image.", Reason.FIELD_MISSING)
+        places = POSITIONS[json["type"]]
+        buttons = part.get("buttons")
+        if buttons is not None and (not isinstance(buttons, list) or len(buttons) > MAX_BUTTONS):
+            self.error("content.buttons", f"Expected a list of at most {MAX_BUTTONS} buttons, not {shown(buttons)}.")
+            buttons = []
+        pairs = [self.button(button, f"content.buttons[{place}]") for place, button in enumerate(buttons or [])]
+        self.question(part.get("question"))
+        cleaned = Content(
+            title=self.attempt(lambda: parse_text(title, field="content.title")) if title else None,
+            body=self.attempt(lambda: parse_body(body or "", field="content.body")) or (),
+            image_url=self.attempt(lambda: parse_url(image, field="content.image_url", web_only=True)) if image else None,
+            buttons=tuple([button for button, _ in pairs]),
+            position=self.choice(part.get("position"), places, "content.position", places[0]),
+            sender=self.text(part.get("sender"), "content.sender", 120),
+        )
+        json["content"] = {"title": title or None, "body": body or "", "image_url": image or None, "buttons": [shape for _, shape in pairs]}
+        json["content"] |= {"question": None, "position": cleaned.position, "sender": cleaned.sender}
+        return cleaned
+
+    def button(self, raw: object, field: str) -> tuple[Button, dict[str, Any]]:
+        part = self.part(raw, field, {"label", "action", "url", "event"}, required=True)
+        label = self.text(part.get("label"), f"{field}.label", 120)
+        if not label and not self.has_error(f"{field}.label"):
+            self.error(f"{field}.label", "A button has a label.", Reason.FIELD_MISSING)
+        action = self.choice(part.get("action"), ACTIONS, f"{field}.action")
+        url = self.text(part.get("url"), f"{field}.url", 4_000)
+        event = part.get("event")
+        for key, value, wanted in (("url", url, "url"), ("event", event, "track")):
+            if action == wanted and value in (None, "") and not self.has_error(f"{field}.{key}"):
+                self.error(f"{field}.{key}", f"A button with the action {action} has it.", Reason.FIELD_MISSING)
+            elif action in ACTIONS and action != wanted and value not in (None, ""):
+                self.error(f"{field}.{key}", f"A button with the action {action} has none.")
+        if action == "answer":
+            self.unsupported(f"{field}.action")
+        name = self.attempt(lambda: clean_event_name(event, field=f"{field}.event")) if action == "track" and event else None
+        button = Button(
+            label=(self.attempt(lambda: parse_text(label, field=f"{field}.label")) if label else None) or (),
+            action=action,
+            url=self.attempt(lambda: parse_url(url, field=f"{field}.url")) if action == "url" and url else None,
+            event=name,
+        )
+        return button, {"label": label, "action": action, "url": url or None, "event": name}
+
+    def question(self, raw: object) -> None:
+        if raw is None:
+            return
+        part = self.part(raw, "content.question", {"kind", "attribute", "choices"})
+        self.choice(part.get("kind"), QUESTIONS, "content.question.kind")
+        self.text(part.get("attribute"), "content.question.attribute", 255)
+        choices = part.get("choices")
+        if choices is not None and not (isinstance(choices, list) and len(choices) <= 20 and all(isinstance(one, str) for one in choices)):
+            self.error("content.question.choices", f"Expected a list of at most 20 texts, not {shown(choices)}.")
+        self.unsupported("content.question")
+
+    def trigger(self, raw: object, json: dict[str, Any]) -> Trigger:
+        part = self.part(raw, "trigger", {"type", "seconds", "percent", "event", "where"})
+        kind = self.choice(part.get("type"), TRIGGERS, "trigger.type", "page")
+        if kind in {"time", "scroll", "exit_intent"}:
+            self.unsupported("trigger.type")
+        self.number(part.get("seconds"), "trigger.seconds", 0, 86_400)
+        self.number(part.get("percent"), "trigger.percent", 0, 100)
+        for key, owner in (("seconds", "time"), ("percent", "scroll"), ("event", "event")):
+            self.belongs(part, key, owner, kind)
+        if kind != "event" and part.get("where"):
+            self.error("trigger.where", f"A trigger of the type {kind} has no conditions.")
+        event = part.get("event")
+        name, where = None, None
+        if kind == "event":
+            name = self.attempt(lambda: clean_event_name(event, field="trigger.event")) if event is not None else None
+            where = self.attempt(lambda: parse_where(part.get("where"), field="trigger.where"))
+        where = where or ()
+        json["trigger"] = {"type": kind, "seconds": None, "percent": None, "event": name, "where": where_json(where)}
+        return Trigger(kind, name, where)
+
+    def frequency(self, raw: object, json: dict[str, Any]) -> Frequency:
+        part = self.part(raw, "frequency", {"type", "max", "every_days"})
+        kind = self.choice(part.get("type"), FREQUENCIES, "frequency.type", "until_acted")
+        limits = [self.whole(part.get(name), f"frequency.{name}", 1, MAX_NUMBER) for name in ("max", "every_days")]
+        for name in ("max", "every_days"):
+            if kind != "every_time" and part.get(name) is not None:
+                self.error(f"frequency.{name}", "It goes with the type every_time only.")
+        json["frequency"] = {"type": kind, "max": limits[0], "every_days": limits[1]}
+        return Frequency(kind, limits[0], limits[1])
+
+    def schedule(self, raw: object, json: dict[str, Any]) -> Schedule:
+        part = self.part(raw, "schedule", {"starts_at", "ends_at", "hours"})
+        starts = self.optional(part, "starts_at", lambda raw: self.moment(raw, "schedule.starts_at"))
+        ends = self.optional(part, "ends_at", lambda raw: self.moment(raw, "schedule.ends_at"))
+        if starts is not None and ends is not None and ends <= starts:
+            self.error("schedule.ends_at", "The end lies before the start.")
+        if part.get("hours") is not None:
+            self.unsupported("schedule.hours")
+        times = {"starts_at": starts, "ends_at": ends}
+        json["schedule"] = {name: None if at is None else seconds(at) for name, at in times.items()} | {"hours": None}
+        return Schedule(starts, ends)
+
+    def moment(self, raw: object, field: str) -> int:
+        if isinstance(raw, str):
+            moment = parse_iso(raw, field=field)
+            if moment.tzinfo is None:
+                try:
+                    return to_ms(moment.replace(tzinfo=self.time_zone))
+                except OverflowError as error:  # the first and the last hours of the calendar
+                    raise Refusal(Reason.TIME_INVALID, field) from error
+        return parse_time(raw, field=field)
+
+    def goal(self, raw: object) -> None:
+        if raw is None:
+            return
+        part = self.part(raw, "goal", {"query", "days"})
+        self.attempt(lambda: parse(part.get("query"), retention_days=self.retention_days, field="goal.query"))
+        if self.whole(part.get("days"), "goal.days", 1, 365) is None and not self.has_error("goal.days"):
+            self.error("goal.days", "A goal has a number of days.", Reason.FIELD_MISSING)
+        self.unsupported("goal")
+
+    def belongs(self, part: dict[str, Any], name: str, owner: str, kind: str) -> None:
+        field = f"trigger.{name}"
+        if kind == owner and part.get(name) is None:
+            self.error(field, f"A trigger of the type {kind} has it.", Reason.FIELD_MISSING)
+        elif kind != owner and part.get(name) is not None:
+            self.error(field, f"It goes with the type {owner} only.")
