@@ -15,6 +15,8 @@ from collector.services import Services
 from collector.storage.writer import Overloaded
 from collector.values.errors import Reason, Refusal, problem
 
+CUSTOM = "custom_attributes."
+
 
 class Collection:
     """One envelope on its way: what is known of it so far."""
@@ -112,7 +114,7 @@ def clean_items(c: Collection) -> None:
                 c.submission.changes.append(change)
                 c.places["identify"].append(index)
                 for refusal in refusals:
-                    c.refuse(index, Refusal(refusal.code, f"attributes.{refusal.field}", refusal.message))
+                    c.refuse(index, refusal)
             else:
                 c.submission.reports.append(items.clean_report(item, when, flags))
                 c.places["message"].append(index)
@@ -142,7 +144,7 @@ def write(c: Collection) -> None:
                 c.duplicates += 1
     if outcome.protected and c.places["identify"]:
         for name in outcome.protected:
-            c.refuse(c.places["identify"][0], Refusal(Reason.ATTRIBUTE_PROTECTED, f"attributes.{name}"))
+            c.refuse(c.places["identify"][0], Refusal(Reason.ATTRIBUTE_PROTECTED, f"attributes.{name.removeprefix(CUSTOM)}"))
     c.refused.sort(key=lambda entry: int(entry["index"]))
 
 

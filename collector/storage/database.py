@@ -66,8 +66,10 @@ class Connection:
     def insert_new(self, table: str, columns: Sequence[str], types: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[bool]:
         """Insert rows whose key is not there yet and say for each whether it was inserted.
 
-        The second of two equal rows is not. `types` are PostgreSQL's; the first column but one must be the unique `id`.
+        The second of two equal rows is not. `types` are PostgreSQL's; the rows' key is the site of the statement and the column `id`.
         """
+        if not rows:
+            return []
         names = ", ".join(columns)
         if self.engine == "sqlite":
             sql = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))}) ON CONFLICT DO NOTHING"  # noqa: S608

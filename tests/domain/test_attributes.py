@@ -1,0 +1,64 @@
+"""Whose value counts when several identities, browsers and the site's own server speak about one person."""
+
+import itertools
+
+import pytest
+
+from tests.support.world import World, lead, user
+
+PLAN = "custom_attributes.plan"
+
+
+def test_a_user_adopts_what_it_lacks_from_its_lead(world: World) -> None:
+    world.set(lead(), {PLAN: "trial", "email": "visitor@example.com"})
+    world.set(user(), {"email": "user@example.com"}, lead=lead())
+    assert world.attributes(user()) == {PLAN: "trial", "email": "user@example.com"}
+
+
+def test_of_several_leads_the_newest_value_is_adopted(world: World) -> None:
+    world.set(lead("new"), {PLAN: "pro"}, at=200)
+    world.set(lead("old"), {PLAN: "trial"}, at=100)
+    world.send(user(), lead=lead("new"))
+    world.send(user(), lead=lead("old"))
+    assert world.attributes(user()) == {PLAN: "pro"}
+
+
+def test_the_users_own_value_stays_whatever_a_lead_says_later(world: World) -> None:
+    world.set(user(), {PLAN: "pro"}, at=100, lead=lead())
+    world.set(lead(), {PLAN: "trial"}, at=900)
+    assert world.attributes(user()) == {PLAN: "pro"}
+
+
+def test_an_unverified_browser_does_not_overwrite_what_rest_set(world: World) -> None:
+    world.set(user(), {PLAN: "enterprise"}, browser=False)
+    outcome = world.set(user(), {PLAN: "free"}, lead=lead())
+    assert outcome.protected == [PLAN]
+    assert world.attributes(user()) == {PLAN: "enterprise"}
+
+
+def test_a_verified_browser_may(world: World) -> None:
+    world.set(user(), {PLAN: "enterprise"}, browser=False)
+    world.clock.advance(1)
+    world.set(user(), {PLAN: "free"}, lead=lead(), verified=True)
+    assert world.attributes(user()) == {PLAN: "free"}
+
+
+def test_null_unsets(world: World) -> None:
+    world.set(user(), {PLAN: "pro"}, at=100, lead=lead())
+    world.set(user(), {PLAN: None}, at=200, lead=lead())
+    assert world.attributes(user()) == {}
+
+
+def test_values_keep_their_types_and_digits(world: World) -> None:
+    values = {"custom_attributes.a": 2**53 + 1, "custom_attributes.b": True, "custom_attributes.c": 1.5, "custom_attributes.d": "1"}
+    world.set(user(), values, browser=False)
+    assert world.attributes(user()) == values
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_the_order_of_arrival_does_not_matter(world: World, order: tuple[int, ...]) -> None:
+    changes = [({PLAN: "a"}, 100), ({PLAN: "b"}, 300), ({PLAN: "a"}, 200)]
+    for index in order:
+        values, at = changes[index]
+        world.set(user(), values, at=at, lead=lead())
+    assert world.attributes(user()) == {PLAN: "b"}

@@ -1,0 +1,274 @@
+"""What a browser sends to `collect`, good and bad. Every test runs on the raw entry and on the Flask view."""
+
+import gzip
+import json
+
+import pytest
+
+from collector.values.clock import DAY, HOUR
+from collector.values.ids import new_uuid7
+from tests.support.browserless import Tracker
+from tests.support.world import World
+
+
+def stored(world: World) -> int:
+    return int(world.rows("SELECT count(*) FROM events")[0][0])
+
+
+def codes(answer) -> list[tuple[int, str, str | None]]:
+    return [(entry["index"], entry["code"], entry.get("field")) for entry in answer["refused"]]
+
+
+def test_an_accepted_event_is_stored_when_the_answer_comes(tracker: Tracker, world: World) -> None:
+    answer = tracker.collect(tracker.event("created-report", metadata={"rows": 3}))
+    assert (answer["accepted"], answer["duplicates"], answer["refused"]) == (1, 0, [])
+    assert stored(world) == 1
+
+
+def test_the_answer_carries_the_collectors_clock(tracker: Tracker, world: World) -> None:
+    assert tracker.collect(tracker.event())["time"] == world.clock()
+
+
+def test_sent_again_it_is_a_duplicate(tracker: Tracker, world: World) -> None:
+    event = tracker.event()
+    tracker.collect(event)
+    assert tracker.collect(event)["duplicates"] == 1
+    assert stored(world) == 1
+
+
+def test_a_bad_event_never_costs_its_good_neighbours(tracker: Tracker, world: World) -> None:
+    bad = [
+        tracker.event(""),
+        tracker.event("x" * 121),
+        tracker.event("nul\x00"),
+        tracker.event("lone \ud800"),
+        tracker.event("id", id="not-an-id"),
+        tracker.event("id", id="00000000-0000-4000-8000-000000000000"),
+        tracker.event("metadata", metadata={str(number): 1 for number in range(10_000)}),
+        tracker.event("metadata", metadata=[1]),
+        tracker.event("metadata", metadata={"a.b": 1}),
+        tracker.event("metadata", metadata={"a": 1, "A": 2}),
+        tracker.event("metadata", metadata={"a": {"b": {"c": 1}}}),
+        tracker.event("time", at=-1),
+        tracker.event("time", at="yesterday"),
+        tracker.event("time", at=10**18),
+        tracker.event("time", at=0),
+        tracker.event("unknown", colour="red"),
+        {"type": "unheard-of"},
+        {},
+        None,
+        17,
+        "text",
+        [],
+    ]
+    good = tracker.event("good")
+    answer = tracker.collect(*bad, good)
+    assert answer["accepted"] == 1
+    assert [entry["index"] for entry in answer["refused"]] == list(range(len(bad)))
+    assert codes(answer)[:17] == [
+        (0, "name_invalid", "name"),
+        (1, "name_invalid", "name"),
+        (2, "name_invalid", "name"),
+        (3, "name_invalid", "name"),
+        (4, "id_invalid", "id"),
+        (5, "id_invalid", "id"),
+        (6, "metadata_too_many_keys", "metadata"),
+        (7, "metadata_invalid", "metadata"),
+        (8, "metadata_key_invalid", "metadata.a.b"),
+        (9, "metadata_key_repeated", "metadata.A"),
+        (10, "metadata_value_invalid", "metadata.a"),
+        (11, "time_invalid", "at"),
+        (12, "field_invalid", "at"),
+        (13, "time_invalid", "at"),
+        (14, "too_old", "at"),
+        (15, "field_unknown", "colour"),
+        (16, "field_invalid", "type"),
+    ]
+    assert stored(world) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["Můj ž", "😀", "\u202eright to left", "line\u2028separator", "<script>alert(1)</script>", "' OR 1=1 --", "%s ?"]
+)
+def test_names_and_values_of_any_script_are_kept(tracker: Tracker, world: World, text: str) -> None:
+    tracker.collect(tracker.event(text, metadata={text.replace(".", ""): text}))
+    assert world.rows("SELECT text FROM names WHERE kind = 'event'") == [(text.strip(),)]
+    assert json.loads(world.rows("SELECT metadata FROM events")[0][0]) == {text.strip(): text}
+
+
+def test_values_that_cannot_be_stored_are_replaced_and_flagged(tracker: Tracker, world: World) -> None:
+    answer = tracker.collect(tracker.event("x", metadata={"a": "nul\x00", "b": "lone \ud800", "c": "y" * 300}))
+    assert answer["flagged"] == [
+        {"index": 0, "code": "character_replaced", "field": "metadata.a"},
+        {"index": 0, "code": "character_replaced", "field": "metadata.b"},
+        {"index": 0, "code": "string_cut", "field": "metadata.c"},
+    ]
+    assert json.loads(world.rows("SELECT metadata FROM events")[0][0]) == {"a": "nul\ufffd", "b": "lone \ufffd", "c": "y" * 255}
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        (b"", "body_invalid", None),
+        (b"{", "body_invalid", None),
+        (b"\xff\xfe", "body_invalid", None),
+        (b"[]", "body_invalid", None),
+        (b"null", "body_invalid", None),
+        (b"[" * 100_000, "body_invalid", None),
+        (b'{"v":1}', "field_missing", "site"),
+        (b'{"v":"1","site":"a","lead":"b","sent_at":1,"items":[]}', "field_invalid", "v"),
+        (b'{"v":1,"site":"a","lead":"b","sent_at":1,"items":{}}', "field_invalid", "items"),
+        (b'{"v":1,"site":"a","lead":"b","sent_at":1,"items":[],"extra":1}', "field_unknown", "extra"),
+        (b'{"v":99,"site":"a","lead":"b","sent_at":1,"items":[]}', "wire_version_unknown", "v"),
+        (b'{"v":1,"site":"a","lead":"b","sent_at":NaN,"items":[]}', "body_invalid", None),
+    ],
+)
+def test_a_body_that_is_no_envelope_gets_the_one_error_shape(tracker: Tracker, body: bytes, code: str, field: str | None) -> None:
+    answer = tracker.post("/collect", body)
+    assert answer.status_code == 400
+    assert answer.json is not None
+    assert answer.json["type"] == "error.list"
+    assert answer.json["request_id"]
+    assert [(error["code"], error.get("field")) for error in answer.json["errors"]] == [(code, field)]
+
+
+def test_a_body_over_the_limit_is_refused(tracker: Tracker, world: World) -> None:
+    answer = tracker.post("/collect", b" " * (world.services.settings.body_limit + 1))
+    assert (answer.status_code, answer.json["errors"][0]["code"]) == (413, "body_too_large")
+
+
+def test_a_small_body_that_inflates_over_the_limit_is_refused(tracker: Tracker, world: World) -> None:
+    bomb = gzip.compress(b" " * (world.services.settings.body_limit * 20))
+    answer = tracker.post("/collect", bomb, Content_Encoding="gzip")
+    assert (answer.status_code, answer.json["errors"][0]["code"]) == (413, "body_too_large")
+
+
+def test_a_compressed_body_is_read(tracker: Tracker, world: World) -> None:
+    answer = tracker.post("/collect", gzip.compress(json.dumps(tracker.envelope(tracker.event())).encode()), Content_Encoding="gzip")
+    assert answer.status_code == 202
+    assert stored(world) == 1
+
+
+def test_more_than_500_items_are_refused_whole(tracker: Tracker, world: World) -> None:
+    answer = tracker.post("/collect", tracker.envelope(*[{}] * 501))
+    assert (answer.status_code, answer.json["errors"][0]["code"]) == (413, "too_many_items")
+
+
+def test_an_unknown_site_is_refused(tracker: Tracker) -> None:
+    answer = tracker.post("/collect", tracker.envelope(tracker.event(), site="nobody"))
+    assert (answer.status_code, answer.json["errors"][0]["code"]) == (403, "site_unknown")
+
+
+@pytest.mark.parametrize("lead", ["", "short.short", "a" * 22, "é" * 22 + "." + "a" * 22, "../../../etc/passwd"])
+def test_a_lead_of_another_form_is_refused(tracker: Tracker, lead: str) -> None:
+    answer = tracker.post("/collect", tracker.envelope(tracker.event(), lead=lead))
+    assert (answer.status_code, answer.json["errors"][0]["code"]) == (403, "lead_invalid")
+
+
+def test_a_forged_secret_is_refused_and_stores_nothing(tracker: Tracker, world: World) -> None:
+    tracker.view("/")
+    forged = tracker.lead.split(".")[0] + "." + "x" * 22
+    answer = tracker.post("/collect", tracker.envelope(tracker.event(), lead=forged))
+    assert (answer.status_code, answer.json["errors"][0]["code"]) == (403, "lead_secret_invalid")
+    assert stored(world) == 1
+
+
+def test_the_answer_names_the_exact_origin(tracker: Tracker) -> None:
+    answer = tracker.post("/collect", tracker.envelope(tracker.event()))
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert answer.headers["Vary"] == "Origin"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_a_refusal_can_be_read_by_the_page_too(tracker: Tracker) -> None:
+    answer = tracker.post("/collect", b"{", Origin="https://elsewhere.example")
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://elsewhere.example"
+
+
+def test_a_page_of_an_origin_that_is_not_allowed_is_refused(tracker: Tracker, world: World) -> None:
+    answer = tracker.post("/collect", tracker.envelope(tracker.event()), Origin="https://elsewhere.example")
+    assert (answer.status_code, answer.json["errors"][0]["code"]) == (403, "origin_not_allowed")
+    assert stored(world) == 0
+
+
+def test_a_page_that_names_no_origin_is_taken(tracker: Tracker, world: World) -> None:
+    assert tracker.post("/collect", tracker.envelope(tracker.event()), Origin="null").status_code == 202
+
+
+def test_only_post_is_served(tracker: Tracker) -> None:
+    answer = tracker.client.get("/collect")
+    assert (answer.status_code, answer.json["errors"][0]["code"]) == (405, "method_not_allowed")
+
+
+def test_global_privacy_control_is_honoured_by_the_server_too(tracker: Tracker, world: World) -> None:
+    answer = tracker.post("/collect", tracker.envelope(tracker.event()), Sec_GPC="1")
+    assert answer.status_code == 202
+    assert codes(answer.json) == [(0, "consent_withheld", None)]
+    assert stored(world) == 0
+
+
+def test_an_explicit_opt_in_outweighs_it(tracker: Tracker, world: World) -> None:
+    assert tracker.post("/collect", tracker.envelope(tracker.event(), consent="granted"), Sec_GPC="1").json["accepted"] == 1
+
+
+@pytest.mark.parametrize(
+    "agent", ["Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "Mozilla/5.0 HeadlessChrome/140.0"]
+)
+def test_bots_are_stored_nowhere_and_told_so(tracker: Tracker, world: World, agent: str) -> None:
+    answer = tracker.post("/collect", tracker.envelope(tracker.event()), User_Agent=agent)
+    assert codes(answer.json) == [(0, "bot", None)]
+    assert world.rows("SELECT count(*) FROM identities") == [(0,)]
+
+
+def test_a_sites_own_tests_count_where_it_says_so(tracker: Tracker) -> None:
+    answer = tracker.post("/collect", tracker.envelope(tracker.event(), automation="count"), User_Agent="HeadlessChrome/140.0")
+    assert answer.json["accepted"] == 1
+
+
+def test_a_wrong_clock_is_corrected(tracker: Tracker, world: World) -> None:
+    now = world.clock()
+    wrong = now + 3 * DAY
+    tracker.collect(tracker.event("x", at=wrong - HOUR), sent_at=wrong)
+    assert world.rows("SELECT at FROM events") == [(now - HOUR,)]
+
+
+def test_the_best_round_trip_corrects_better_than_one_attempt(tracker: Tracker, world: World) -> None:
+    now = world.clock()
+    tracker.collect(tracker.event("x", at=now - HOUR), sent_at=now - 5_000, offset=20)
+    assert world.rows("SELECT at FROM events") == [(now - HOUR + 20,)]
+
+
+def test_no_event_is_later_than_its_arrival(tracker: Tracker, world: World) -> None:
+    answer = tracker.collect(tracker.event("x", at=world.clock() + 14 * DAY))
+    assert answer["flagged"] == [{"index": 0, "code": "time_clamped", "field": "at"}]
+    assert world.rows("SELECT at FROM events") == [(world.clock(),)]
+
+
+def test_events_older_than_the_timeline_are_refused(tracker: Tracker, world: World) -> None:
+    answer = tracker.collect(tracker.event("x", at=world.clock() - 90 * DAY - 1))
+    assert codes(answer) == [(0, "too_old", "at")]
+
+
+def test_a_page_views_address_path_title_and_referrer_are_its_metadata(tracker: Tracker, world: World) -> None:
+    page = {"url": "https://shop.example/pricing?utm_source=x", "title": "Pricing", "referrer": "https://search.example/"}
+    tracker.collect(tracker.event(page=page, metadata={"path": "/forged"}))
+    assert json.loads(world.rows("SELECT metadata FROM events")[0][0]) == {**page, "path": "/pricing"}
+
+
+def test_attributes_are_cleaned_one_by_one(tracker: Tracker, world: World) -> None:
+    item = {"type": "identify", "at": world.clock(), "attributes": {"plan": "pro", "last_seen_at": 5, "bad.key": 1}}
+    answer = tracker.collect(item)
+    assert answer["accepted"] == 1
+    assert {(code, field) for _, code, field in codes(answer)} == {
+        ("attribute_protected", "attributes.last_seen_at"),
+        ("attribute_invalid", "attributes.bad.key"),
+    }
+    lead_id = tracker.lead.split(".")[0]
+    assert world.attributes(("lead", lead_id)) == {"custom_attributes.plan": "pro"}
+
+
+def test_an_event_named_like_anything_does_not_break_the_next(tracker: Tracker, world: World) -> None:
+    tracker.collect(tracker.event("__proto__", metadata={"__proto__": "x", "constructor": "y"}))
+    tracker.collect(tracker.event("next", visit=new_uuid7(world.clock())))
+    assert stored(world) == 2

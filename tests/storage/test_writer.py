@@ -1,0 +1,157 @@
+"""The group commit: acknowledged means committed, and one failure costs nobody else."""
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from collector.storage.database import Connection, Database
+from collector.storage.writer import Overloaded, Writer
+
+
+class Rows:
+    """A bulk that inserts numbers; a negative one is poison."""
+
+    def __init__(self) -> None:
+        self.groups: list[int] = []
+
+    def prepare(self, site, payloads) -> None:
+        pass
+
+    def write(self, tx: Connection, site: int, payloads) -> list[int]:
+        self.groups.append(len(payloads))
+        for number in payloads:
+            tx.run("INSERT INTO numbers (number) VALUES (?)", (number,))
+        return list(payloads)
+
+
+@pytest.fixture
+def database(database_url: str):
+    database = Database(database_url)
+    with database.write() as tx:
+        tx.run("CREATE TABLE numbers (number BIGINT PRIMARY KEY CHECK (number >= 0))")
+    yield database
+    database.close()
+
+
+def stored(database: Database) -> list[int]:
+    with database.read() as connection:
+        return [row[0] for row in connection.rows("SELECT number FROM numbers ORDER BY number")]
+
+
+def test_what_is_answered_is_committed(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=10, group_limit=10)
+    assert writer.record(1, 7) == 7
+    assert stored(database) == [7]
+    writer.close()
+
+
+def test_waiting_requests_share_a_commit(database: Database) -> None:
+    bulk = Rows()
+    writer = Writer(database, bulk, queue_limit=1_000, group_limit=100)
+    entered, gate = threading.Event(), threading.Event()
+
+    def hold(tx: Connection) -> None:
+        entered.set()
+        gate.wait(30)
+
+    with ThreadPoolExecutor(51) as pool:
+        pool.submit(writer.run, 1, hold)
+        entered.wait(30)
+        answers = [pool.submit(writer.record, 1, number) for number in range(50)]
+        while writer.waiting() < 50:
+            threading.Event().wait(0.001)
+        gate.set()
+        assert sorted(answer.result() for answer in answers) == list(range(50))
+    assert bulk.groups == [50]
+    writer.close()
+
+
+def test_one_poisonous_request_fails_alone(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=1_000, group_limit=100)
+    entered, gate = threading.Event(), threading.Event()
+
+    def hold(tx: Connection) -> None:
+        entered.set()
+        gate.wait(30)
+
+    with ThreadPoolExecutor(51) as pool:
+        pool.submit(writer.run, 1, hold)
+        entered.wait(30)
+        answers = {number: pool.submit(writer.record, 1, number) for number in [*range(30), -1]}
+        while writer.waiting() < 31:
+            threading.Event().wait(0.001)
+        gate.set()
+        assert answers[-1].exception() is not None
+        assert [answers[number].result() for number in range(30)] == list(range(30))
+    assert stored(database) == list(range(30))
+    writer.close()
+
+
+def test_work_that_raises_undoes_its_own_part_only(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=10, group_limit=10)
+
+    def fail(tx: Connection) -> None:
+        tx.run("INSERT INTO numbers (number) VALUES (1)")
+        raise LookupError("no")
+
+    with pytest.raises(LookupError, match="no"):
+        writer.run(1, fail)
+    writer.run(1, lambda tx: tx.run("INSERT INTO numbers (number) VALUES (2)"))
+    assert stored(database) == [2]
+    writer.close()
+
+
+def test_a_full_queue_says_so_and_writes_nothing(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=1, group_limit=10)
+    entered, gate = threading.Event(), threading.Event()
+
+    def hold(tx: Connection) -> None:
+        entered.set()
+        gate.wait(30)
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(writer.run, 1, hold)
+        entered.wait(30)
+        waiting = pool.submit(writer.record, 1, 1)
+        while writer.waiting() < 1:
+            threading.Event().wait(0.001)
+        with pytest.raises(Overloaded):
+            writer.record(1, 2)
+        gate.set()
+        assert waiting.result() == 1
+    assert stored(database) == [1]
+    writer.close()
+
+
+def test_closing_writes_what_is_queued_and_takes_no_more(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=10, group_limit=10)
+    writer.record(1, 1)
+    writer.close()
+    with pytest.raises(Overloaded):
+        writer.record(1, 2)
+    assert stored(database) == [1]
+
+
+def test_settings_that_survive_a_power_cut_are_in_force(database: Database) -> None:
+    with database.write() as tx:
+        if tx.engine == "sqlite":
+            assert tx.value("PRAGMA journal_mode") == "wal"
+            assert tx.value("PRAGMA synchronous") == 2
+            with pytest.raises(sqlite3.OperationalError, match="within a transaction"):
+                tx.run("BEGIN IMMEDIATE")
+        else:
+            assert tx.value("SHOW synchronous_commit") == "on"
+            assert tx.value("SHOW fsync") == "on"
+            assert tx.value("SHOW transaction_isolation") == "read committed"
+
+
+def test_a_writer_holds_the_write_lock_from_its_beginning(database: Database) -> None:
+    if database.engine != "sqlite":
+        return
+    with database.write():
+        other = sqlite3.connect(database.url.removeprefix("sqlite:///"), timeout=0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
