@@ -1,27 +1,80 @@
-"""Errors as answers: the one JSON shape, or a short page where people look."""
+"""Errors as answers: the one JSON shape, or a short page where people look. Logs hold the request id and code places, no values."""
 
-from flask import Response, jsonify, request
+import logging
+import traceback
+
+from flask import Response, g, has_request_context, jsonify, request
 from markupsafe import escape
 from werkzeug.exceptions import HTTPException
 
-from collector.values.errors import Reason, problem
+from collector.storage.database import is_unavailable
+from collector.storage.writer import Overloaded
+from collector.values.errors import Problem, Reason, Refusal, problem
 from collector.values.ids import new_nonce
 
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = ("Retry-After", "5")
 _REASONS = {
     401: Reason.UNAUTHORIZED,
     403: Reason.FORBIDDEN,
     404: Reason.NOT_FOUND,
     405: Reason.METHOD_NOT_ALLOWED,
     413: Reason.BODY_TOO_LARGE,
+    503: Reason.OVERLOADED,
 }
+
+
+def request_id() -> str:
+    """Return the id of this request, the same in its header, its body and the log."""
+    if not has_request_context():
+        return new_nonce()
+    if "request_id" not in g:
+        g.request_id = new_nonce()
+    return str(g.request_id)
+
+
+def finish(response: Response) -> Response:
+    """Add what every answer of the API carries."""
+    response.headers["X-Request-Id"] = request_id()
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def answer_problem(error: Problem) -> Response:
+    """Answer in the one shape."""
+    response = jsonify(error.as_json(request_id()))
+    response.status_code = error.status
+    for name, value in error.headers:
+        response.headers[name] = value
+    return finish(response)
+
+
+def answer_refusal(error: Refusal) -> Response:
+    """Answer a body of which one field is refused."""
+    return answer_problem(Problem(400, [error]))
 
 
 def answer_http_error(error: HTTPException) -> Response:
     """Answer an error of HTTP itself: JSON in the one shape, a short page below `/console`."""
     status = error.code or 500
-    if request.path.startswith("/console"):
-        return Response(f"<!doctype html><title>{status}</title><p>{escape(error.name)}", status, mimetype="text/html")
+    kept = [(name, value) for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")]
+    if request.path == "/console" or request.path.startswith("/console/"):
+        page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{status}</title><p>{status} {escape(error.name)}</p></html>'
+        return Response(page, status, kept, content_type="text/html; charset=utf-8")
     reason = _REASONS.get(status, Reason.INTERNAL if status >= 500 else Reason.BODY_INVALID)
-    response = jsonify(problem(status, reason).as_json(new_nonce()))
-    response.status_code = status
-    return response
+    message = None if status in _REASONS else error.name
+    return answer_problem(problem(status, reason, None, message, kept))
+
+
+def answer_exception(error: Exception) -> Response:
+    """Answer what nobody expected: 503 where nothing was written and a retry helps, else 500 and a line in the log."""
+    if isinstance(error, Overloaded):
+        return answer_problem(problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER]))
+    # Only where it happened: messages of the database quote values, and values carry tokens and addresses.
+    places = "".join(traceback.format_tb(error.__traceback__))
+    log.error("request %s failed: %s\n%s", request_id(), type(error).__name__, places)
+    if is_unavailable(error):
+        return answer_problem(problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER]))
+    return answer_problem(problem(500, Reason.INTERNAL))

@@ -1,0 +1,168 @@
+"""Contacts as REST writes and lists them. A contact is a person; its id is the principal identity's public id.
+
+A user without an external id is known by its email: an identity of kind `email` with the folded address as its value.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, TypeVar
+
+from collector.domain import attributes, identities, people
+from collector.domain.identities import EMAIL, LEAD, USER, Identity, Key, NewIdentity, marks
+from collector.domain.names import Names
+from collector.storage.database import Connection
+from collector.values.errors import Reason, Refusal
+from collector.values.ids import RowIds, new_nonce, new_public_id
+from collector.values.text import fold
+
+_T = TypeVar("_T")
+_CHUNK = 500
+
+
+class ContactExists(Exception):
+    """There is a contact like this already; `contact_id` is its id, `field` what is equal."""
+
+    def __init__(self, field: str, contact_id: str) -> None:
+        super().__init__(field)
+        self.field = field
+        self.contact_id = contact_id
+
+
+def create(
+    tx: Connection, site: int, names: Names, row_ids: RowIds, now_ms: int, *, external_id: str | None, values: dict[str, Any]
+) -> str:
+    """Make a user known by an external id, else by the email among the values, and return the contact id.
+
+    The names of the values were allocated beforehand.
+
+    Raises:
+        ContactExists: the external id is taken; without one, a user has the email.
+    """
+    if external_id is not None:
+        made = _insert(tx, site, (USER, external_id), "external_id", row_ids, now_ms)
+    else:
+        email = values["email"]
+        present = people.by_email(tx, site, email)
+        if present is not None:
+            raise ContactExists("email", present.contact_id)
+        made = _insert(tx, site, (EMAIL, fold(email)), "email", row_ids, now_ms)
+    attributes.apply(tx, site, names, made, values, now_ms, attributes.TRUSTED)
+    return made.public_id
+
+
+def create_lead(tx: Connection, site: int, names: Names, row_ids: RowIds, now_ms: int, values: dict[str, Any]) -> str:
+    """Make a lead that no browser holds (its secret is unknown to everybody) and return the contact id."""
+    made = _insert(tx, site, (LEAD, new_nonce()), "role", row_ids, now_ms)
+    attributes.apply(tx, site, names, made, values, now_ms, attributes.TRUSTED)
+    return made.public_id
+
+
+def update(
+    tx: Connection, site: int, names: Names, row_ids: RowIds, now_ms: int, key: Key, *, external_id: str | None, values: dict[str, Any]
+) -> None:
+    """Set attributes of the person with this principal identity; an external id may be added to a user who has none.
+
+    Raises:
+        Refusal: the person cannot take this external id, or cannot be without an email.
+        ContactExists: another user has the external id, or is known by the email.
+        LookupError: the person is gone.
+    """
+    if not identities.find(tx, site, [key]):
+        raise LookupError(key)
+    principal = identities.resolve(tx, site, [NewIdentity(key)], row_ids, now_ms)[key]
+    person = people.load(tx, site, principal.id)
+    if external_id is not None and external_id != person.user_id:
+        if person.role == "lead" or person.user_id is not None:
+            what = "a lead becomes a user by a merge" if person.role == "lead" else "an external id does not change"
+            raise Refusal(Reason.NOT_SUPPORTED, "external_id", f"not supported: {what}")
+        _insert(tx, site, (USER, external_id), "external_id", row_ids, now_ms, principal.id)
+    if principal.kind == EMAIL and "email" in values:
+        _rename(tx, site, principal, values["email"], known_otherwise=external_id is not None or person.user_id is not None)
+    attributes.apply(tx, site, names, principal, values, now_ms, attributes.TRUSTED)
+
+
+def page(connection: Connection, site: int, after: int | None, limit: int, offset: int = 0) -> list[int]:
+    """Return principal ids, the newest first, those made before `after`."""
+    bound = "" if after is None else " AND id < ?"
+    sql = f"SELECT id FROM identities WHERE site = ? AND principal_id = id{bound} ORDER BY id DESC LIMIT ? OFFSET ?"  # noqa: S608
+    return [row[0] for row in connection.rows(sql, (site, *(() if after is None else (after,)), limit, offset))]
+
+
+def count(connection: Connection, site: int) -> int:
+    """Return how many people the site has."""
+    return int(connection.value("SELECT count(*) FROM identities WHERE site = ? AND principal_id = id", (site,)))
+
+
+def with_email(connection: Connection, site: int, email: str) -> list[int]:
+    """Return the principal ids of everybody with this email, users and leads, the newest first."""
+    folded = fold(email)
+    sql = (
+        "SELECT id FROM identities WHERE site = ? AND principal_id = id AND id IN ("
+        "SELECT identity FROM attributes WHERE site = ? AND attr = 1 AND folded = ? UNION "
+        "SELECT principal_id FROM identities WHERE site = ? AND kind = 'email' AND value = ?) ORDER BY id DESC"
+    )
+    return [row[0] for row in connection.rows(sql, (site, site, folded, site, folded))]
+
+
+def changed_at(connection: Connection, site: int, person: int) -> int | None:
+    """Return when an attribute of the person last changed, in ms."""
+    found: int | None = connection.value("SELECT max(set_at) FROM attributes WHERE site = ? AND identity = ?", (site, person))
+    return found
+
+
+def by_contact_ids(connection: Connection, site: int, contact_ids: Collection[str]) -> dict[str, Identity]:
+    """Return the identities that contact ids name, merged leads' too, by contact id."""
+    rows: dict[int, str] = {}
+    for chunk in _chunks(sorted(contact_ids)):
+        sql = f"SELECT id, public_id FROM identities WHERE site = ? AND public_id IN ({marks(chunk)})"  # noqa: S608
+        rows.update(connection.rows(sql, (site, *chunk)))
+    return {rows[number]: identity for number, identity in identities.by_ids(connection, site, rows).items()}
+
+
+def by_emails(connection: Connection, site: int, folded: Collection[str]) -> dict[str, Identity]:
+    """Return for folded emails the identity of the user who has it: as `people.by_email` does for one."""
+    found = {value: one for (_, value), one in identities.find(connection, site, [(EMAIL, email) for email in folded]).items()}
+    owners: dict[str, int] = {}
+    for chunk in _chunks(sorted(set(folded) - found.keys())):
+        sql = (
+            "SELECT a.folded, i.id FROM attributes a JOIN identities i ON i.site = a.site AND i.id = a.identity "  # noqa: S608
+            f"WHERE a.site = ? AND a.attr = 1 AND a.folded IN ({marks(chunk)}) AND i.principal_id = i.id AND i.kind <> 'lead' "
+            "ORDER BY coalesce(i.active_at, i.created_at), i.id DESC"  # ascending: the one seen last stands last and stays
+        )
+        owners.update(connection.rows(sql, (site, *chunk)))
+    rows = identities.by_ids(connection, site, owners.values())
+    return {**found, **{email: rows[number] for email, number in owners.items() if number in rows}}
+
+
+def _insert(tx: Connection, site: int, key: Key, field: str, row_ids: RowIds, now_ms: int, principal: int | None = None) -> Identity:
+    """Make an identity that must not exist yet, of a person of its own or of another principal's."""
+    while True:
+        number = row_ids.mint(now_ms)
+        made = tx.run(
+            "INSERT INTO identities (site, id, kind, value, public_id, principal_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT DO NOTHING",
+            (site, number, *key, new_public_id(), number if principal is None else principal, now_ms),
+        )
+        present = identities.find(tx, site, [key]).get(key)
+        if present is not None and made:
+            return present
+        if present is not None:
+            principals = identities.by_ids(tx, site, [present.principal_id])
+            raise ContactExists(field, principals[present.principal_id].public_id)
+
+
+def _rename(tx: Connection, site: int, principal: Identity, email: str | None, *, known_otherwise: bool) -> None:
+    """Let a user who is known by an email be known by another one."""
+    if email is None:
+        if not known_otherwise:
+            raise Refusal(Reason.FIELD_INVALID, "email", "a user without an external id is known by the email")
+        return
+    if fold(email) == principal.value:
+        return
+    other = people.by_email(tx, site, email)
+    if other is not None and other.id != principal.id:
+        raise ContactExists("email", other.contact_id)
+    tx.run("UPDATE identities SET value = ? WHERE site = ? AND id = ?", (fold(email), site, principal.id))
+
+
+def _chunks(values: Sequence[_T]) -> Iterable[Sequence[_T]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
