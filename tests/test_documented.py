@@ -1,0 +1,84 @@
+"""What users can rely on is written down: reasons, settings, commands and addresses, read from the code itself."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from collector.cli import main
+from collector.services import build
+from collector.settings import CONFIG_FILE, Settings, environment_name
+from collector.values.errors import Reason
+
+ROOT = Path(__file__).resolve().parents[1]
+NOT_SETTINGS = {"LEADLIGHT_CONFIG"}
+"""Names that the readme may use though they are no field: where the file of settings is."""
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    return (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def everywhere(readme: str) -> str:
+    return "\n".join([readme, *((ROOT / name).read_text("utf-8") for name in ("CONTRIBUTING.md", "static/WIRE.md"))])
+
+
+def commands(group: click.Group, above: str = "leadlight") -> Iterator[tuple[str, click.Command]]:
+    """Every command with its words, groups gone through."""
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{above} {name}")
+        else:
+            yield f"{above} {name}", command
+
+
+def plain(path: str) -> str:
+    """Return a path with `{}` where it varies, however the text writes that: `<int:number>` or `{number}`."""
+    return re.sub(r"<[^>/]+>|\{[^}/]*\}", "{}", path)
+
+
+def documented_paths(text: str) -> tuple[set[str], set[str]]:
+    """Return the paths named in a text, and the beginnings below which `/…` or `/...` stands for all."""
+    found = {plain(match) for match in re.findall(r"(?<![\w.}>/])/[\w{}<>:./…*-]*", text)}
+    below = {path.rstrip(".…") for path in found if path.endswith(("/...", "/…"))} - {"/"}
+    return {path.rstrip(".") for path in found}, below
+
+
+@pytest.mark.parametrize("reason", list(Reason), ids=lambda reason: str(reason.value))
+def test_reason_is_documented(reason: Reason, everywhere: str) -> None:
+    assert f"`{reason.value}`" in everywhere
+
+
+@pytest.mark.parametrize("field", Settings.__struct_fields__)
+def test_setting_is_documented(field: str, readme: str) -> None:
+    assert re.search(rf"\b{environment_name(field)}\b", readme)
+
+
+def test_no_setting_is_documented_that_does_not_exist(readme: str) -> None:
+    known = {environment_name(field) for field in Settings.__struct_fields__} | NOT_SETTINGS
+    assert set(re.findall(r"\bLEADLIGHT_[A-Z_]+\b", readme)) - known == set()
+    assert CONFIG_FILE in readme
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*found, id=found[0]) for found in commands(main)])
+def test_command_is_documented(words: str, command: click.Command, readme: str) -> None:
+    assert re.search(rf"\b{words}\b", readme), f"`{words}` is not in the readme"
+    assert command.help, f"`{words} --help` says nothing"
+
+
+def test_every_address_is_documented(tmp_path: Path, readme: str) -> None:
+    from collector.app import create_app
+
+    services = build(Settings(database_url=f"sqlite:///{tmp_path / 'leadlight.db'}", secret_key=("x" * 32,)))
+    try:
+        served = {plain(rule.rule) for rule in create_app(services).url_map.iter_rules()}
+    finally:
+        services.close()
+    named, below = documented_paths(readme)
+    missing = {path for path in served if path not in named and not any(path.startswith(beginning) for beginning in below)}
+    assert len(served) > 10
+    assert sorted(missing) == []
