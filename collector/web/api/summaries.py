@@ -1,0 +1,78 @@
+"""POST /events/summaries: what happened before Leadlight counted, as a count with first and last per event name."""
+
+from typing import Any
+
+from flask import Response, jsonify
+
+from collector.domain.imports import LARGEST_COUNT, Base, set_bases
+from collector.domain.names import EVENT
+from collector.domain.sites import Site
+from collector.services import Services
+from collector.values.clock import HOUR
+from collector.values.errors import Problem, Reason, Refusal, problem
+from collector.values.fields import clean_created_at, clean_event_name, clean_user_id, shown
+from collector.web.api import body, lookup, owners
+from collector.web.api.event_input import Address
+from collector.web.api.views import Route
+
+MOST_SUMMARIES = 1_000
+_FIELDS = frozenset({"user_id", "event_summaries", "create_contact"})
+_ENTRY = frozenset({"event_name", "count", "first", "last"})
+
+
+def create(services: Services, site: Site) -> Response:
+    """Set the imported base of a user for each name, all or none; the same again changes nothing."""
+    sent = body.read_object(services)
+    now = services.clock()
+    try:
+        unknown = body.unknown_key(sent, _FIELDS)
+        if unknown is not None:
+            raise problem(400, Reason.FIELD_UNKNOWN, unknown)
+        address = Address("user", clean_user_id(sent.get("user_id")))
+        bases = _bases(sent.get("event_summaries"), now)
+    except Refusal as refusal:
+        raise Problem(422, [refusal]) from None
+    with services.database.read() as connection:
+        owner = owners.find(connection, site.id, [address])[address]
+    if not (owner.exists or sent.get("create_contact") is True or site.settings.create_contacts):
+        raise lookup.user_not_found()
+    services.names.allocate(site.id, EVENT, {base.name for base in bases}, now, browser=False)
+    services.writer.run(site.id, lambda tx: set_bases(tx, site.id, services.names, services.row_ids, now, owner.key, bases))
+    return jsonify({})
+
+
+def _bases(raw: Any, now: int) -> list[Base]:
+    """Return the entries of a list, or of the one object that Intercom's own description shows."""
+    entries = raw if isinstance(raw, list) else [raw]
+    if len(entries) > MOST_SUMMARIES:
+        raise problem(413, Reason.TOO_MANY_ITEMS, "event_summaries", f"expected at most {MOST_SUMMARIES}, got {len(entries)}")
+    bases = [_base(entry, f"event_summaries[{index}]", now) for index, entry in enumerate(entries)]
+    names = [base.name for base in bases]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise Refusal(Reason.FIELD_INVALID, f"event_summaries[{index}].event_name", "the name stands there twice")
+    return bases
+
+
+def _base(raw: Any, field: str, now: int) -> Base:
+    if not isinstance(raw, dict):
+        raise Refusal(Reason.FIELD_INVALID, field, f"expected an object, not {shown(raw)}")
+    unknown = body.unknown_key(raw, _ENTRY)
+    if unknown is not None:
+        raise Refusal(Reason.FIELD_UNKNOWN, f"{field}.{unknown}")
+    name = clean_event_name(raw.get("event_name"), field=f"{field}.event_name")
+    count = raw.get("count")
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= LARGEST_COUNT:
+        raise Refusal(Reason.FIELD_INVALID, f"{field}.count", f"expected a whole number, not {shown(count)}")
+    if count == 0:
+        return Base(name, 0, None, None)
+    first = clean_created_at(raw.get("first"), field=f"{field}.first")
+    last = clean_created_at(raw.get("last"), field=f"{field}.last")
+    if first > last:
+        raise Refusal(Reason.TIME_INVALID, f"{field}.last", "last is before first")
+    if last > now + HOUR:
+        raise Refusal(Reason.IN_FUTURE, f"{field}.last")
+    return Base(name, count, first, last)
+
+
+ROUTES: tuple[Route, ...] = (("POST", "/events/summaries", create),)
