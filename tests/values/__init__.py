@@ -1,0 +1,1 @@
+"""What values are and when they are refused."""
