@@ -23,7 +23,7 @@ _MAX_NESTING = 40
 
 _OPENING = re.compile(r"(?P<escaped>\\)?\{\{")
 _VARIABLE = re.compile(
-    r"""\{\{\s*(?P<path>[^{}|"'\u201c\u201d\u2018\u2019]+?)\s*
+    r"""\{\{\s*(?!\s)(?P<path>[^{}|"'\n\u201c\u201d\u2018\u2019]{1,200}?)\s*
     (?:\|\s*fallback\s*:\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|[\u201c\u201d](?P<curly>[^\u201c\u201d]*)[\u201c\u201d]
     |[\u2018\u2019](?P<curly_single>[^\u2018\u2019]*)[\u2018\u2019])\s*)?\}\}""",
     re.VERBOSE,
@@ -186,7 +186,7 @@ def _split(text: str, field: str, *, keep_escapes: bool) -> Template:
             start = opening.end()
             continue
         found = _VARIABLE.match(text, opening.start())
-        if found is None or len(found["path"]) > 200:
+        if found is None:
             stood = shown(text[opening.start() :])
             expected = '{{name}} or {{name | fallback: "text"}}; \\{{ stands for the braces themselves'
             raise Refusal(Reason.FIELD_INVALID, field, f"There is {stood}; expected {expected}.")
