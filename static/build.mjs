@@ -1,0 +1,57 @@
+/**
+ * Builds tracker.js and messenger.js out of src/. `--check` writes nothing and fails where the committed files differ.
+ * The messenger comes first: its file name holds its digest, and the tracker holds the name.
+ */
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { brotliCompressSync, gzipSync } from "node:zlib";
+import { build } from "esbuild";
+import { minify } from "terser";
+
+const here = new URL(".", import.meta.url).pathname;
+const check = process.argv.includes("--check");
+const goals = { "tracker.js": 4096, "messenger.js": 9216 };
+let failed = false;
+
+/** One script of plain text without white space, the same for the same sources. */
+async function bundle(entry, format, define = {}) {
+  const bundled = await build({
+    absWorkingDir: here,
+    entryPoints: [entry],
+    bundle: true,
+    write: false,
+    format,
+    target: "es2020",
+    charset: "utf8",
+    legalComments: "none",
+    define,
+  });
+  const small = await minify(bundled.outputFiles[0].text, {
+    ecma: 2020,
+    module: format === "esm",
+    toplevel: true,
+    compress: { passes: 4, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, hoist_funs: true },
+    mangle: { toplevel: true },
+    format: { comments: false },
+  });
+  return small.code + "\n";
+}
+
+function finish(name, text) {
+  const path = here + name;
+  const raw = Buffer.from(text);
+  const gzip = gzipSync(raw, { level: 9 }).length;
+  console.log(`${name}: ${raw.length} bytes, ${gzip} gzip (goal ${goals[name]}), ${brotliCompressSync(raw).length} brotli`);
+  if (!check) return writeFileSync(path, raw);
+  if (!existsSync(path) || readFileSync(path, "utf8") !== text) {
+    failed = true;
+    console.error(`${name} is not what the sources make: run node static/build.mjs`);
+  }
+}
+
+const messenger = await bundle("src/messenger/main.js", "esm");
+const digest = createHash("sha256").update(messenger).digest("hex").slice(0, 12);
+const tracker = await bundle("src/tracker/main.js", "iife", { MESSENGER: JSON.stringify(`messenger-${digest}.js`) });
+finish("messenger.js", messenger);
+finish("tracker.js", tracker);
+process.exit(failed ? 1 : 0);

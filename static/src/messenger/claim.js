@@ -1,0 +1,40 @@
+/** Asks the collector for one message. Only the claim gives out a body, and it is decided there and then. */
+
+/**
+ * @typedef {string | {tag: string, children?: Node[], href?: string, src?: string, alt?: string}} Node
+ * @typedef {{label: string, action: "url" | "dismiss" | "track", url?: string | null, event?: string | null}} Button
+ * @typedef {object} Message
+ * @property {string} id
+ * @property {string} delivery
+ * @property {string | null} [title]
+ * @property {Node[]} [body]
+ * @property {string | null} [image_url]
+ * @property {"corner" | "center"} [position]
+ * @property {Button[]} [buttons]
+ */
+
+const RETRY = 1000;
+
+/**
+ * @param {import("../tracker/messages.js").Host} host @param {import("../tracker/messages.js").Candidate} candidate
+ * @param {() => boolean} over whether the view has changed meanwhile
+ * @returns {Promise<Message | null>} nothing where it was refused or did not come
+ */
+export const claim = async (host, candidate, over) => {
+  const nonce = host.nonce();
+  for (let attempt = 0; attempt < 2 && !over(); attempt++) {
+    try {
+      const response = await fetch(host.base + "claim", { method: "POST", body: host.claim(candidate, nonce) });
+      if (response.status < 500) {
+        const { message, reason, errors } = await response.json();
+        if (!message) host.log("not shown", candidate.id, reason || errors);
+        return message || null;
+      }
+    } catch (error) {
+      host.log(error);
+    }
+    // The answer may be what was lost: the same nonce gets the same one again.
+    if (!attempt) await new Promise((resolve) => setTimeout(resolve, RETRY));
+  }
+  return null;
+};

@@ -1,0 +1,83 @@
+/** The looks. An adopted sheet passes the strictest style rules; every size is in pixels, since the page's `rem` is its own. */
+
+const CSS = `
+:host{all:initial!important;position:static!important}
+:host([hidden]){display:none!important}
+*{box-sizing:border-box;margin:0;padding:0}
+.card{
+--ink:#171a21;--soft:#4d5564;--paper:#fff;--line:rgba(20,26,40,.1);--fill:#1d2433;--on:#fff;--quiet:#f2f4f7;--hover:#e8ebf0;--link:#1f4fd1;--ring:#2f6bff;
+position:fixed;z-index:2147483647;display:flex;overflow:hidden;padding:0;
+width:368px;max-width:calc(100vw - 24px);max-height:calc(100vh - 40px);max-height:calc(100dvh - 40px);
+font:400 15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;color:var(--ink);background:var(--paper);text-align:start;
+border:1px solid var(--line);border-radius:16px;color-scheme:light dark;
+box-shadow:0 1px 2px rgba(16,24,40,.06),0 8px 20px -4px rgba(16,24,40,.12),0 24px 56px -12px rgba(16,24,40,.22)}
+.corner{inset-block-end:max(20px,env(safe-area-inset-bottom));inset-inline-end:20px}
+.center{inset:0;margin:auto;width:480px;height:fit-content;text-align:center}
+.center::backdrop{background:rgba(15,20,32,.5)}
+.scroll{flex:1;min-width:0;overflow:auto;overscroll-behavior:contain}
+.scroll>img{display:block;width:100%;max-height:220px;object-fit:cover;background:var(--quiet)}
+.text{padding:22px 24px 24px}
+.center .text{padding:36px 36px 28px}
+h1,h2,h3{font-size:17px;line-height:1.35;font-weight:650;letter-spacing:-.01em;text-wrap:balance}
+h2{overflow-wrap:anywhere}
+.text>h2{padding-inline-end:28px;margin-block-end:6px}
+.center .text>h2{padding:0 12px;font-size:22px;line-height:1.25;letter-spacing:-.02em;margin-block-end:10px}
+.scroll>img+.text>h2{padding-inline:0}
+.body{color:var(--soft);overflow-wrap:anywhere}
+.text>.body:first-child{padding-inline-end:24px}
+.body>*+*{margin-block-start:10px}
+.body :is(h1,h2,h3){color:var(--ink)}
+strong{font-weight:650;color:var(--ink)}
+em{font-style:italic}
+a{color:var(--link);text-underline-offset:2px}
+ul,ol{padding-inline-start:22px;text-align:start}
+li+li{margin-block-start:4px}
+code,pre{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--quiet);border-radius:6px}
+code{padding:1px 5px}
+pre{padding:10px 12px;overflow:auto;text-align:start}
+pre code{padding:0;background:none}
+blockquote{padding-inline-start:12px;border-inline-start:3px solid var(--line);text-align:start}
+hr{border:0;border-top:1px solid var(--line)}
+.body img{max-width:100%;height:auto;border-radius:8px;vertical-align:middle}
+.actions{display:flex;flex-wrap:wrap;gap:8px;padding:0 24px 24px}
+.center .actions{justify-content:center;padding:0 36px 36px}
+.button{flex:0 1 auto;display:inline-flex;align-items:center;justify-content:center;min-height:40px;padding:8px 16px;border:1px solid transparent;border-radius:10px;
+font:600 14px/1.3 inherit;font-family:inherit;color:var(--ink);background:var(--quiet);text-align:center;text-decoration:none;cursor:pointer;overflow-wrap:anywhere}
+.button:hover{background:var(--hover)}
+.first{color:var(--on);background:var(--fill)}
+.first:hover{background:var(--fill);opacity:.9}
+.close{position:absolute;inset-block-start:12px;inset-inline-end:12px;display:grid;place-items:center;width:32px;height:32px;border:1px solid transparent;border-radius:10px;
+color:var(--soft);background:none;cursor:pointer}
+.close:hover{background:var(--quiet);color:var(--ink)}
+.scroll:has(>img)+.close{color:#fff;background:rgba(15,20,32,.55)}
+svg{width:16px;height:16px;fill:none;stroke:currentColor;stroke-width:1.75;stroke-linecap:round}
+:focus{outline:0}
+:focus-visible{outline:2px solid var(--ring);outline-offset:2px}
+dialog:focus-visible{outline:0}
+@media(max-width:480px){
+.corner{inset-inline:12px;inset-block-end:max(12px,env(safe-area-inset-bottom));width:auto}
+.center .text{padding:32px 22px 24px}
+.center .actions{padding:0 22px 24px}
+.center .button{flex:1 1 auto}}
+@media(prefers-color-scheme:dark){
+.card{--ink:#f3f5f9;--soft:#b4bccb;--paper:#1b202b;--line:rgba(255,255,255,.12);--fill:#f3f5f9;--on:#161a23;--quiet:#2a3140;--hover:#343d4f;--link:#8fb2ff;--ring:#8fb2ff}}
+@media(prefers-reduced-motion:no-preference){
+.card{animation:in .32s cubic-bezier(.2,.8,.2,1)}
+.center::backdrop{animation:fade .2s}
+.leaving{opacity:0;transform:translateY(8px);transition:opacity .18s,transform .18s}
+.button,.close{transition:background .15s,opacity .15s}
+@keyframes in{from{opacity:0;transform:translateY(16px)}}
+@keyframes fade{from{opacity:0}}}
+@media print{.card{display:none}}`;
+
+/** @type {CSSStyleSheet | undefined} */
+let sheet;
+
+/** @param {ShadowRoot} shadow */
+export const style = (shadow) => {
+  if (!sheet) {
+    sheet = new CSSStyleSheet();
+    sheet.replaceSync(CSS);
+  }
+  shadow.adoptedStyleSheets = [sheet];
+};

@@ -1,0 +1,40 @@
+/**
+ * Whether anything may be kept or sent, and why not: the visitor's explicit choice, then the browser's signal, then the site's default.
+ */
+import { base, option, prefix, site } from "./options.js";
+import { keep, recall } from "./cookie.js";
+
+const NAME = prefix + "_choice";
+export const counted = option("automation") == "count";
+
+/** `in` or `out`, and after a point the version of the text that was agreed to. */
+export let choice = "";
+
+/** Why nothing is kept or sent; empty where it may be. */
+export let held = "prerender";
+
+/**
+ * Reads the choice anew; another tab may have made one.
+ * @returns {boolean} whether this changed what holds
+ */
+export const ask = () => {
+  const before = held;
+  const asked = option("consent");
+  choice = recall(NAME) || choice;
+  held = !site || !base ? "site_missing"
+    : window.top != window && !option("frames") ? "frame"
+    : navigator.webdriver && !counted ? "automation"
+    : choice[0] == "i" ? ""
+    : choice ? "opted_out"
+    : navigator.globalPrivacyControl ? "gpc"
+    : navigator.doNotTrack == "1" ? "dnt"
+    : asked && asked != "granted" ? "consent_" + asked
+    : "";
+  return held != before;
+};
+
+/** @param {string} made */
+export const choose = (made) => keep(NAME, (choice = made));
+
+/** Whether a call may wait in memory for a consent to come. */
+export const mayWait = () => !held || /^[gdc]/.test(held);

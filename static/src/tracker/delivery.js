@@ -1,0 +1,241 @@
+/**
+ * From the queue to the collector. An item leaves the queue only when an answer says that it is on disk or refused for good; the ids make
+ * repeats harmless, so that whatever is in doubt is sent again.
+ */
+import { attempt, base, log, prefix, site } from "./options.js";
+import { get, remove, set } from "./store.js";
+import { add, isView, lost, mine, refuse, row, waiting } from "./queue.js";
+import { choice, counted, held } from "./consent.js";
+import { lead, rotate, saveSession, session, user } from "./sender.js";
+import { write } from "./json.js";
+
+/** @typedef {import("./queue.js").Row} Row */
+
+const SOON = 300;
+const BATCH = 5e4;
+const EXIT = 15e3; // with the envelope around it 16 KB: a quarter of what all keepalive requests of a page share
+const KEEPALIVE = 2e4; // characters, each of three bytes at most
+const ORPHAN = 1e4;
+const ADDRESS = base + "collect";
+
+// Taken before the page wraps it.
+const { fetch } = window;
+
+/** Whose items wait until the page identifies that user. @type {Set<string>} */
+const parked = new Set();
+
+/** How many items were acknowledged in this page. */
+export let sent = 0;
+
+/** Not before this time (ms), after a failure. */
+export let retryAt = 0;
+
+/** Collector's clock minus the browser's (ms), from the quickest answer. @type {number | undefined} */
+let offset;
+let quickest = Infinity;
+
+/** The newest key that went out at an exit: it is not sent again at the next one. */
+let gone = "";
+
+/** @type {any} */
+let timer;
+let due = Infinity;
+let failures = 0;
+let most = 500;
+let busy = false;
+
+/** @type {{unsettled: () => boolean, offer: (messages: any[], keys: string[]) => void}} */
+let page;
+
+/** @param {number} [wait] ms until the queue is sent; an earlier appointment stays */
+export const wake = (wait = SOON) => {
+  const at = Math.max(Date.now() + wait, retryAt);
+  if (at < due) {
+    clearTimeout(timer);
+    due = at;
+    timer = setTimeout(flush, at - Date.now());
+  }
+};
+
+/** @param {Record<string, any>} item @param {string} [id] */
+export const record = (item, id) => {
+  add(item, id);
+  wake();
+};
+
+/**
+ * What stands around items and claims.
+ * @param {import("./sender.js").Sender} from
+ */
+export const envelope = (from) => {
+  const kept = session();
+  // Proof given later for the same user serves what was tracked before it.
+  const who = from.user && user?.id == from.user.id ? user : from.user;
+  return {
+    v: 1,
+    site,
+    lead: from.lead,
+    user: who && { ...who, session: kept.id == who.id && kept.lead == from.lead ? kept.token : undefined },
+    sent_at: Date.now(),
+    offset,
+    consent: choice[0] == "i" ? "granted" : undefined,
+    automation: counted ? "count" : undefined,
+    dropped: lost() || undefined,
+  };
+};
+
+/** @param {Row[]} rows @param {any} head */
+const body = (rows, head) => write(head).slice(0, -1) + `,"items":[${rows.map(({ text }) => text)}]}`;
+
+/**
+ * The items of one envelope: those of the first key's sender.
+ * @param {string[]} keys @param {number} room in bytes @param {any} [exit] whether what has no room is passed over
+ * @returns {Row[]}
+ */
+const pick = (keys, room, exit) => {
+  /** @type {Row[]} */
+  const rows = [];
+  for (const key of keys) {
+    const next = row(key);
+    if (!next) remove(key);
+    if (!next || parked.has(next.group) || (rows[0] && rows[0].group != next.group)) continue;
+    const size = new Blob([next.text]).size;
+    if (exit ? size > room : rows[0] && (size > room || rows.length >= most)) {
+      if (exit) continue;
+      break;
+    }
+    room -= size;
+    rows.push(next);
+  }
+  return rows;
+};
+
+/** @param {Row[]} rows @returns {Promise<boolean>} whether the next envelope may follow at once */
+const post = async (rows) => {
+  const head = envelope(rows[rows.length - 1].from);
+  const text = body(rows, head);
+  const who = head.user;
+  /** @type {any} */
+  let answer = {};
+  let status = 0;
+  let after = 0;
+  try {
+    const response = await fetch(ADDRESS, {
+      method: "POST",
+      body: text, // a string goes as text/plain, which asks for no preflight
+      // The allowance for keepalive is small and shared with the page; where it is used up, the request fails at once.
+      keepalive: !failures && text.length < KEEPALIVE,
+      signal: AbortSignal.timeout?.(3e4),
+    });
+    status = response.status;
+    after = Math.min(+(response.headers.get("Retry-After") || 0), 3600) * 1e3;
+    answer = Object(await response.json());
+  } catch (error) {
+    log(error);
+  }
+  log(status, answer);
+  if (status == 413 && rows[1]) most = rows.length >> 1;
+  else if (status == 202 || [400, 403, 410, 413, 422].includes(status)) {
+    rows.forEach(({ key }) => remove(key));
+    if (status == 202) accept(answer, rows, head);
+  } else if (status == 401) {
+    // Once more without the session that has ended; after that they wait for their user.
+    if (who?.session) saveSession({ id: who.id });
+    else parked.add(rows[0].group);
+  } else {
+    retryAt = Date.now() + Math.max(after, Math.min(1e3 * 2 ** failures++, 3e5) * (0.5 + Math.random() / 2));
+    // Asked to wait, the next page waits too.
+    if (after) set("wait", retryAt);
+    return false;
+  }
+  /** @type {any[]} */
+  const refusals = [].concat(answer.errors || [], answer.refused || []);
+  for (const { code, field, index } of refusals) {
+    refuse(code, field, rows[index]);
+    if (code == "lead_secret_invalid") answer.lead = "rotate";
+  }
+  if (answer.lead == "rotate" && head.lead == lead()) rotate();
+  failures = retryAt = 0;
+  return true;
+};
+
+/** @param {any} answer @param {Row[]} rows @param {any} head */
+const accept = ({ session: given, messages, time }, rows, head) => {
+  const trip = Date.now() - head.sent_at;
+  // A clock that was set meanwhile makes a trip that teaches nothing.
+  if (trip >= 0 && trip < quickest) {
+    quickest = trip;
+    offset = Math.round(time - head.sent_at - trip / 2);
+  }
+  sent += rows.length;
+  if (head.dropped) set("lost", Math.max(0, lost() - head.dropped));
+  // A reset in the meantime wiped the user; an answer on its way does not bring it back.
+  if (given && session().id == head.user?.id) saveSession({ id: head.user.id, lead: head.lead, token: given.token, expires_at: given.expires_at });
+  if (messages?.[0]) page.offer(messages, rows.map(({ key }) => key));
+};
+
+/** @param {any} lock who holds it also sends what closed tabs left; the others send their own only */
+const round = async (lock) => {
+  let rows;
+  do {
+    rows = pick(waiting().filter((key) => mine(key) || (lock && Date.now() - parseInt(key.slice(2, 15).replace("-", ""), 16) > ORPHAN)), BATCH);
+  } while (!held && rows[0] && (await post(rows)));
+};
+
+/** Sends what waits. */
+export const flush = async () => {
+  due = Infinity;
+  if (busy || held || page.unsettled()) return;
+  busy = true;
+  let entered = false;
+  const enter = (/** @type {any} */ lock) => {
+    entered = true;
+    return round(lock);
+  };
+  try {
+    await navigator.locks.request(prefix, { ifAvailable: true }, enter);
+  } catch (error) {
+    log(error);
+    // no locks on plain http and in sandboxes; the ids absorb what several tabs send
+    if (!entered) await enter(1).catch(log);
+  }
+  busy = false;
+  // After a failure; or another tab left them, and may still be alive.
+  if (waiting()[0]) wake(retryAt ? 0 : ORPHAN);
+};
+
+/** The page may end now: the newest events first, page views after them, without an answer. They stay in the queue. */
+export const exit = () => {
+  if (held || retryAt > Date.now()) return;
+  let keys = waiting().filter((key) => mine(key) && key > gone).reverse();
+  gone = keys[0] || gone;
+  keys.sort((a, b) => isView(a) - isView(b));
+  let room = EXIT;
+  let rows = pick(keys, room, 1);
+  while (rows[0]) {
+    const text = body(rows.sort((a, b) => (a.key < b.key ? -1 : 1)), envelope(rows[0].from));
+    log(text);
+    attempt(() => navigator.sendBeacon(ADDRESS, text));
+    room -= text.length;
+    keys = keys.filter((key) => !text.includes(key));
+    rows = pick(keys, room, 1);
+  }
+};
+
+/** @param {string} id of the user who is identified (again): what waited for that goes on */
+export const unpark = (id) => {
+  for (const group of parked) if (group.endsWith("/" + id)) parked.delete(group);
+  wake();
+};
+
+/** The network is back, or the page is. What the collector asked for holds. */
+export const hurry = () => {
+  retryAt = +(get("wait") || 0);
+  wake(0);
+};
+
+/** @param {typeof page} above the modules that build on this one */
+export const attach = (above) => {
+  page = above;
+  hurry();
+};

@@ -1,0 +1,45 @@
+/** Named events, and who is asserted to do them. */
+import { record, unpark } from "./delivery.js";
+import { refuse } from "./queue.js";
+import { assert, lead, saveSession, session, user } from "./sender.js";
+import { happened, settle } from "./view.js";
+import { get, set } from "./store.js";
+import { plain, write } from "./json.js";
+
+const DAY = 864e5;
+
+/** @param {any} name @param {any} [metadata] */
+export const track = (name, metadata) => {
+  if (typeof name == "string") name = name.trim().normalize();
+  if (typeof name != "string" || !/^[^\0\p{Cs}]{1,120}$/u.test(name)) return refuse("name_invalid", "name", name);
+  happened(name, plain(metadata));
+};
+
+/** @param {string} text @returns {string} a short fingerprint, so that no attribute lies about in storage */
+const mark = (text) => "" + [...text].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) | 0, 0);
+
+/**
+ * @param {any} id the user id; null or the attributes alone leave the sender as it is
+ * @param {any} [about] attributes
+ */
+export const identify = (id, about) => {
+  const alone = typeof id == "object";
+  if (alone) about = id || about;
+  const { user_id, user_hash, jwt, intercom_user_jwt, ...attributes } = plain(about);
+  if (alone) id = user_id;
+  if (id != null) {
+    if (/number|bigint/.test(typeof id) && id == id) id = "" + id;
+    if (typeof id != "string" || !/^[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
+    // The view that waits for its title belongs to whoever was here when it began, not to the next user.
+    if (user && user.id != id) settle();
+    assert({ id, hash: user_hash, jwt: jwt || intercom_user_jwt });
+    if (session()?.id != id) saveSession({ id });
+    unpark(id);
+  }
+  // Said once for each lead and day: often enough to keep the session alive, seldom enough for pages that identify at every load.
+  const said = mark(write([lead(), user && user.id, attributes, Math.trunc(Date.now() / DAY)]));
+  if (get("said") != said) {
+    set("said", said);
+    record({ type: "identify", at: Date.now(), attributes });
+  }
+};

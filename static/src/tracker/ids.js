@@ -1,0 +1,20 @@
+/** Random and time-ordered ids. `crypto.subtle` and `randomUUID` are missing on plain http; `getRandomValues` is everywhere. */
+
+const random = () => [...crypto.getRandomValues(new Uint8Array(16))];
+
+/** @returns {string} 16 random bytes as 22 characters of base64url */
+export const token = () => btoa(String.fromCharCode(...random())).slice(0, 22).replace(/\+/g, "-").replace(/\//g, "_");
+
+let last = 0;
+
+/** @param {number} value @returns {string} two hexadecimal digits */
+const hex = (value) => value.toString(16).padStart(2, "0");
+
+/** @returns {string} a UUIDv7, greater than every one before in this page, also when the clock is set back */
+export const uuid = () => {
+  const bytes = random();
+  // Milliseconds and, behind them, a count of twelve bits; steps of eight stay exact in a double.
+  last = Math.max(last + 8, Date.now() * 4096 + bytes[0] * 8);
+  return (last.toString(16).padStart(15, "0") + hex((bytes[1] & 63) | 128) + bytes.slice(2, 9).map(hex).join(""))
+    .replace(/(.{8})(.{4})(...)(.{4})/, "$1-$2-7$3-$4-");
+};

@@ -1,0 +1,58 @@
+/**
+ * Text out of anything a page may pass. JSON.stringify itself will not do: it throws at cycles, BigInt and throwing getters, and pages
+ * that define toJSON on Array or Object prototypes make it write something else.
+ */
+
+// Taken before the page can replace them; with a primitive string, stringify asks nobody.
+export const { parse, stringify } = JSON;
+
+// The collector keeps 255 code points of a text and links of 2,048: a cut far above loses nothing, and spares the store.
+const LONGEST = 8192;
+const DEEPEST = 5;
+const MOST_VALUES = 999;
+
+let left = 0;
+
+/** @param {any} value what is text, or has a good one */
+const quote = (value) => stringify(("" + value).slice(0, LONGEST).replace(/\p{Cs}/gu, "\ufffd"));
+
+/**
+ * @param {any} value @param {any[]} above the objects it lies in
+ * @returns {string | undefined} JSON, or nothing where the value cannot be written
+ */
+const text = (value, above) => {
+  const type = typeof value;
+  if (type == "string" || type == "bigint" || value instanceof Error || value instanceof URL) return quote(value);
+  if (value === null || type == "boolean" || type == "number") return "" + (isFinite(value) ? value : null);
+  if (type != "object" || above.length > DEEPEST || above.includes(value) || --left < 0) return undefined;
+  if (value.toISOString) return quote(value.toISOString());
+  const list = Array.isArray(value);
+  const parts = [];
+  for (const key of Object.keys(value)) {
+    let part;
+    try {
+      part = text(value[key], [...above, value]);
+    } catch {
+      // a throwing getter, an invalid date: this value alone is dropped
+    }
+    if (list) parts.push(part || null);
+    else if (part) parts.push(quote(key) + ":" + part);
+  }
+  return list ? `[${parts.map(String)}]` : `{${parts}}`;
+};
+
+/** @param {any} value @returns {string} JSON; empty for what cannot be written at all */
+export const write = (value) => {
+  left = MOST_VALUES;
+  try {
+    return text(value, []) || "";
+  } catch {
+    return "";
+  }
+};
+
+/** @param {any} value @returns {Record<string, any>} a plain copy that may be read without fear; empty where it is no object */
+export const plain = (value) => {
+  const json = write(value);
+  return json[0] == "{" ? parse(json) : {};
+};

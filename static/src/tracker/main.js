@@ -1,0 +1,107 @@
+/** The public call, and the order in which things start. */
+import { attempt, log, prefix, site } from "./options.js";
+import { ask, choice, choose, held } from "./consent.js";
+import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
+import { identify, track } from "./events.js";
+import { end, listeners, offer, show } from "./messages.js";
+import { lost, refused, waiting } from "./queue.js";
+import { assert, lead, leave, renew, user } from "./sender.js";
+import { open, wipe } from "./store.js";
+import { again, settle, unsettled, view, watch } from "./view.js";
+
+/** Brings storage in line with what the visitor, the browser and the site allow now. */
+const consent = () => {
+  if (!ask()) return;
+  log("held", held);
+  if (!held) {
+    open();
+    lead();
+    renew();
+    wake();
+  } else if (/^[gdco]/.test(held)) {
+    leave();
+    wipe();
+    end();
+  }
+};
+
+const reset = () => {
+  settle();
+  leave();
+  end();
+};
+
+/** @type {Record<string, (...given: any[]) => any>} */
+const calls = {
+  track,
+  identify,
+  reset,
+  page: again,
+  optIn: (version = "") => {
+    choose("in." + encodeURIComponent(version));
+    consent();
+  },
+  optOut: () => {
+    choose("out");
+    consent();
+  },
+  showMessage: show,
+  onMessage: (listener) => {
+    listeners.push(listener);
+  },
+  status: () => ({
+    site,
+    held,
+    choice,
+    lead: held ? "" : lead().slice(0, 22),
+    user: user?.id,
+    view,
+    queued: waiting().length,
+    sent,
+    refused,
+    dropped: lost(),
+    retry_at: retryAt,
+  }),
+};
+
+/** @param {any} given the arguments of one call; a loop over them fails where they are none */
+const call = (given) => attempt(() => {
+  const [method, ...rest] = given;
+  return calls[method](...rest);
+});
+
+const leaving = () => {
+  settle();
+  exit();
+};
+
+const start = () => {
+  /** @type {any} */
+  const stub = window.leadlight;
+  // A second copy of the snippet finds the first one at work.
+  if (stub?.v) return;
+  consent();
+  attach({ unsettled, offer });
+  watch(end);
+  addEventListener("pagehide", leaving);
+  document.addEventListener("visibilitychange", () => (document.hidden ? leaving() : wake(0)));
+  addEventListener("online", hurry);
+  addEventListener("storage", ({ key }) => {
+    // Another tab was reset, or emptied: the user asserted here is gone as well.
+    if (!key || key == prefix + ".reset") {
+      assert();
+      end();
+    }
+    consent();
+  });
+  /** @type {any} */
+  const leadlight = (/** @type {any[]} */ ...given) => call(given);
+  leadlight.v = 1;
+  // Whoever holds on to the stub goes on pushing here.
+  leadlight.q = { push: call };
+  attempt(() => (window.leadlight = leadlight));
+  [].slice.call(stub?.q || []).forEach(call);
+};
+
+if (document.prerendering) document.addEventListener("prerenderingchange", start, { once: true });
+else start();

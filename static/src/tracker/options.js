@@ -1,0 +1,48 @@
+/**
+ * Which script this is, and what the page asked for. Read once, when the script runs: `currentScript` is gone later.
+ */
+
+/** @template T @param {() => T} work @returns {T | undefined} what it gave, or nothing where it threw */
+export const attempt = (work) => {
+  try {
+    return work();
+  } catch (error) {
+    log(error);
+    return undefined;
+  }
+};
+
+/** @type {Record<string, any>} */
+const settings = Object(window.leadlightSettings);
+
+// Loaders that re-create scripts leave currentScript null: then the tag is found by its address, one that names a site first.
+const current = /** @type {any} */ (document.currentScript);
+/** @type {HTMLScriptElement | null} */
+const script = current?.src ? current
+  : document.querySelector('script[src*="/tracker.js"][data-site],script[src*="/tracker.js?"]') || document.querySelector('script[src*="/tracker.js"]');
+const address = script && new URL(script.src);
+
+/**
+ * An option: the attribute `data-NAME`, else the setting NAME (with `_` for `-`). An attribute without a value is true.
+ * @param {string} name @returns {any}
+ */
+export const option = (name) => {
+  const value = script?.getAttribute("data-" + name) ?? settings[name.replace("-", "_")];
+  return value === "" || (value != "false" && value);
+};
+
+/** The folder of the script, where the collector answers. */
+export const base = address && new URL(".", address).href;
+
+/** @type {string | undefined} */
+export const site = option("site") || address?.searchParams.get("site");
+
+/** The name of the cookie, and the beginning of every key in storage. */
+export const prefix = "leadlight_" + site;
+
+const debug = option("debug") || /[?&]leadlight_debug=1/.test(location.search);
+
+/** @param {...any} words said in the console while debugging */
+export const log = (...words) => {
+  if (debug) console.log("leadlight", ...words);
+};

@@ -1,0 +1,75 @@
+/**
+ * Items that wait for the collector: one key each, so that tabs never overwrite each other's, named by a time-ordered id, so that the order
+ * of the names is the order of tracking. Bounded: a collector that stays away must not fill the page's own storage.
+ */
+import { get, names, remove, set, tab } from "./store.js";
+import { attempt, log } from "./options.js";
+import { parse, write } from "./json.js";
+import { held, mayWait } from "./consent.js";
+import { sender } from "./sender.js";
+import { uuid } from "./ids.js";
+
+/**
+ * @typedef {import("./sender.js").Sender} Sender
+ * @typedef {{key: string, from: Sender, text: string, group: string}} Row
+ */
+
+const MOST = 6e5; // characters; an item has 500 and more
+const LARGEST = 2e5;
+
+/** The last twenty. @type {{code: string, field?: string}[]} */
+export let refused = [];
+
+/** What waits, in characters; a guess between two looks, since other tabs write too. Not a number: look at the first item. */
+let size = NaN;
+
+/** @param {string} code @param {string} [field] @param {any} [about] */
+export const refuse = (code, field, about) => {
+  log("refused", code, field, about);
+  refused = [...refused, { code, field }].slice(-20);
+};
+
+/** @returns {number} items lost since the collector was last told */
+export const lost = () => +(get("lost") || 0);
+
+/** @returns {string[]} keys: `q.`, the id, the tab, `v` for page views */
+export const waiting = () => names("q.");
+
+/** @param {string} key @returns {boolean} tracked in this tab */
+export const mine = (key) => key.startsWith(tab, 38);
+
+/** @param {string} key @returns {number} 1 for page views */
+export const isView = (key) => +key.endsWith("v");
+
+/** Page views go first, then the oldest, until a tenth is free. */
+const evict = () => {
+  const keys = waiting();
+  size = keys.reduce((sum, key) => sum + (get(key) || "").length, 0);
+  for (const key of [...keys.filter(isView), ...keys]) {
+    if (size > MOST * 0.9 && get(key)) {
+      size -= (get(key) || "").length;
+      remove(key);
+      set("lost", lost() + 1);
+    }
+  }
+};
+
+/** @param {Record<string, any>} item as the wire has it @param {string} [id] a UUIDv7 */
+export const add = (item, id = uuid()) => {
+  log(held, item);
+  if (!mayWait()) return;
+  const text = write(item);
+  if (text.length > LARGEST) return refuse("body_too_large", "", item);
+  const row = write(sender()) + "\n" + text;
+  set("q." + id + tab + (item.name == "page-view" ? ".v" : "."), row);
+  size += row.length;
+  if (!(size < MOST)) evict();
+};
+
+/** @param {string} key @returns {Row | undefined} nothing where another tab was quicker, or the text is not ours */
+export const row = (key) => attempt(() => {
+  const [head, text] = /** @type {string} */ (get(key)).split("\n");
+  /** @type {Sender} */
+  const from = parse(head);
+  return { key, from, text, group: from.lead + "/" + from.user?.id };
+});

@@ -1,0 +1,80 @@
+/**
+ * Who sends: the browser's lead, and the user whom this page view asserts. Every item keeps the sender it was tracked under.
+ */
+import { attempt, prefix } from "./options.js";
+import { token, uuid } from "./ids.js";
+import { keep, recall } from "./cookie.js";
+import { held } from "./consent.js";
+import { get, remove, set } from "./store.js";
+import { parse, write } from "./json.js";
+
+/**
+ * @typedef {{id: string, hash?: string, jwt?: string}} User
+ * @typedef {{lead: string, user?: User}} Sender
+ * @typedef {{id?: string, lead?: string, token?: string, expires_at?: number}} Session the newest one the collector gave, for its user and lead
+ */
+
+const IDLE = 18e5;
+
+/** Never stored: another page view has to assert it again. @type {User | undefined} */
+export let user;
+
+let current = "";
+
+/** @param {User} [value] */
+export const assert = (value) => {
+  user = value;
+};
+
+/** @returns {string} the lead as `ID.SECRET`; read from the cookie each time, so that a reset in another tab is followed */
+export const lead = () => {
+  const kept = !held && recall(prefix);
+  if (kept && /^[\w-]{22}\.[\w-]{22}$/.test(kept)) current = kept;
+  else renew();
+  return current;
+};
+
+/** Gives the lead its full life again; makes one where there is none. */
+export const renew = () => {
+  current = current || token() + "." + token();
+  if (!held) keep(prefix, current);
+};
+
+/** A new lead for everything tracked from now on. */
+export const rotate = () => {
+  keep(prefix, (current = ""));
+  renew();
+};
+
+/** Nothing of the user, the visit and the lead remains. */
+export const leave = () => {
+  assert();
+  ["user", "visit", "said"].forEach(remove);
+  // the other tabs hear of this
+  set("reset", Date.now());
+  rotate();
+};
+
+/** @returns {Session} of the user last identified in this browser; empty for none */
+export const session = () => attempt(() => parse(get("user") || "{}")) || {};
+
+/** @param {Session} value */
+export const saveSession = (value) => set("user", write(value));
+
+/** @returns {Sender} */
+export const sender = () => {
+  // Whoever sits here after the session has ended is not known to be that user any more.
+  if (!user && /** @type {number} */ (session().expires_at) < Date.now()) {
+    remove("user");
+    rotate();
+  }
+  return { lead: lead(), user };
+};
+
+/** @returns {string} the visit, shared by the tabs; a new one after thirty idle minutes */
+export const visit = () => {
+  const [id, last] = (get("visit") || "").split(" ");
+  const same = Date.now() - +last < IDLE ? id : uuid();
+  set("visit", same + " " + Date.now());
+  return same;
+};

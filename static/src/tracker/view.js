@@ -1,0 +1,93 @@
+/**
+ * Page views: one for each document load, for each change of the visible address inside a document, however the router does it, and for
+ * each return from the back-forward cache.
+ */
+import { attempt } from "./options.js";
+import { visible } from "./address.js";
+import { visit } from "./sender.js";
+import { record, wake } from "./delivery.js";
+import { uuid } from "./ids.js";
+
+const TITLE = 500;
+
+/** The id of the page view that is on now. */
+export let view = "";
+let url = "";
+let referrer = "";
+let at = 0;
+
+let pending = false;
+let shown = false;
+
+/** @type {any} */
+let timer;
+
+/** Called when a view ends: its message goes. */
+let leave = () => {};
+
+/** Whether the first items had better wait for the view they belong to. A tab that nobody ever saw has none. */
+export const unsettled = () => pending && shown;
+
+/** @returns {{url: string, title: string, referrer: string}} */
+export const page = () => ({ url, title: "" + document.title, referrer });
+
+/** @param {string} name @param {any} metadata @param {number} time @param {string} [id] */
+export const happened = (name, metadata, time = Date.now(), id) =>
+  record({ type: "event", id, name, at: time, visit: visit(), view, page: page(), metadata }, id);
+
+/** Queues the view that waited for its title. */
+export const settle = () => {
+  if (unsettled()) {
+    pending = false;
+    happened("page-view", {}, at, view);
+    wake(0);
+  }
+};
+
+const arm = () => {
+  clearTimeout(timer);
+  shown = shown || !document.hidden;
+  if (pending) timer = setTimeout(settle, TITLE);
+};
+
+/** @param {string} from what the view came from */
+export const begin = (from) => {
+  settle();
+  leave();
+  view = uuid();
+  url = visible(location.href);
+  referrer = from;
+  at = Date.now();
+  pending = true;
+  arm();
+};
+
+/** Another view of the address that is shown, because the page says so. */
+export const again = () => begin(url);
+
+const turn = () => {
+  if (visible(location.href) != url) begin(url);
+};
+
+/**
+ * Begins the first view and watches for the next ones.
+ * @param {() => void} ended called when a view gives way to another
+ */
+export const watch = (ended) => {
+  leave = ended;
+  begin(visible(document.referrer));
+  for (const name of /** @type {const} */ (["pushState", "replaceState"])) {
+    attempt(() => {
+      const original = history[name];
+      history[name] = function (...given) {
+        original.apply(this, given);
+        turn();
+      };
+    });
+  }
+  addEventListener("popstate", turn);
+  // A router that kept the original pushState is heard here.
+  /** @type {any} */ (window).navigation?.addEventListener("currententrychange", turn);
+  addEventListener("pageshow", ({ persisted }) => persisted && begin(referrer));
+  document.addEventListener("visibilitychange", arm);
+};

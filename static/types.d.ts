@@ -1,0 +1,83 @@
+/** The public interface of tracker.js: `window.leadlight(method, ...)` and what it answers. */
+
+declare namespace Leadlight {
+  /** Options, as `data-` attributes of the script tag (with `-` for `_`) or in `window.leadlightSettings`. */
+  interface Settings {
+    /** The public site key. Also `tracker.js?site=KEY`. */
+    site?: string;
+    /** What holds until the visitor chooses: `granted` (the default), `required` or `denied`. */
+    consent?: "granted" | "required" | "denied";
+    /** The domain of the lead cookie; `none` for this host only. Without it the widest one the browser takes. */
+    cookie_domain?: string;
+    /** Names of query parameters that may leave the page, besides `utm_*`, `ref` and click ids. */
+    query?: string | string[];
+    /** Count a change of the hash as a page view, and send the hash. */
+    hash?: boolean;
+    /** Track inside frames. */
+    frames?: boolean;
+    /** `count`: a browser driven by a program is counted (for a site's own tests). */
+    automation?: "count";
+    /** Say in the console what happens. Also `?leadlight_debug=1`. */
+    debug?: boolean;
+  }
+
+  /** Values that are none of these are replaced or dropped; they never throw. */
+  type Value = string | number | boolean | bigint | Date | Error | null | undefined | { [key: string]: Value } | Value[];
+
+  interface Attributes {
+    /** Hex HMAC-SHA256 of the user id under the site's identity verification secret. */
+    user_hash?: string;
+    /** A signed identity token (HS256), instead of `user_hash`. */
+    jwt?: string;
+    intercom_user_jwt?: string;
+    [name: string]: Value;
+  }
+
+  interface MessageEvent {
+    id: string;
+    action: "shown" | "seen" | "clicked" | "dismissed";
+  }
+
+  interface Status {
+    site: string | undefined;
+    /**
+     * Why nothing is sent, or null: `site_missing`, `frame`, `automation`, `opted_out`, `gpc`, `dnt`,
+     * `consent_required`, `consent_denied`.
+     */
+    held: string | null;
+    /** Items that wait: for the network, for consent, or for their user to be identified again. */
+    queued: number;
+    /** Items that the collector acknowledged in this page, duplicates included. */
+    sent: number;
+    /** The last twenty items or envelopes that were refused. */
+    refused: { code: string; field?: string }[];
+    /** Items lost because the store overflowed, not reported yet. */
+    dropped: number;
+    /** When the next attempt is due after a failure (ms), or 0. */
+    retry_at: number;
+    /** The public half of the lead; the secret is never shown. */
+    lead: string | null;
+    user: string | null;
+    view: string | null;
+    consent: { choice: "in" | "out" | null; text_version: string | null };
+  }
+
+  interface Call {
+    (method: "track", name: string, metadata?: { [key: string]: Value }): void;
+    (method: "page"): void;
+    (method: "identify", user_id: string | number | null, attributes?: Attributes): void;
+    (method: "reset"): void;
+    (method: "optIn", text_version?: string): void;
+    (method: "optOut"): void;
+    (method: "showMessage", id: string): void;
+    (method: "onMessage", listener: (event: MessageEvent) => void): void;
+    (method: "status"): Status;
+    q?: any;
+    v?: number;
+  }
+}
+
+interface Window {
+  leadlight: Leadlight.Call;
+  leadlightSettings?: Leadlight.Settings;
+}
