@@ -1,0 +1,59 @@
+"""Messages with their numbers, and one message in words."""
+
+import json
+
+from flask import Blueprint, abort, render_template
+from flask.typing import ResponseReturnValue
+
+from collector.domain import auto_messages
+from collector.services import Services
+from collector.web.console import current, query_words, reading
+from collector.web.console.install import address
+from collector.web.console.pages import Pages
+
+PER_PAGE = 50
+_EXAMPLE = """curl {address}/api/auto_messages -H "Authorization: Bearer ACCESS_TOKEN" -H "Content-Type: application/json" -d '{{
+  "name": "Pricing, again", "type": "popup", "state": "live",
+  "content": {{"title": "Still comparing plans?", "body": "Ask us anything.", "buttons": [{{"label": "Close", "action": "dismiss"}}]}},
+  "audience": {{"event": "page-view", "field": "count", "operator": ">", "value": 3}}
+}}'"""
+_STATES = {"live": 0, "paused": 1, "draft": 2, "archived": 3}
+
+
+def register(bp: Blueprint, services: Services) -> None:
+    """Add the views to the console."""
+
+    @bp.get("/messages")
+    def messages_list() -> ResponseReturnValue:
+        """List all messages: the live ones first, each group the newest first."""
+        site = current.site()
+        with services.database.read() as connection:
+            found = services.auto_messages.all(connection, site.id)
+            numbers = auto_messages.recipients(connection, site.id, [message.id for message in found])
+        found.sort(key=lambda message: _STATES[message.definition.state])
+        example = _EXAMPLE.format(address=address(services))
+        return render_template("messages.html", messages=found, numbers=numbers, example=example)
+
+    @bp.get("/messages/<public_id>")
+    def message(public_id: str) -> ResponseReturnValue:
+        """Show what a message is, whom it is for, its numbers and its recipients."""
+        site = current.site()
+        page = current.number("page", 1, 1, 100_000)
+        with services.database.read() as connection:
+            found = services.auto_messages.get(connection, site.id, current.public_id(public_id)) or abort(404)
+            numbers = auto_messages.stats(connection, site.id, found)
+            offset = (page - 1) * PER_PAGE
+            recipients, total = reading.recipients(connection, site.id, services.names, found, limit=PER_PAGE, offset=offset)
+        definition, document = found.definition, found.as_json()
+        return render_template(
+            "message.html",
+            message=found,
+            numbers=numbers,
+            recipients=recipients,
+            pages=Pages(page, PER_PAGE, total),
+            audience=query_words.audience(definition.audience) if definition.audience else None,
+            page_rule=query_words.page_rule(definition.page) if definition.page else None,
+            trigger=query_words.trigger(definition),
+            frequency=query_words.frequency(definition),
+            document={part: json.dumps(document[part], indent=2, ensure_ascii=False) for part in ("audience", "page", "trigger")},
+        )

@@ -1,0 +1,62 @@
+"""The list of people, and the way from an id to a profile."""
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from collector.domain import people
+from collector.domain.identities import LEAD, USER
+from collector.domain.names import EVENT
+from collector.services import Services
+from collector.values.fields import MAX_NAME, MAX_USER_ID
+from collector.values.text import normalise
+from collector.web.console import current, reading
+from collector.web.console.pages import Pages
+
+PER_PAGE = 50
+_MOST_PAGES = 100_000
+_MOST_SUGGESTED = 500
+_MOST_TIMES = 10**15
+
+
+def register(bp: Blueprint, services: Services) -> None:
+    """Add the views to the console."""
+
+    @bp.get("/people")
+    def people_list() -> ResponseReturnValue:
+        """List people, those active last first."""
+        site = current.site()
+        found = {
+            "text": current.argument("q"),
+            "role": current.argument("role") if current.argument("role") in ("user", "lead") else "",
+            "event": normalise(current.argument("event", MAX_NAME)),
+        }
+        times = current.number("times", 1, 1, _MOST_TIMES)
+        page = current.number("page", 1, 1, _MOST_PAGES)
+        with services.database.read() as connection:
+            numbers, total = people.search(
+                connection, site.id, services.names, at_least=times, limit=PER_PAGE, offset=(page - 1) * PER_PAGE, **found
+            )
+            cards = list(reading.cards(connection, site.id, services.names, numbers).values())
+            empty = total == 0 and people.search(connection, site.id, services.names, limit=1)[1] == 0
+        events = services.names.all(site.id, EVENT)[:_MOST_SUGGESTED]
+        pages = Pages(page, PER_PAGE, total)
+        return render_template("people.html", cards=cards, found=found, times=times, events=events, pages=pages, empty=empty)
+
+    @bp.get("/people/find")
+    def people_find() -> ResponseReturnValue:
+        """Lead from a user id, or a visitor's id, to the profile. Without a site in the address every site of the account is asked."""
+        keys = [(USER, current.argument("user_id", MAX_USER_ID))] if "user_id" in request.args else []
+        keys += [(LEAD, current.argument("lead"))] if "lead" in request.args else []
+        sites = [current.site()] if "site" in request.args else current.current().sites
+        with services.database.read() as connection:
+            for site in sites:
+                for key in keys:
+                    person = people.by_key(connection, site.id, key)
+                    if person is not None:
+                        return redirect(url_for("console.profile", contact_id=person.contact_id, site=_named(site.key)))
+        return abort(404)
+
+
+def _named(key: str) -> str | None:
+    """Return the site's key where an address has to name it."""
+    return key if len(current.current().sites) > 1 else None

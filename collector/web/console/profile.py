@@ -1,0 +1,98 @@
+"""One person: who it is, what it did, what it was sent, and which visitors became part of it."""
+
+from typing import Any
+
+import msgspec
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from collector.domain import deliveries, people
+from collector.domain.people import Person, TimelineEvent
+from collector.domain.sites import Site
+from collector.services import Services
+from collector.storage.database import Connection
+from collector.web.console import current, reading
+
+PER_PAGE = 50
+_MOST_IN_ONE_MS = 1_000
+_LATEST = 253_402_300_800_000  # the year 10000, in ms
+
+
+class Timeline(msgspec.Struct, frozen=True):
+    """One page of a timeline; `before` leads to the next one (ms), None at the end."""
+
+    events: list[TimelineEvent]
+    before: int | None
+
+
+def register(bp: Blueprint, services: Services) -> None:
+    """Add the view to the console."""
+
+    @bp.get("/people/<contact_id>")
+    def profile(contact_id: str) -> ResponseReturnValue:
+        """Show a person; a visitor that became part of somebody leads there."""
+        site, now = current.site(), current.current().now
+        with services.database.read() as connection:
+            person, merged_into = _find(connection, site, current.public_id(contact_id))
+            if person is None:
+                return redirect(url_for("console.profile", contact_id=merged_into, came_from=contact_id)) if merged_into else abort(404)
+            card = reading.cards(connection, site.id, services.names, [person.id]).get(person.id) or abort(404)
+            oldest = now - services.settings.retention
+            before = current.number("before", 0, 0, _LATEST) or None
+            return render_template(
+                "profile.html",
+                person=person,
+                card=card,
+                came_from=_came_from(person),
+                attributes=reading.attributes(connection, site.id, services.names, person.id),
+                totals=sorted(
+                    people.totals(connection, site.id, services.names, person.id).items(), key=lambda pair: -(pair[1].last_ms or 0)
+                ),
+                timeline=timeline(connection, services, site, person, oldest, before),
+                earlier=before is not None,
+                before_sign_up=people.pages_before_sign_up(connection, site.id, services.names, person, oldest),
+                journal=people.journal(connection, site.id, person),
+                received=_received(connection, services, site, person),
+                retention_days=services.settings.retention_days,
+            )
+
+
+def timeline(connection: Connection, services: Services, site: Site, person: Person, oldest: int, before: int | None) -> Timeline:
+    """Return a page of the timeline, the newest first.
+
+    A page ends where the millisecond changes, so that no two events of one time are torn apart and lost between pages.
+    """
+
+    def read(limit: int, before: int | None, since: int | None = None) -> list[TimelineEvent]:
+        return people.timeline(connection, site.id, services.names, person.identities, oldest, limit=limit, before=before, since=since)
+
+    events = read(PER_PAGE + 1, before)
+    if len(events) <= PER_PAGE:
+        return Timeline(events, None)
+    edge = events[-1].at
+    whole = [event for event in events if event.at > edge]
+    if whole:
+        return Timeline(whole, edge + 1)
+    return Timeline(read(_MOST_IN_ONE_MS, edge + 1, edge - 1), edge)
+
+
+def _find(connection: Connection, site: Site, contact_id: str) -> tuple[Person | None, str | None]:
+    try:
+        return people.by_contact_id(connection, site.id, contact_id)
+    except LookupError:  # gone, or merged, since the first statement
+        return None, None
+
+
+def _came_from(person: Person) -> str | None:
+    """Return the contact id of the visitor whose address led here, where it really is part of this person."""
+    given = request.args.get("came_from")
+    return next((one.public_id for one in person.identities if one.absorbed and one.public_id == given), None)
+
+
+def _received(connection: Connection, services: Services, site: Site, person: Person) -> list[dict[str, Any]]:
+    """Return the messages this person was sent or kept from, the newest first."""
+    found = deliveries.of_person(connection, site.id, person.id)
+    if not found:
+        return []
+    messages = {message.id: message for message in services.auto_messages.all(connection, site.id)}
+    return [{"delivery": one, "message": messages.get(one.message)} for one in reversed(found)]
