@@ -67,14 +67,9 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """The address of a PostgreSQL server for this run, without the name of a database."""
-    folder = tmp_path_factory.mktemp("postgres")
-    # pytest keeps its folders to their owner; as root, the server runs as somebody else, who has to pass.
-    if os.geteuid() == 0:
-        for part in (folder, folder.parent, folder.parent.parent):
-            part.chmod(0o755)
-    with postgres_server(folder) as url:
+    with postgres_server() as url:
         yield url
 
 

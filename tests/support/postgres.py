@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -25,13 +26,21 @@ START_SECONDS = 30
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
-    """Run a new server in an empty folder and yield its address, without the name of a database.
+def postgres_server() -> Iterator[str]:
+    """Run a new server in a folder of its own and yield its address, without the name of a database.
+
+    The folder is not one of pytest's: each run of pytest closes their common parent to all but its owner, and as root the
+    server is somebody else, who would then lose its files in the middle of another run.
 
     Raises:
         RuntimeError: the wheel is not installed, or the server did not start; the message holds its log.
     """
     programs = _programs()
+    with TemporaryDirectory(prefix="leadlight-postgres-") as name:
+        yield from _serve(Path(name), programs)
+
+
+def _serve(folder: Path, programs: Path) -> Iterator[str]:
     account: dict[str, Any] = {}
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         account = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
@@ -56,6 +65,8 @@ def postgres_server(folder: Path) -> Iterator[str]:
             base = f"postgresql://postgres@127.0.0.1:{port}"
             _wait(base, process, log)
             yield base
+            if process.poll() is not None:
+                raise RuntimeError(f"PostgreSQL ended during the tests:\n{last_lines(log)}")
         finally:
             process.send_signal(signal.SIGINT)  # fast shutdown: sessions are ended
             try:
