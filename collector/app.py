@@ -7,12 +7,12 @@ from collector.services import Services
 from collector.web import api, assets, browser, console, health
 
 
-def create_app(services: Services, respond: browser.Responder | None = None) -> Flask:
-    """Return the application of one installation; `respond` is shared with a raw entry in front of it."""
+def create_app(services: Services, responder: browser.Responder | None = None) -> Flask:
+    """Return the application of one installation; `responder` is shared with an entry in front of it."""
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.config["MAX_CONTENT_LENGTH"] = services.settings.body_limit * 8
-    app.register_blueprint(browser.blueprint(respond or browser.Responder(services)))
+    app.register_blueprint(browser.blueprint(responder or browser.Responder(services)))
     app.register_blueprint(assets.blueprint())
     app.register_blueprint(health.blueprint(services))
     app.register_blueprint(api.blueprint(services), url_prefix="/api")

@@ -1,4 +1,4 @@
-"""Serving: granian in front of the collector's WSGI application."""
+"""Serving: granian in front of the collector, and the collector as a WSGI application for any other server."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -10,7 +10,8 @@ from granian.log import LogLevels
 from collector.app import create_app
 from collector.services import Services, build
 from collector.settings import Settings, load_settings
-from collector.web.browser import BrowserEntry, Responder
+from collector.web.browser import Responder, WsgiEntry
+from collector.web.rsgi import RsgiEntry
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -18,14 +19,23 @@ if TYPE_CHECKING:
 
 def wsgi(services: Services) -> "WSGIApplication":
     """Return the whole collector as a WSGI application: the fast entry for browsers in front of Flask."""
-    respond = Responder(services)
-    return BrowserEntry(respond, create_app(services, respond).wsgi_app)
+    responder = Responder(services)
+    return WsgiEntry(responder, create_app(services, responder).wsgi_app)
 
 
-def application() -> "WSGIApplication":
-    """Return the application for the settings of the environment; what a WSGI server's worker loads."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    return wsgi(build(load_settings()))
+def wsgi_application() -> "WSGIApplication":
+    """Return the WSGI application for the settings of the environment, as `gunicorn 'collector.serving:wsgi_application()'` loads it."""
+    return wsgi(_services())
+
+
+def application() -> RsgiEntry:
+    """Return the RSGI application for the settings of the environment; what granian's worker loads."""
+    services = _services()
+    responder = Responder(services)
+    app = create_app(services, responder)
+    return RsgiEntry(
+        responder, app.wsgi_app, threads=services.settings.threads, largest=app.config["MAX_CONTENT_LENGTH"], close=services.close
+    )
 
 
 def serve(settings: Settings) -> None:
@@ -35,10 +45,14 @@ def serve(settings: Settings) -> None:
         factory=True,
         address=settings.host,
         port=settings.port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
         workers=1,
-        blocking_threads=settings.threads,
         backlog=2_048,
         log_access=False,
         log_level=LogLevels.warning,
     ).serve()
+
+
+def _services() -> Services:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    return build(load_settings())

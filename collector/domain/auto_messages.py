@@ -42,11 +42,16 @@ class AutoMessages:
         self._lock = threading.Lock()
         self._live: dict[int, tuple[float, list[AutoMessage]]] = {}
 
+    def kept(self, site: int) -> list[AutoMessage] | None:
+        """Return the live messages where they are in memory and fresh, without asking the database."""
+        kept = self._live.get(site)
+        return kept[1] if kept is not None and kept[0] > time.monotonic() else None
+
     def live(self, site: int) -> list[AutoMessage]:
         """Return the live messages, higher priority first, then the older."""
-        kept = self._live.get(site)
-        if kept is not None and kept[0] > time.monotonic():
-            return kept[1]
+        kept = self.kept(site)
+        if kept is not None:
+            return kept
         with self._database.read() as connection:
             found = self._select(connection, "site = ? AND state = 'live' ORDER BY priority DESC, id", (site,))
         with self._lock:

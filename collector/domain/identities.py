@@ -97,11 +97,8 @@ def create(tx: Connection, site: int, wanted: Iterable[NewIdentity], row_ids: Ro
         (site, (number := row_ids.mint(now_ms)), new.key[0], new.key[1], new.secret_hash, new_public_id(), number, now_ms)
         for new in sorted(wanted, key=lambda new: new.key)
     ]
-    tx.run_many(
-        "INSERT INTO identities (site, id, kind, value, secret_hash, public_id, principal_id, created_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        rows,
-    )
+    columns = ("site", "id", "kind", "value", "secret_hash", "public_id", "principal_id", "created_at")
+    tx.insert("identities", columns, rows, "ON CONFLICT DO NOTHING")
 
 
 def resolve(tx: Connection, site: int, wanted: Sequence[NewIdentity], row_ids: RowIds, now_ms: int) -> dict[Key, Identity]:

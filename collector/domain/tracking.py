@@ -14,12 +14,10 @@ from collector.domain.identities import LEAD, USER, Identity, Key, NewIdentity
 from collector.domain.merging import Claim, claim_lead
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.storage.database import Connection
-from collector.storage.slices import EVENT_COLUMNS, EVENT_TYPES, OVERFLOW, Slices
-from collector.values.clock import Clock
+from collector.storage.slices import EVENT_COLUMNS, OVERFLOW, WEEK, Slices
+from collector.values.clock import MINUTE, Clock
 from collector.values.errors import Reason
 from collector.values.ids import RowIds, event_id_time
-
-LARGEST_COUNT = 2**62
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -195,25 +193,27 @@ class _Group:
                 if event.visit is not None:
                     start, end, context = visits.get((owner.id, event.visit), (event.at, event.at, submission.context))
                     visits[(owner.id, event.visit)] = (min(start, event.at), max(end, event.at), context)
-        principals = {identity.id: identity.principal_id for identity in self.identities.values()}
+        self.note_activity(own)
+        self.tx.insert(
+            "visits",
+            ("site", "identity", "visit", "started_at", "ended_at", "context"),
+            [(self.site, identity, visit, *value) for (identity, visit), value in sorted(visits.items())],
+            _WIDEN_VISIT,
+        )
+
+    def note_activity(self, own: dict[int, int]) -> None:
+        """Note when people were last active, to the minute: a column written with each event would be the hottest of all."""
+        by_id = {identity.id: identity for identity in self.identities.values()}
         active: dict[int, int] = {}
         for number, at in own.items():
-            active[principals[number]] = max(active.get(principals[number], 0), at)
-        self.tx.run_many(
-            "UPDATE identities SET own_active_at = ? WHERE site = ? AND id = ? AND (own_active_at IS NULL OR own_active_at < ?)",
-            [(at, self.site, number, at) for number, at in sorted(own.items())],
-        )
-        self.tx.run_many(
-            "UPDATE identities SET active_at = ? WHERE site = ? AND id = ? AND (active_at IS NULL OR active_at < ?)",
-            [(at, self.site, number, at) for number, at in sorted(active.items())],
-        )
-        self.tx.run_many(
-            "INSERT INTO visits (site, identity, visit, started_at, ended_at, context) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (site, identity, visit) DO UPDATE SET "
-            "context = CASE WHEN excluded.started_at < visits.started_at THEN excluded.context ELSE visits.context END, "
-            "started_at = lesser(visits.started_at, excluded.started_at), ended_at = larger(visits.ended_at, excluded.ended_at)",
-            [(self.site, identity, visit, *value) for (identity, visit), value in sorted(visits.items())],
-        )
+            principal = by_id[number].principal_id
+            active[principal] = max(active.get(principal, 0), at)
+        late = [
+            (at, self.site, number, at)
+            for number, at in sorted(active.items())
+            if number not in by_id or (by_id[number].active_at or 0) + MINUTE <= at
+        ]
+        self.tx.run_many("UPDATE identities SET active_at = ? WHERE site = ? AND id = ? AND (active_at IS NULL OR active_at < ?)", late)
 
     def insert_events(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
         """Insert what is new, each event into its slice, and count it."""
@@ -237,10 +237,12 @@ class _Group:
         for home in sorted(by_slice):
             rows = by_slice[home]
             elsewhere = self.stored_elsewhere(home, rows, known)
-            fresh = self.tx.insert_new(f"events_{home}", EVENT_COLUMNS, EVENT_TYPES, [row for row in rows if row[2] not in elsewhere])
-            news = iter(fresh)
+            new = [row for row in rows if row[2] not in elsewhere]
+            returned = self.tx.insert(f"events_{home}", EVENT_COLUMNS, new, "ON CONFLICT DO NOTHING RETURNING id")
+            inserted = {bytes(row[0]) for row in returned}
             for row, (outcome, index) in zip(rows, places[home], strict=True):
-                if row[2] not in elsewhere and next(news):
+                if row[2] in inserted:
+                    inserted.remove(row[2])  # the second of two equal ones is a duplicate
                     outcome.events[index] = True
                     counted.append(row)
         self.count(counted)
@@ -249,7 +251,7 @@ class _Group:
         """Return the ids that an earlier send, with another idea of the time, put into the other slice they could be in."""
         others: dict[int, list[bytes]] = {}
         for row in rows:
-            other = OVERFLOW if home != OVERFLOW else event_id_time(row[2]) // (7 * 86_400_000)
+            other = OVERFLOW if home != OVERFLOW else event_id_time(row[2]) // WEEK
             if other in known and other != home:
                 others.setdefault(other, []).append(row[2])
         found: set[bytes] = set()
@@ -274,7 +276,7 @@ class _Group:
             count, last, first = effective.get((name, identity), (None, None, None))
             own_count, own_last, own_first = own.get((name, identity), (0, None, None))
             parameters.append((self.site, name, identity, count, last, first, own_count, own_last, own_first))
-        self.tx.run_many(_COUNT, parameters)
+        self.tx.insert("totals", _TOTALS, parameters, _COUNT)
 
     def set_attributes(self, submission: Submission, outcome: Outcome) -> None:
         """Set attributes in order; what a trusted source set stays."""
@@ -290,8 +292,12 @@ class _Group:
         return deliveries.record(self.tx, self.site, self.identities[submission.owner].principal_id, report)
 
 
-_COUNT = """INSERT INTO totals (site, name, identity, count, last, first, own_count, own_last, own_first)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (site, name, identity) DO UPDATE SET
+_WIDEN_VISIT = """ON CONFLICT (site, identity, visit) DO UPDATE SET
+context = CASE WHEN excluded.started_at < visits.started_at THEN excluded.context ELSE visits.context END,
+started_at = lesser(visits.started_at, excluded.started_at), ended_at = larger(visits.ended_at, excluded.ended_at)"""
+
+_TOTALS = ("site", "name", "identity", "count", "last", "first", "own_count", "own_last", "own_first")
+_COUNT = """ON CONFLICT (site, name, identity) DO UPDATE SET
 count = CASE WHEN excluded.count IS NULL THEN totals.count ELSE coalesce(totals.count, 0) + excluded.count END,
 last = larger(coalesce(totals.last, excluded.last), coalesce(excluded.last, totals.last)),
 first = lesser(coalesce(totals.first, excluded.first), coalesce(excluded.first, totals.first)),

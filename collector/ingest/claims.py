@@ -11,6 +11,7 @@ from collector.domain.auto_messages import AutoMessage
 from collector.domain.content import MissingValue, render
 from collector.domain.delivery import Moment, TriggerEvent
 from collector.ingest import senders, wire
+from collector.ingest.effects import Exchange, Write
 from collector.ingest.items import LONGEST_ADDRESS
 from collector.ingest.senders import Headers, Verified
 from collector.services import Services
@@ -24,7 +25,7 @@ from collector.values.text import replace_unstorable, storable
 _LONGEST_NONCE = 64
 
 
-def claim(services: Services, body: bytes, headers: Headers) -> dict[str, Any]:
+def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[str, Any]]:
     """Answer a claim: the message's content, or the rule that says no.
 
     Raises:
@@ -40,7 +41,7 @@ def claim(services: Services, body: bytes, headers: Headers) -> dict[str, Any]:
         raise problem(400, Reason.FIELD_INVALID, "nonce", f"expected 8 to {_LONGEST_NONCE} characters")
     sender = senders.check_sender(services.keyring, site, request, services.settings.session_duration, now)
     try:
-        answer: dict[str, Any] = services.writer.run(site.id, lambda tx: _Claim(services, tx, sender, request, now).answer())
+        answer: dict[str, Any] = yield Write(site.id, lambda tx: _Claim(services, tx, sender, request, now).answer())
     except Overloaded:
         raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")]) from None
     return answer

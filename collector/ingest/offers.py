@@ -3,17 +3,19 @@
 A guest of the collect path: it has a time budget, gives up when that is spent, and rests after it failed.
 """
 
+import functools
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from collector.domain import delivery, people
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.delivery import Moment, TriggerEvent
 from collector.domain.sites import Site
-from collector.domain.tracking import Event
+from collector.domain.tracking import Event, Outcome
+from collector.ingest.senders import Verified
 from collector.services import Services
 from collector.values.ids import event_id_text
 from collector.values.page_rules import page_matches
@@ -21,6 +23,8 @@ from collector.values.page_rules import page_matches
 log = logging.getLogger(__name__)
 
 _REST_SECONDS = 10.0
+
+Question = Callable[[], list[dict[str, Any]]]
 
 
 class Offers:
@@ -30,10 +34,19 @@ class Offers:
         self._services = services
         self._resting_until = 0.0
 
-    def __call__(self, site: Site, person: int, events: Sequence[Event], now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:
-        """Return `{"id", "trigger", "event"?}` of what may be claimed, best first; nothing where deciding fails."""
-        if time.monotonic() < self._resting_until:
-            return []
+    def question(self, sender: Verified, outcome: Outcome | None, events: Sequence[Event], now_ms: int) -> Question | None:
+        """Return the call that decides what may be claimed after these events, or None where nothing could be.
+
+        The call returns `{"id", "trigger", "event"?}`, best first, and nothing where deciding fails.
+        """
+        if outcome is None or outcome.person is None or not events or time.monotonic() < self._resting_until:
+            return None
+        live = self._services.auto_messages.kept(sender.site.id)
+        if live is not None and not _candidates(live, events):
+            return None
+        return functools.partial(self._safely, sender.site, outcome.person, events, now_ms, asserted=sender.user_id is not None)
+
+    def _safely(self, site: Site, person: int, events: Sequence[Event], now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:
         try:
             return self._decide(site, person, events, now_ms, asserted=asserted)
         except Exception:  # the events are committed; their answer must not become an error
@@ -43,9 +56,7 @@ class Offers:
 
     def _decide(self, site: Site, person: int, events: Sequence[Event], now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:
         deadline = time.monotonic() + self._services.settings.message_budget_ms / 1000
-        candidates = [
-            (message, event) for message in self._services.auto_messages.live(site.id) for event in [_occasion(message, events)] if event
-        ]
+        candidates = _candidates(self._services.auto_messages.live(site.id), events)
         if not candidates:
             return []
         with self._services.database.read() as connection:
@@ -69,6 +80,10 @@ class Offers:
                 offer: dict[str, Any] = {"id": message.public_id, "trigger": message.definition.trigger.type}
                 offers.append({**offer, "event": event_id_text(event.id)} if triggered else offer)
         return offers
+
+
+def _candidates(live: list[AutoMessage], events: Sequence[Event]) -> list[tuple[AutoMessage, Event]]:
+    return [(message, event) for message in live for event in [_occasion(message, events)] if event is not None]
 
 
 def trigger_event(event: Event) -> TriggerEvent:

@@ -1,7 +1,7 @@
-"""The path of one envelope, top to bottom: `collect` runs STEPS in order. One function serves every entry (Flask, raw WSGI).
+"""The path of one envelope, top to bottom: `collect` runs STEPS in order, waits for the commit, then asks for messages.
 
-Verbs: `decode_*` and `check_*` end the request with a Problem; `drop_*` answer 202 but store nothing; `clean_items` refuses single
-items; `write` returns after the commit; `offer_messages` is a guest and never fails an envelope.
+One function serves every entry (Flask, raw WSGI, RSGI). Verbs: `decode_*` and `check_*` end the request with a Problem; `drop_*`
+answer 202 but store nothing; `clean_items` refuses single items. Deciding messages is a guest and never fails an envelope.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from collector.domain.merging import Claim
 from collector.domain.tracking import Outcome, Submission
 from collector.ingest import items, senders, wire
+from collector.ingest.effects import Exchange, Read, Record
 from collector.ingest.offers import Offers
 from collector.ingest.senders import Headers
 from collector.services import Services
@@ -21,9 +22,8 @@ CUSTOM = "custom_attributes."
 class Collection:
     """One envelope on its way: what is known of it so far."""
 
-    def __init__(self, services: Services, offers: Offers, body: bytes, headers: Headers) -> None:
+    def __init__(self, services: Services, body: bytes, headers: Headers) -> None:
         self.services = services
-        self.offers = offers
         self.body = body
         self.headers = headers
         self.now = services.clock()
@@ -62,17 +62,25 @@ class Collection:
         return body
 
 
-def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -> dict[str, Any]:
+def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -> Exchange[dict[str, Any]]:
     """Take an envelope and return the answer for status 202.
 
     Raises:
         Problem: the envelope is refused as a whole; nothing was written.
     """
-    collection = Collection(services, offers, body, headers)
+    collection = Collection(services, body, headers)
     for step in STEPS:
         step(collection)
         if collection.answered:
-            break
+            return collection.answer()
+    try:
+        outcomes = yield Record(collection.sender.site.id, [collection.submission])
+    except Overloaded:
+        raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")]) from None
+    note_outcome(collection, outcomes[0])
+    decide = offers.question(collection.sender, collection.outcome, collection.submission.events, collection.now)
+    if decide is not None:
+        collection.messages = yield Read(decide)
     return collection.answer()
 
 
@@ -124,12 +132,8 @@ def clean_items(c: Collection) -> None:
         c.flagged += [{"index": index, "code": code.value, "field": field} for code, field in flags]
 
 
-def write(c: Collection) -> None:
-    """Write everything in the group's commit; afterwards it is durable."""
-    try:
-        outcome: Outcome = c.services.writer.record(c.sender.site.id, [c.submission])[0]
-    except Overloaded:
-        raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")]) from None
+def note_outcome(c: Collection, outcome: Outcome) -> None:
+    """Note what was stored, known already, or refused by the ledger; from here on it is durable."""
     if outcome.error is not None:
         raise problem(403, outcome.error, "lead")
     c.outcome = outcome
@@ -148,11 +152,4 @@ def write(c: Collection) -> None:
     c.refused.sort(key=lambda entry: int(entry["index"]))
 
 
-def offer_messages(c: Collection) -> None:
-    """List the messages that may be claimed in this page now. A guest: whatever goes wrong here, the envelope is stored."""
-    if c.outcome is None or c.outcome.person is None or not c.submission.events:
-        return
-    c.messages = c.offers(c.sender.site, c.outcome.person, c.submission.events, c.now, asserted=c.sender.user_id is not None)
-
-
-STEPS = (decode_envelope, drop_unwanted, check_sender, clean_items, write, offer_messages)
+STEPS = (decode_envelope, drop_unwanted, check_sender, clean_items)

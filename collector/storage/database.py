@@ -28,6 +28,7 @@ SQLITE_PRAGMAS = {
 }
 SQLITE_BUSY_SECONDS = 30
 _ATTEMPTS = 6
+_BLOCK = 64  # rows in one INSERT
 _RETRIED_STATES = {"40001", "40P01"}  # serialisation failure, deadlock
 
 
@@ -63,28 +64,22 @@ class Connection:
         elif rows:
             self._raw.cursor().executemany(self._dialect(sql), rows)
 
-    def insert_new(self, table: str, columns: Sequence[str], types: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[bool]:
-        """Insert rows whose key is not there yet and say for each whether it was inserted.
+    def insert(self, into: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], then: str = "") -> list[tuple[Any, ...]]:
+        """Insert rows with as few statements as possible and return what `then` (ON CONFLICT, RETURNING) returns.
 
-        The second of two equal rows is not. `types` are PostgreSQL's; the rows' key is the site of the statement and the column `id`.
+        No two rows may meet in one ON CONFLICT DO UPDATE. Rows go out in blocks of powers of two, so that few different statements
+        have to be prepared; few, because SQLite's driver gives up the interpreter's lock for each.
         """
-        if not rows:
-            return []
-        names = ", ".join(columns)
-        if self.engine == "sqlite":
-            sql = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))}) ON CONFLICT DO NOTHING"  # noqa: S608
-            execute = self._raw.execute
-            return [execute(sql, row).rowcount == 1 for row in rows]
-        arrays = ", ".join(f"%s::{kind}[]" for kind in types)
-        sql = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING RETURNING id"  # noqa: S608
-        found = self._raw.execute(sql, [list(column) for column in zip(*rows, strict=True)]).fetchall()
-        inserted = {bytes(row[0]) for row in found}
-        at = list(columns).index("id")
-        fresh: list[bool] = []
-        for row in rows:
-            fresh.append(row[at] in inserted)
-            inserted.discard(row[at])
-        return fresh
+        returned: list[tuple[Any, ...]] = []
+        start = 0
+        while start < len(rows):
+            size = min(1 << (len(rows) - start).bit_length() - 1, _BLOCK)
+            block = rows[start : start + size]
+            cursor = self._execute(_insert_sql(into, tuple(columns), size, then), [value for row in block for value in row])
+            if "RETURNING" in then:
+                returned += cursor.fetchall()
+            start += size
+        return returned
 
     def lock_suffix(self) -> str:
         """Return the clause that locks selected rows until the commit; SQLite's single writer needs none."""
@@ -107,6 +102,12 @@ class Connection:
 
     def _dialect(self, sql: str) -> str:
         return _for_sqlite(sql) if self.engine == "sqlite" else _for_postgresql(sql)
+
+
+@functools.lru_cache(maxsize=2_048)
+def _insert_sql(into: str, columns: tuple[str, ...], rows: int, then: str) -> str:
+    row = f"({', '.join('?' * len(columns))})"
+    return f"INSERT INTO {into} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} {then}"  # noqa: S608 (names of our own)
 
 
 @functools.lru_cache(maxsize=2_048)
@@ -133,6 +134,7 @@ class Database:
                 timeout=SQLITE_BUSY_SECONDS,
                 max_connections=1_000,
                 check_same_thread=False,
+                cached_statements=512,
             )
         elif url.startswith(("postgresql://", "postgres://")):
             self.engine = "postgresql"

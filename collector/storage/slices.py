@@ -17,7 +17,6 @@ AHEAD = 2
 _LOCK = 7_305_808_869_229_539  # PostgreSQL advisory lock; any fixed number
 
 EVENT_COLUMNS = ("site", "slice", "id", "identity", "name", "at", "unverified", "visit", "page", "metadata")
-EVENT_TYPES = ("bigint", "bigint", "bytea", "bigint", "bigint", "bigint", "smallint", "bytea", "text", "text")
 
 
 class Slices:

@@ -5,11 +5,12 @@ that can share statements (`Bulk`) are handed over together; everything else run
 that one failure costs nobody else. If a bulk fails as a whole, it is run again one by one, and only the culprit fails.
 """
 
+import asyncio
+import contextlib
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Any, Protocol
 
 from collector.storage.database import Connection, Database, is_transient, is_unavailable
@@ -35,13 +36,49 @@ class Bulk(Protocol):
 
 
 class _Unit:
-    __slots__ = ("future", "payload", "site", "work")
+    """Something to write, and its answer."""
+
+    __slots__ = ("error", "payload", "result", "site", "work")
 
     def __init__(self, site: int, payload: Any, work: Work | None) -> None:
         self.site = site
         self.payload = payload
         self.work = work
-        self.future: Future[Any] = Future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class _Waited(_Unit):
+    """A unit that a thread waits for. A bare lock wakes it: the cheapest thing that can wait."""
+
+    __slots__ = ("_answered",)
+
+    def __init__(self, site: int, payload: Any, work: Work | None) -> None:
+        super().__init__(site, payload, work)
+        self._answered = threading.Lock()
+        self._answered.acquire()
+
+    def wake(self) -> None:
+        """Let the thread go on."""
+        self._answered.release()
+
+    def wait(self) -> Any:
+        """Return the result, or raise the error, once there is one."""
+        self._answered.acquire()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class _Awaited(_Unit):
+    """A unit that a task of an event loop awaits."""
+
+    __slots__ = ("future", "loop")
+
+    def __init__(self, site: int, payload: Any, work: Work | None, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(site, payload, work)
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
 
 
 class Writer:
@@ -64,7 +101,9 @@ class Writer:
         Raises:
             Overloaded: nothing was written, try again later.
         """
-        return self._submit(_Unit(site, payload, None))
+        unit = _Waited(site, payload, None)
+        self._submit(unit)
+        return unit.wait()
 
     def run(self, site: int, work: Work) -> Any:
         """Run `work(transaction)` and return its result after the commit. An exception undoes this work alone.
@@ -72,7 +111,21 @@ class Writer:
         Raises:
             Overloaded: nothing was written, try again later.
         """
-        return self._submit(_Unit(site, None, work))
+        unit = _Waited(site, None, work)
+        self._submit(unit)
+        return unit.wait()
+
+    def recorded(self, site: int, payload: Any) -> "asyncio.Future[Any]":
+        """Do as `record` does, for the running event loop to await."""
+        unit = _Awaited(site, payload, None, asyncio.get_running_loop())
+        self._submit(unit)
+        return unit.future
+
+    def done(self, site: int, work: Work) -> "asyncio.Future[Any]":
+        """Do as `run` does, for the running event loop to await."""
+        unit = _Awaited(site, None, work, asyncio.get_running_loop())
+        self._submit(unit)
+        return unit.future
 
     def waiting(self) -> int:
         """Return how many units wait."""
@@ -85,13 +138,12 @@ class Writer:
             self._wake.notify()
         self._thread.join()
 
-    def _submit(self, unit: _Unit) -> Any:
+    def _submit(self, unit: _Unit) -> None:
         with self._wake:
             if self._closing or len(self._queue) >= self._queue_limit:
                 raise Overloaded
             self._queue.append(unit)
             self._wake.notify()
-        return unit.future.result()
 
     def _loop(self) -> None:
         while True:
@@ -129,11 +181,7 @@ class Writer:
                 self._commit(group[:middle])
                 self._commit(group[middle:])
             return
-        for unit, (result, failure) in zip(group, results, strict=True):
-            if failure is None:
-                unit.future.set_result(result)
-            else:
-                unit.future.set_exception(failure)
+        _answer(group, results)
 
     def _attempt(self, group: list[_Unit]) -> list[tuple[Any, BaseException | None]]:
         for attempt in range(_ATTEMPTS):
@@ -166,5 +214,28 @@ class Writer:
 
     @staticmethod
     def _fail(group: list[_Unit], error: BaseException) -> None:
-        for unit in group:
-            unit.future.set_exception(error)
+        _answer(group, [(None, error)] * len(group))
+
+
+def _answer(group: list[_Unit], results: Sequence[tuple[Any, BaseException | None]]) -> None:
+    """Wake everybody who waits for one of these units; each event loop once."""
+    awaited: dict[asyncio.AbstractEventLoop, list[_Awaited]] = {}
+    for unit, (result, error) in zip(group, results, strict=True):
+        unit.result, unit.error = result, error
+        if isinstance(unit, _Awaited):
+            awaited.setdefault(unit.loop, []).append(unit)
+        elif isinstance(unit, _Waited):
+            unit.wake()
+    for loop, units in awaited.items():
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile; nobody waits any more
+            loop.call_soon_threadsafe(_resolve, units)
+
+
+def _resolve(units: list[_Awaited]) -> None:
+    for unit in units:
+        if unit.future.cancelled():  # the client went away; what it sent is committed all the same
+            continue
+        if unit.error is not None:
+            unit.future.set_exception(unit.error)
+        else:
+            unit.future.set_result(unit.result)

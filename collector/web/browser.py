@@ -1,8 +1,8 @@
-"""The two addresses the tracker speaks to, `collect` and `claim`, answered from a WSGI environment.
+"""The two addresses the tracker speaks to, `collect` and `claim`.
 
-`Responder` decides everything. The Flask views call it, and so does `BrowserEntry`, which stands in front of Flask and saves its
-cost where every page view pays it; one test suite runs on both. CORS belongs to these paths alone: the answer names the exact
-origin, whatever the status, so that the tracker can read a refusal.
+`Responder` decides everything, from a request that is already in memory to a whole answer. Three entries call it: the Flask view,
+`WsgiEntry` in front of Flask under any WSGI server, and the RSGI entry (web/rsgi) under granian. One test suite runs on all. CORS
+belongs to these paths alone: the answer names the exact origin, whatever the status, so that the tracker can read a refusal.
 """
 
 import logging
@@ -15,6 +15,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from collector.ingest.claims import claim
+from collector.ingest.effects import Exchange, Record, Write
 from collector.ingest.offers import Offers
 from collector.ingest.pipeline import collect
 from collector.ingest.senders import Headers
@@ -27,9 +28,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_encode = msgspec.json.Encoder().encode
 PATHS = ("/collect", "/claim")
+
+_encode = msgspec.json.Encoder().encode
 _REASONS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class TrackerRequest(msgspec.Struct, frozen=True):
+    """A request of the tracker. `body` is as it was sent, or None where it is larger than the limit."""
+
+    method: str
+    headers: Headers
+    encoding: str
+    body: bytes | None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -44,46 +55,61 @@ class Responder:
     """Answers the tracker's requests for one installation."""
 
     def __init__(self, services: Services) -> None:
-        self._services = services
+        self.services = services
+        self.limit = services.settings.body_limit
         offers = Offers(services)
-        self._work: dict[str, tuple[Callable[[bytes, Headers], Any], int]] = {
+        self._work: dict[str, tuple[Callable[[bytes, Headers], Exchange[Any]], int]] = {
             "/collect": (lambda body, headers: collect(services, offers, body, headers), 202),
             "/claim": (lambda body, headers: claim(services, body, headers), 200),
         }
 
-    def __call__(self, path: str, environ: "WSGIEnvironment") -> Answer:
-        """Answer a request to one of PATHS."""
+    def exchange(self, path: str, asked: TrackerRequest) -> Exchange[Answer]:
+        """Answer a request to one of PATHS; yields what it waits for."""
+        cors = _cors(asked.headers.origin)
+        if asked.method == "OPTIONS":
+            return Answer(204, [*cors, *_PREFLIGHT], b"")
         work, status = self._work[path]
-        return _respond(work, status, self._services.settings.body_limit, environ)
+        headers: list[tuple[str, str]] = []
+        try:
+            _check_method(asked.method)
+            body = _encode((yield from work(_inflated(asked.body, asked.encoding, self.limit), asked.headers)))
+        except Problem as error:
+            status, headers = error.status, error.headers
+            body = _encode(error.as_json(new_nonce()))
+        except Exception:  # the last line of defence: a defect of ours must still be answered in the one shape
+            request_id = new_nonce()
+            log.exception("request %s failed", request_id)
+            status = 500
+            body = _encode(problem(500, Reason.INTERNAL).as_json(request_id))
+        return Answer(status, [*_COMMON, ("Content-Length", str(len(body))), *cors, *headers], body)
+
+    def wait(self, path: str, asked: TrackerRequest) -> Answer:
+        """Answer a request in this thread, which waits for what the request waits for."""
+        exchange = self.exchange(path, asked)
+        try:
+            effect = next(exchange)
+            while True:
+                try:
+                    if isinstance(effect, Record):
+                        result = self.services.writer.record(effect.site, effect.payload)
+                    elif isinstance(effect, Write):
+                        result = self.services.writer.run(effect.site, effect.work)
+                    else:
+                        result = effect.call()
+                except Exception as error:
+                    effect = exchange.throw(error)
+                else:
+                    effect = exchange.send(result)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
 
 
-def _respond(work: Callable[[bytes, Headers], Any], status: int, limit: int, environ: "WSGIEnvironment") -> Answer:
-    cors = _cors(environ.get("HTTP_ORIGIN"))
-    method = environ["REQUEST_METHOD"]
-    if method == "OPTIONS":
-        preflight = [("Access-Control-Allow-Methods", "POST"), ("Access-Control-Allow-Headers", "content-type")]
-        return Answer(204, [*cors, *preflight, ("Access-Control-Max-Age", "86400")], b"")
-    headers: list[tuple[str, str]] = []
-    try:
-        _check_method(method)
-        body = _encode(work(read_body(environ, limit), _headers(environ)))
-    except Problem as error:
-        status, headers = error.status, error.headers
-        body = _encode(error.as_json(new_nonce()))
-    except Exception:  # the last line of defence: a defect of ours must still be answered in the one shape
-        request_id = new_nonce()
-        log.exception("request %s failed", request_id)
-        status = 500
-        body = _encode(problem(500, Reason.INTERNAL).as_json(request_id))
-    common = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-    return Answer(status, [*common, ("X-Content-Type-Options", "nosniff"), *cors, *headers], body)
-
-
-class BrowserEntry:
+class WsgiEntry:
     """A WSGI application that answers the tracker's addresses itself and leaves the rest to Flask."""
 
-    def __init__(self, respond: Responder, others: "WSGIApplication") -> None:
-        self._respond = respond
+    def __init__(self, responder: Responder, others: "WSGIApplication") -> None:
+        self._responder = responder
         self._others = others
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -91,48 +117,66 @@ class BrowserEntry:
         path = environ["PATH_INFO"]
         if path not in PATHS:
             return self._others(environ, start_response)
-        answer = self._respond(path, environ)
+        answer = self._responder.wait(path, from_environ(environ, self._responder.limit))
         start_response(_REASONS[answer.status], answer.headers)
         return [answer.body]
 
 
-def blueprint(respond: Responder) -> Blueprint:
+def blueprint(responder: Responder) -> Blueprint:
     """Return the Flask views of the same addresses, for any WSGI server."""
     bp = Blueprint("browser", __name__)
 
     def view() -> Response:
         """Answer the tracker."""
-        answer = respond(request.path, request.environ)
+        answer = responder.wait(request.path, from_environ(request.environ, responder.limit))
         return Response(answer.body, answer.status, answer.headers)
 
+    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     for path in PATHS:
-        bp.add_url_rule(
-            path, path[1:], view, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], provide_automatic_options=False
-        )
+        bp.add_url_rule(path, path[1:], view, methods=methods, provide_automatic_options=False)
     return bp
 
 
+def from_environ(environ: "WSGIEnvironment", limit: int) -> TrackerRequest:
+    """Return the request of a WSGI environment; at most one byte more than `limit` is read."""
+    length = environ.get("CONTENT_LENGTH") or ""
+    known = int(length) if length.isascii() and length.isdigit() else None
+    body = None
+    if known is None or known <= limit:
+        body = environ["wsgi.input"].read(limit + 1 if known is None else known)
+    headers = Headers(
+        origin=environ.get("HTTP_ORIGIN"),
+        user_agent=environ.get("HTTP_USER_AGENT", ""),
+        gpc=environ.get("HTTP_SEC_GPC", "").strip() == "1",
+    )
+    return TrackerRequest(environ["REQUEST_METHOD"], headers, environ.get("HTTP_CONTENT_ENCODING", ""), body)
+
+
 def read_body(environ: "WSGIEnvironment", limit: int) -> bytes:
+    """Return the body of a WSGI environment, inflated.
+
+    Raises:
+        Problem: 413 where it is larger than `limit` bytes, 400 or 415 where it does not inflate.
+    """
+    asked = from_environ(environ, limit)
+    return _inflated(asked.body, asked.encoding, limit)
+
+
+def _inflated(body: bytes | None, encoding: str, limit: int) -> bytes:
     """Return the body, inflated where it is gzip or deflate.
 
     Raises:
-        Problem: 413 where it is larger than `limit` bytes, 400 where it does not inflate.
+        Problem: 413 where it is larger than `limit` bytes, 400 or 415 where it does not inflate.
     """
-    length = environ.get("CONTENT_LENGTH") or ""
-    if length.isascii() and length.isdigit() and int(length) > limit:
-        raise problem(413, Reason.BODY_TOO_LARGE, None, f"expected at most {limit} bytes")
-    wanted = int(length) if length.isascii() and length.isdigit() else limit + 1
-    body: bytes = environ["wsgi.input"].read(wanted)
-    encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
-    if encoding in ("gzip", "deflate"):
-        inflater = zlib.decompressobj(wbits=47)  # either format, by its header
+    encoding = encoding.strip().lower()
+    if body is not None and encoding in ("gzip", "deflate"):
         try:
-            body = inflater.decompress(body, limit + 1)
+            body = zlib.decompressobj(wbits=47).decompress(body, limit + 1)  # 47: either format, by its header
         except zlib.error:
             raise problem(400, Reason.BODY_INVALID, None, f"the body is not {encoding}") from None
-    elif encoding not in ("", "identity"):
+    elif encoding not in ("", "identity", "gzip", "deflate"):
         raise problem(415, Reason.BODY_INVALID, None, "expected gzip, deflate or no Content-Encoding")
-    if len(body) > limit:
+    if body is None or len(body) > limit:
         raise problem(413, Reason.BODY_TOO_LARGE, None, f"expected at most {limit} bytes")
     return body
 
@@ -142,15 +186,15 @@ def _check_method(method: str) -> None:
         raise problem(405, Reason.METHOD_NOT_ALLOWED, None, "expected POST", [("Allow", "POST, OPTIONS")])
 
 
-def _headers(environ: "WSGIEnvironment") -> Headers:
-    return Headers(
-        origin=environ.get("HTTP_ORIGIN"),
-        user_agent=environ.get("HTTP_USER_AGENT", ""),
-        gpc=environ.get("HTTP_SEC_GPC", "").strip() == "1",
-    )
-
-
 def _cors(origin: str | None) -> list[tuple[str, str]]:
     if origin is None:
         return [("Vary", "Origin")]
     return [("Vary", "Origin"), ("Access-Control-Allow-Origin", origin), ("Access-Control-Allow-Credentials", "true")]
+
+
+_COMMON = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+_PREFLIGHT = [
+    ("Access-Control-Allow-Methods", "POST"),
+    ("Access-Control-Allow-Headers", "content-type"),
+    ("Access-Control-Max-Age", "86400"),
+]

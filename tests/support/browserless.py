@@ -9,22 +9,26 @@ from flask import Flask
 from werkzeug.test import Client, TestResponse
 
 from collector.values.ids import new_uuid7
-from collector.web.browser import BrowserEntry, Responder, blueprint
+from collector.web.browser import WsgiEntry, Responder, blueprint
+from tests.support.rsgi import RsgiServer
 from tests.support.world import World
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 ORIGIN = "https://shop.example"
 
-ENTRIES: dict[str, Callable[[Responder], Any]] = {
-    "raw": lambda respond: BrowserEntry(respond, Flask("nothing else")),
-    "flask": lambda respond: _flask(respond),
-}
 
-
-def _flask(respond: Responder) -> Flask:
+def _flask(responder: Responder) -> Flask:
     app = Flask("views")
-    app.register_blueprint(blueprint(respond))
+    app.register_blueprint(blueprint(responder))
     return app
+
+
+ENTRIES: dict[str, Callable[[Responder], Any]] = {
+    "flask": _flask,
+    "wsgi": lambda responder: WsgiEntry(responder, Flask("nothing else")),
+    "rsgi": lambda responder: RsgiServer(responder, Flask("nothing else")),
+}
+"""How a request may come in, each as a WSGI application for the test client."""
 
 
 class Tracker:

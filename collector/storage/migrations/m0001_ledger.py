@@ -32,7 +32,7 @@ _IDENTITIES = [
     """CREATE TABLE identities (
         site BIGINT NOT NULL, id BIGINT NOT NULL, kind STRING NOT NULL, value STRING NOT NULL, secret_hash BYTES,
         public_id STRING NOT NULL, principal_id BIGINT NOT NULL, created_at BIGINT NOT NULL, not_before BIGINT NOT NULL DEFAULT 0,
-        active_at BIGINT, own_active_at BIGINT, verified SMALLINT NOT NULL DEFAULT 0, unverified_at BIGINT,
+        active_at BIGINT, verified SMALLINT NOT NULL DEFAULT 0, unverified_at BIGINT,
         PRIMARY KEY (site, id)) CLUSTERED""",
     "CREATE UNIQUE INDEX identities_value ON identities (site, kind, value)",
     "CREATE UNIQUE INDEX identities_public ON identities (site, public_id)",

@@ -1,0 +1,39 @@
+"""What a request waits for, as values. Requests are generators that yield these and are sent the result.
+
+So the path of a request is written once, whether a thread waits for it (WSGI) or an event loop goes on with others (RSGI); who
+runs it decides how to wait.
+"""
+
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+import msgspec
+
+from collector.storage.writer import Work
+
+T = TypeVar("T")
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Waits until a payload is committed with the next bulk; the result is the bulk's."""
+
+    site: int
+    payload: Any
+
+
+class Write(msgspec.Struct, frozen=True):
+    """Waits until `work(transaction)` is committed; the result is the work's."""
+
+    site: int
+    work: Work
+
+
+class Read(msgspec.Struct, frozen=True):
+    """Waits for a call that reads the database; the result is the call's."""
+
+    call: Callable[[], Any]
+
+
+Effect = Record | Write | Read
+Exchange = Generator[Effect, Any, T]
+"""A request on its way: yields effects, is sent their results, returns its answer."""

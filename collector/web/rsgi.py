@@ -1,0 +1,139 @@
+"""The entry for granian: the tracker's requests on an event loop, everything else by Flask in a pool of threads.
+
+Most of what a page view costs under WSGI is waking the thread that waits for its commit. Here one loop goes on with the next
+request, and a whole group's answers wake it once.
+"""
+
+import asyncio
+import io
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from collector.ingest.effects import Effect, Record, Write
+from collector.ingest.senders import Headers
+from collector.web.browser import PATHS, Answer, Responder, TrackerRequest
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+    from granian._granian import RSGIHTTPProtocol as HTTPProtocol
+    from granian.rsgi import Scope
+
+
+class RsgiEntry:
+    """An RSGI application: `others` answers what is not the tracker's; `largest` bounds its bodies in bytes."""
+
+    def __init__(self, responder: Responder, others: "WSGIApplication", *, threads: int, largest: int, close: Callable[[], None]) -> None:
+        self._responder = responder
+        self._others = others
+        self._largest = largest
+        self._close = close
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Write what is queued when the worker ends."""
+        self._close()
+
+    async def __rsgi__(self, scope: "Scope", protocol: "HTTPProtocol") -> None:
+        """Answer one request, as RSGI asks for."""
+        loop = asyncio.get_running_loop()
+        if scope.path in PATHS:
+            answer = await self._tracker(loop, scope, protocol)
+        else:
+            body = await _body(scope, protocol, self._largest)
+            answer = await loop.run_in_executor(self._pool, _call, self._others, _environ(scope, body), body)
+        protocol.response_bytes(answer.status, answer.headers, answer.body)
+
+    async def _tracker(self, loop: asyncio.AbstractEventLoop, scope: "Scope", protocol: "HTTPProtocol") -> Answer:
+        header = scope.headers.get
+        headers = Headers(origin=header("origin"), user_agent=header("user-agent", ""), gpc=header("sec-gpc", "").strip() == "1")
+        body = await _body(scope, protocol, self._responder.limit)
+        asked = TrackerRequest(scope.method, headers, header("content-encoding", ""), body)
+        exchange = self._responder.exchange(scope.path, asked)
+        try:
+            effect = next(exchange)
+            while True:
+                try:
+                    result = await self._effect(loop, effect)
+                except Exception as error:
+                    effect = exchange.throw(error)
+                else:
+                    effect = exchange.send(result)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+
+    def _effect(self, loop: asyncio.AbstractEventLoop, effect: Effect) -> "asyncio.Future[Any]":
+        if isinstance(effect, Record):
+            return self._responder.services.writer.recorded(effect.site, effect.payload)
+        if isinstance(effect, Write):
+            return self._responder.services.writer.done(effect.site, effect.work)
+        return loop.run_in_executor(self._pool, effect.call)
+
+
+async def _body(scope: "Scope", protocol: "HTTPProtocol", limit: int) -> bytes | None:
+    """Return the body, or None where it is larger than the limit; no more than that is kept in memory."""
+    length = scope.headers.get("content-length", "")
+    if length.isascii() and length.isdigit():
+        return None if int(length) > limit else await protocol()
+    parts: list[bytes] = []
+    size = 0
+    async for part in protocol:
+        size += len(part)
+        if size > limit:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _environ(scope: "Scope", body: bytes | None) -> dict[str, Any]:
+    """Return the WSGI environment of a request (PEP 3333)."""
+    host, _, port = scope.server.rpartition(":")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope.path).decode("latin-1"),
+        "QUERY_STRING": scope.query_string,
+        "SERVER_NAME": host or scope.server,
+        "SERVER_PORT": port or "80",
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "REMOTE_ADDR": scope.client.rpartition(":")[0],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": io.BytesIO(body or b""),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    if scope.authority:
+        environ["HTTP_HOST"] = scope.authority
+    for name, value in scope.headers.items():
+        key = name.upper().replace("-", "_")
+        key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+        environ[key] = f"{environ[key]},{value}" if key in environ and key != "HTTP_HOST" else value
+    if "HTTP_TRANSFER_ENCODING" in environ and body is not None:
+        environ["CONTENT_LENGTH"] = str(len(body))  # it is whole by now
+    return environ
+
+
+def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes | None) -> Answer:
+    if body is None:
+        text = b'{"type":"error.list","request_id":"","errors":[{"code":"body_too_large","message":"The body is too large."}]}'
+        return Answer(413, [("Content-Type", "application/json"), ("Content-Length", str(len(text)))], text)
+    started: list[Any] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:  # noqa: ARG001
+        started[:] = [int(status.split(" ", 1)[0]), [(name.lower(), value) for name, value in headers]]
+        return lambda _: None
+
+    parts = application(environ, start_response)
+    try:
+        content = b"".join(parts)
+    finally:
+        close = getattr(parts, "close", None)
+        if close is not None:
+            close()
+    return Answer(started[0], started[1], content)

@@ -1,0 +1,64 @@
+"""An RSGI server for one request at a time, dressed as a WSGI application, so that one test client reaches every entry."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+from collector.web.browser import Responder
+from collector.web.rsgi import RsgiEntry
+
+
+class Headers(dict[str, str]):
+    """RSGI's headers: names in lower case."""
+
+
+class Scope:
+    """RSGI's scope, from a WSGI environment."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        names = {key[5:]: value for key, value in environ.items() if key.startswith("HTTP_")}
+        names |= {key: environ[key] for key in ("CONTENT_TYPE", "CONTENT_LENGTH") if environ.get(key)}
+        self.headers = Headers({name.lower().replace("_", "-"): value for name, value in names.items()})
+        self.method = environ["REQUEST_METHOD"]
+        self.path = unquote(environ["PATH_INFO"])
+        self.query_string = environ.get("QUERY_STRING", "")
+        self.authority = environ.get("HTTP_HOST")
+        self.scheme = "http"
+        self.http_version = "1.1"
+        self.server = "127.0.0.1:80"
+        self.client = "127.0.0.1:50000"
+
+
+class Protocol:
+    """RSGI's protocol: the body on demand, and what was answered."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.answer: tuple[int, list[tuple[str, str]], bytes] | None = None
+
+    async def __call__(self) -> bytes:
+        return self._body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._body), 65_536):
+            yield self._body[start : start + 65_536]
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.answer = (status, headers, body)
+
+
+class RsgiServer:
+    """Runs each request on an event loop of its own."""
+
+    def __init__(self, responder: Responder, others: Any) -> None:
+        self._entry = RsgiEntry(responder, others, threads=4, largest=10_000_000, close=lambda: None)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        protocol = Protocol(environ["wsgi.input"].read())
+        asyncio.run(self._entry.__rsgi__(Scope(environ), protocol))  # type: ignore[arg-type]
+        assert protocol.answer is not None
+        status, headers, body = protocol.answer
+        start_response(f"{status} {HTTPStatus(status).phrase}", headers)
+        return [body]
