@@ -25,6 +25,8 @@ Own = tuple[str, int, int]
 
 def apply(tx: Connection, site: int, names: Names, identity: Identity, values: Mapping[str, Any], at_ms: int, source: int) -> list[str]:
     """Set attributes of an identity and re-fold the person's; return the names whose present value outranks the new one's source."""
+    if not values:
+        return []
     numbers = {names.number(site, ATTRIBUTE, name): name for name in values}
     own = {
         attr: (value, at, rank)
