@@ -1,0 +1,87 @@
+"""Bodies that are no JSON, or more than JSON should be, on every address that takes one."""
+
+import gzip
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.clock import FakeClock
+from tests.web.test_api_support import Rest, problem, serving
+
+ADDRESSES = ("/events", "/events/batch", "/events/summaries", "/contacts", "/auto_messages")
+
+
+@pytest.fixture
+def rest(database_url: str, clock: FakeClock) -> Iterator[Rest]:
+    with serving(database_url, clock) as running:
+        yield running
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nothing",
+        b"\xff\xfe{}",
+        b"\xef\xbb\xbf{}",
+        b"[]",
+        b'"text"',
+        b"null",
+        b"5",
+        b'{"a":}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+def test_what_is_no_object_is_refused(rest: Rest, path: str, body: bytes) -> None:
+    assert problem(rest.send("POST", path, body)) == (400, "body_invalid", None)
+
+
+@pytest.mark.parametrize("path", ["/events", "/events/summaries", "/contacts", "/auto_messages"])
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"email":"a@example.com","email":"b@example.com"}', "email"),
+        ('{"a":{"b":1,"b":2}}', "a.b"),
+        ('{"a":NaN}', "a"),
+        ('{"a":[1,{"b":-Infinity}]}', "a[1].b"),
+        ('{"a":1e400}', "a"),
+        ('{"a":%s}' % ("9" * 100_000), "a"),
+        ('{{"a":{}1{}}}'.format("[" * 600, "]" * 600), "a[0][0][0]"),
+        ('{"\\ud800":1,"\\ud800":2}', "\ufffd"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_traps_inside_json_are_refused_at_their_place(rest: Rest, path: str, body: str, field: str) -> None:
+    assert problem(rest.send("POST", path, body)) == (400, "field_invalid", field)
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", "nonsense"])
+def test_another_content_type_is_refused(rest: Rest, path: str, kind: str) -> None:
+    answer = rest.send("POST", path, b"{}", {"Content-Type": kind})
+    assert problem(answer) == (415, "body_invalid", "Content-Type")
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "application/vnd.api+json", "APPLICATION/JSON", ""])
+def test_json_by_any_of_its_names_is_read(rest: Rest, kind: str) -> None:
+    assert rest.send("POST", "/contacts", b'{"external_id":"u-1"}', {"Content-Type": kind}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
+def test_a_body_beyond_the_limit_is_refused(rest: Rest, path: str) -> None:
+    limit = rest.world.services.settings.body_limit * 8
+    padding = b'{"a":"' + b"x" * limit + b'"}'
+    assert problem(rest.send("POST", path, padding)) == (413, "body_too_large", None)
+    assert problem(rest.send("POST", path, gzip.compress(padding), {"Content-Encoding": "gzip"})) == (413, "body_too_large", None)
+
+
+def test_a_compressed_body_is_read(rest: Rest) -> None:
+    body = gzip.compress(json.dumps({"events": [{"event_name": "a", "user_id": "u-1"}]}).encode())
+    assert rest.send("POST", "/events/batch", body, {"Content-Encoding": "gzip"}).json["accepted"] == 1
+    assert problem(rest.send("POST", "/events/batch", b"no gzip", {"Content-Encoding": "gzip"}))[:2] == (400, "body_invalid")
+    assert problem(rest.send("POST", "/events/batch", b"{}", {"Content-Encoding": "br"}))[:2] == (415, "body_invalid")

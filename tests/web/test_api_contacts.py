@@ -1,0 +1,237 @@
+"""Contacts: made, found, listed and changed as with Intercom."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.clock import FakeClock
+from tests.support.world import lead, user
+from tests.web.test_api_support import Rest, problem, serving
+
+CONTACT_KEYS = """
+type id workspace_id external_id role email phone name avatar owner_id has_hard_bounced marked_email_as_spam unsubscribed_from_emails
+created_at updated_at signed_up_at last_seen_at last_replied_at last_contacted_at last_email_opened_at last_email_clicked_at
+language_override browser browser_version browser_language os location custom_attributes tags notes companies
+opted_in_subscription_types social_profiles android_app_name ios_app_name
+"""
+
+
+@pytest.fixture
+def rest(database_url: str, clock: FakeClock) -> Iterator[Rest]:
+    with serving(database_url, clock) as running:
+        yield running
+
+
+def test_a_contact_has_every_key_of_intercoms(rest: Rest) -> None:
+    made = rest.contact(external_id="u-1", email="Ann@Example.com", name="Ann", custom_attributes={"plan": "pro", "paid_at": 1_700_000_000})
+    assert made.keys() >= set(CONTACT_KEYS.split())
+    assert made["type"] == "contact"
+    assert (made["role"], made["external_id"], made["email"], made["name"]) == ("user", "u-1", "Ann@Example.com", "Ann")
+    assert made["custom_attributes"] == {"plan": "pro", "paid_at": 1_700_000_000}
+    assert made["created_at"] == made["updated_at"] == rest.now
+    assert made["tags"] == {"type": "list", "data": [], "url": f"/api/contacts/{made['id']}/tags", "total_count": 0, "has_more": False}
+    assert rest.get(f"/contacts/{made['id']}").json == made
+
+
+def test_a_user_may_be_known_by_an_email_alone(rest: Rest) -> None:
+    made = rest.contact(email="ann@example.com")
+    assert (made["role"], made["external_id"], made["email"]) == ("user", None, "ann@example.com")
+
+
+def test_a_lead_needs_nothing_but_its_role(rest: Rest) -> None:
+    made = rest.contact(role="lead", email="ann@example.com")
+    assert (made["role"], made["external_id"], made["email"]) == ("lead", None, "ann@example.com")
+
+
+def test_a_user_without_external_id_and_email_is_refused(rest: Rest) -> None:
+    assert problem(rest.post("/contacts", {"name": "Ann"})) == (400, "field_missing", "external_id")
+    assert problem(rest.post("/contacts", {"role": "user"})) == (400, "field_missing", "external_id")
+
+
+def test_a_lead_has_no_external_id(rest: Rest) -> None:
+    assert problem(rest.post("/contacts", {"role": "lead", "external_id": "u-1"})) == (400, "field_invalid", "external_id")
+
+
+def test_an_external_id_is_taken_once(rest: Rest) -> None:
+    made = rest.contact(external_id="u-1")
+    answer = rest.post("/contacts", {"external_id": "u-1"})
+    assert problem(answer) == (409, "conflict", "external_id")
+    assert made["id"] in answer.json["errors"][0]["message"]
+
+
+def test_a_user_the_browser_brought_is_taken_too(rest: Rest) -> None:
+    rest.world.send(user("u-1"), rest.world.event(), lead=lead())
+    assert problem(rest.post("/contacts", {"external_id": "u-1"})) == (409, "conflict", "external_id")
+
+
+def test_an_email_alone_is_taken_once_whatever_its_case(rest: Rest) -> None:
+    rest.contact(email="ann@example.com")
+    assert problem(rest.post("/contacts", {"email": "ANN@example.com"})) == (409, "conflict", "email")
+
+
+def test_two_users_may_share_an_email_where_their_ids_differ(rest: Rest) -> None:
+    rest.contact(external_id="u-1", email="team@example.com")
+    rest.contact(external_id="u-2", email="team@example.com")
+
+
+def test_external_ids_are_found_exactly(rest: Rest) -> None:
+    for external_id in ("u-1", "U-1", "a/b", "50%", "ü ber"):
+        made = rest.contact(external_id=external_id)
+        path = external_id.replace("%", "%25").replace("/", "%2F").replace(" ", "%20")
+        assert rest.get(f"/contacts/find_by_external_id/{path}").json["id"] == made["id"]
+    assert problem(rest.get("/contacts/find_by_external_id/u-2")) == (404, "not_found", None)
+
+
+def test_a_number_as_external_id_is_its_digits(rest: Rest) -> None:
+    assert rest.contact(external_id=42)["external_id"] == "42"
+
+
+def test_an_unknown_contact_is_404(rest: Rest) -> None:
+    for contact_id in ("0" * 24, "nobody", "%00", "..."):
+        assert problem(rest.get(f"/contacts/{contact_id}")) == (404, "not_found", None)
+        assert problem(rest.put(f"/contacts/{contact_id}", {"name": "Ann"})) == (404, "not_found", None)
+
+
+def test_a_merged_lead_is_gone_and_says_where_to(rest: Rest) -> None:
+    anonymous = rest.world.send(lead(), rest.world.event()).contact_id
+    signed_in = rest.world.send(user("u-1"), rest.world.event(), lead=lead()).contact_id
+    answer = rest.client.get(
+        f"/api/contacts/{anonymous}", headers={"Authorization": f"Bearer {rest.token}"}, environ_overrides={"SCRIPT_NAME": "/ll"}
+    )
+    assert problem(answer) == (410, "contact_merged", None)
+    assert answer.headers["Link"] == f'</ll/api/contacts/{signed_in}>; rel="canonical"'
+    assert problem(rest.put(f"/contacts/{anonymous}", {"name": "Ann"}))[0] == 410
+
+
+def test_attributes_are_changed_and_unset(rest: Rest) -> None:
+    made = rest.contact(external_id="u-1", name="Ann", custom_attributes={"plan": "pro", "seats": 3})
+    rest.clock.advance(60_000)
+    changed = rest.put(f"/contacts/{made['id']}", {"name": "Anna", "custom_attributes": {"plan": None, "seats": 4}}).json
+    assert (changed["name"], changed["custom_attributes"]) == ("Anna", {"seats": 4})
+    assert changed["updated_at"] == made["updated_at"] + 60
+    assert changed["created_at"] == made["created_at"]
+
+
+def test_what_rest_set_is_not_overwritten_by_an_unverified_browser(rest: Rest) -> None:
+    made = rest.contact(external_id="u-1", name="Ann")
+    rest.world.set(user("u-1"), {"name": "Mallory"}, lead=lead())
+    assert rest.get(f"/contacts/{made['id']}").json["name"] == "Ann"
+
+
+def test_a_user_known_by_email_gets_an_external_id_and_stays_the_same_contact(rest: Rest) -> None:
+    made = rest.contact(email="ann@example.com")
+    assert rest.event(email="ann@example.com").status_code == 202
+    changed = rest.put(f"/contacts/{made['id']}", {"external_id": "u-1"}).json
+    assert (changed["id"], changed["external_id"]) == (made["id"], "u-1")
+    rest.clock.advance(1_000)
+    assert rest.event(user_id="u-1").status_code == 202
+    assert rest.counts("user_id=u-1") == rest.counts("email=ann@example.com") == {"created-report": 2}
+    assert rest.get("/contacts/find_by_external_id/u-1").json["id"] == made["id"]
+
+
+def test_an_event_by_either_name_of_such_a_user_is_one(rest: Rest) -> None:
+    made = rest.contact(email="ann@example.com")
+    rest.put(f"/contacts/{made['id']}", {"external_id": "u-1"})
+    for who in ({"email": "ann@example.com"}, {"user_id": "u-1"}, {"id": made["id"]}):
+        assert rest.event(**who).status_code == 202
+    assert rest.counts("user_id=u-1") == {"created-report": 1}
+
+
+def test_an_external_id_of_somebody_else_is_not_given_twice(rest: Rest) -> None:
+    rest.contact(external_id="u-1")
+    made = rest.contact(email="ann@example.com")
+    assert problem(rest.put(f"/contacts/{made['id']}", {"external_id": "u-1", "name": "Ann"})) == (409, "conflict", "external_id")
+    assert rest.get(f"/contacts/{made['id']}").json["name"] is None, "nothing is half written"
+
+
+def test_external_id_and_role_do_not_change_and_say_so(rest: Rest) -> None:
+    known, anonymous = rest.contact(external_id="u-1"), rest.contact(role="lead")
+    assert problem(rest.put(f"/contacts/{known['id']}", {"external_id": "u-2"})) == (400, "not_supported", "external_id")
+    assert problem(rest.put(f"/contacts/{anonymous['id']}", {"external_id": "u-2"})) == (400, "not_supported", "external_id")
+    assert problem(rest.put(f"/contacts/{anonymous['id']}", {"role": "user"})) == (400, "not_supported", "role")
+    assert rest.put(f"/contacts/{known['id']}", {"external_id": "u-1", "role": "user"}).status_code == 200
+
+
+def test_a_user_known_by_email_moves_to_another_email(rest: Rest) -> None:
+    made = rest.contact(email="ann@example.com")
+    assert rest.put(f"/contacts/{made['id']}", {"email": "anna@example.com"}).json["email"] == "anna@example.com"
+    assert rest.contact(email="ann@example.com")["id"] != made["id"], "the old one is free"
+    assert problem(rest.put(f"/contacts/{made['id']}", {"email": "ann@example.com"})) == (409, "conflict", "email")
+    assert problem(rest.put(f"/contacts/{made['id']}", {"email": None})) == (400, "field_invalid", "email")
+
+
+def test_contacts_are_listed_page_by_page_each_once(rest: Rest) -> None:
+    made = []
+    for number in range(7):
+        rest.clock.advance(1)
+        made.append(rest.contact(external_id=f"u-{number}")["id"])
+    path, seen, pages = "/contacts?per_page=3", [], []
+    while path:
+        answer = rest.get(path).json
+        assert (answer["type"], answer["total_count"], answer["pages"]["total_pages"], answer["pages"]["per_page"]) == ("list", 7, 3, 3)
+        seen += [contact["id"] for contact in answer["data"]]
+        pages.append(answer["pages"]["page"])
+        following = answer["pages"]["next"]
+        path = following and f"/contacts?per_page={following['per_page']}&starting_after={following['starting_after']}"
+    assert seen == made[::-1]
+    assert pages == [1, 2, 3]
+
+
+def test_pages_may_be_asked_for_by_number(rest: Rest) -> None:
+    made = [rest.contact(external_id=f"u-{number}")["id"] for number in range(5)]
+    assert [contact["id"] for contact in rest.get("/contacts?per_page=2&page=2").json["data"]] == made[::-1][2:4]
+
+
+def test_a_merged_lead_is_not_listed(rest: Rest) -> None:
+    rest.world.send(lead(), rest.world.event())
+    rest.world.send(user("u-1"), rest.world.event(), lead=lead())
+    assert [contact["external_id"] for contact in rest.get("/contacts").json["data"]] == ["u-1"]
+
+
+def test_the_list_is_narrowed_by_email_and_external_id(rest: Rest) -> None:
+    first = rest.contact(external_id="u-1", email="Team@example.com")
+    second = rest.contact(role="lead", email="team@example.com")
+    rest.contact(external_id="u-3", email="else@example.com")
+    assert [contact["id"] for contact in rest.get("/contacts?email=TEAM@example.com").json["data"]] == [second["id"], first["id"]]
+    assert [contact["id"] for contact in rest.get("/contacts?external_id=u-1").json["data"]] == [first["id"]]
+    answer = rest.get("/contacts?external_id=u-9").json
+    assert (answer["data"], answer["total_count"], answer["pages"]["next"]) == ([], 0, None)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("per_page=0", "per_page"), ("per_page=151", "per_page"), ("per_page=x", "per_page"), ("page=0", "page"), ("page=-1", "page"),
+     ("starting_after=x", "starting_after"), (f"starting_after=2-{'0' * 24}", "starting_after"), ("email=%00", "email")],
+)  # fmt: skip
+def test_a_wrong_page_is_refused(rest: Rest, query: str, field: str) -> None:
+    assert problem(rest.get(f"/contacts?{query}")) == (400, "field_invalid", field)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ({"external_id": ""}, "user_id_invalid", "external_id"),
+        ({"external_id": "x" * 256}, "user_id_invalid", "external_id"),
+        ({"external_id": "a\0"}, "user_id_invalid", "external_id"),
+        ({"external_id": "a\ud800"}, "user_id_invalid", "external_id"),
+        ({"external_id": ["a"]}, "user_id_invalid", "external_id"),
+        ({"external_id": "a", "email": "no address"}, "attribute_invalid", "email"),
+        ({"external_id": "a", "role": "admin"}, "field_invalid", "role"),
+        ({"external_id": "a", "role": ["user"]}, "field_invalid", "role"),
+        ({"external_id": "a", "nothing": 1}, "field_unknown", "nothing"),
+        ({"external_id": "a", "created_at": 1}, "attribute_protected", "created_at"),
+        ({"external_id": "a", "last_seen_at": 1}, "attribute_protected", "last_seen_at"),
+        ({"external_id": "a", "signed_up_at": "yesterday"}, "time_invalid", "signed_up_at"),
+        ({"external_id": "a", "custom_attributes": {"a.b": 1}}, "attribute_invalid", "custom_attributes.a.b"),
+        ({"external_id": "a", "custom_attributes": {"a": {"b": 1}}}, "attribute_invalid", "custom_attributes.a"),
+        ({"external_id": "a", "custom_attributes": [1]}, "attribute_invalid", "custom_attributes"),
+    ],
+)
+def test_a_wrong_field_is_refused_by_name_and_nothing_is_written(rest: Rest, body: dict[str, object], code: str, field: str) -> None:
+    assert problem(rest.post("/contacts", body)) == (400, code, field)
+    assert rest.get("/contacts").json["total_count"] == 0
+
+
+def test_names_of_javascripts_objects_are_names_like_any_other(rest: Rest) -> None:
+    made = rest.contact(external_id="u-1", custom_attributes={"__proto__": "a", "constructor": 1})
+    assert made["custom_attributes"] == {"__proto__": "a", "constructor": 1}

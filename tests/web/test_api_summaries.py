@@ -1,0 +1,120 @@
+"""Imported totals: a base for what happened before, on which the counted events stand."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.support.clock import FakeClock
+from tests.support.world import lead, user
+from tests.web.test_api_support import Rest, problem, serving
+
+OLD = 1_600_000_000
+
+
+@pytest.fixture
+def rest(database_url: str, clock: FakeClock) -> Iterator[Rest]:
+    with serving(database_url, clock) as running:
+        yield running
+
+
+def base(name: str = "a", count: int = 10, first: int = OLD, last: int = OLD + 100) -> dict[str, Any]:
+    return {"event_name": name, "count": count, "first": first, "last": last}
+
+
+def summed(rest: Rest, *entries: dict[str, Any], **fields: Any) -> None:
+    answer = rest.post("/events/summaries", {"user_id": "u-1", "event_summaries": list(entries), **fields})
+    assert answer.status_code == 200, answer.text
+
+
+def total(rest: Rest, name: str = "a") -> tuple[int, int, int]:
+    """Count, first and last (unix seconds) of the user."""
+    entries = rest.get("/events?type=user&user_id=u-1&summary=true").json["events"]
+    entry = next(entry for entry in entries if entry["name"] == name)
+    first, last = (round(datetime.fromisoformat(entry[key]).astimezone(UTC).timestamp()) for key in ("first", "last"))
+    return entry["count"], first, last
+
+
+def test_a_base_and_the_counted_events_add_up_in_either_order(rest: Rest) -> None:
+    rest.contact(external_id="u-1")
+    rest.event("a", user_id="u-1")
+    summed(rest, base("a"), base("b", count=3))
+    rest.event("a", user_id="u-1", metadata={"n": 2})
+    rest.event("b", user_id="u-1")
+    assert total(rest) == (12, OLD, rest.now)
+    assert total(rest, "b") == (4, OLD, rest.now)
+
+
+def test_a_base_is_set_not_added(rest: Rest) -> None:
+    rest.contact(external_id="u-1")
+    for _ in range(3):
+        summed(rest, base())
+    assert total(rest) == (10, OLD, OLD + 100)
+    summed(rest, base(count=4, first=OLD + 50, last=OLD + 60))
+    assert total(rest) == (4, OLD + 50, OLD + 60)
+
+
+def test_a_base_of_none_takes_it_away(rest: Rest) -> None:
+    rest.contact(external_id="u-1")
+    rest.event("a", user_id="u-1")
+    summed(rest, base())
+    summed(rest, {"event_name": "a", "count": 0})
+    assert total(rest) == (1, rest.now, rest.now)
+
+
+def test_a_persons_total_is_the_base_and_what_its_leads_did(rest: Rest) -> None:
+    rest.world.send(lead(), rest.world.event("a"))
+    rest.world.send(user("u-1"), rest.world.event("a"), lead=lead())
+    summed(rest, base())
+    assert total(rest) == (12, OLD, rest.now)
+    own = "SELECT sum(own_count), sum(base_count), sum(count) FROM totals"
+    assert [tuple(map(int, row)) for row in rest.world.rows(own)] == [(12, 10, 12)]
+
+
+def test_a_lead_that_signs_up_later_adds_to_it(rest: Rest) -> None:
+    rest.contact(external_id="u-1")
+    summed(rest, base())
+    rest.world.send(lead(), rest.world.event("a"))
+    rest.world.send(user("u-1"), rest.world.event("x"), lead=lead())
+    assert total(rest) == (11, OLD, rest.now)
+
+
+def test_one_object_is_taken_for_a_list_of_one(rest: Rest) -> None:
+    rest.contact(external_id="u-1")
+    assert rest.post("/events/summaries", {"user_id": "u-1", "event_summaries": base()}).status_code == 200
+    assert total(rest)[0] == 10
+
+
+def test_an_unknown_user_is_made_only_where_the_body_asks_for_it(rest: Rest) -> None:
+    assert problem(rest.post("/events/summaries", {"user_id": "u-1", "event_summaries": [base()]})) == (404, "not_found", None)
+    summed(rest, base(), create_contact=True)
+    assert total(rest)[0] == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "field"),
+    [
+        ({"event_name": ""}, "name_invalid", "event_name"),
+        ({"count": -1}, "field_invalid", "count"),
+        ({"count": 1.5}, "field_invalid", "count"),
+        ({"count": True}, "field_invalid", "count"),
+        ({"count": 10**30}, "field_invalid", "count"),
+        ({"first": None}, "time_invalid", "first"),
+        ({"first": -1}, "time_invalid", "first"),
+        ({"last": OLD - 1}, "time_invalid", "last"),
+        ({"last": 253_402_300_799}, "in_future", "last"),
+        ({"nothing": 1}, "field_unknown", "nothing"),
+    ],
+)
+def test_a_wrong_entry_is_refused_and_none_is_set(rest: Rest, change: dict[str, Any], code: str, field: str) -> None:
+    rest.contact(external_id="u-1")
+    answer = rest.post("/events/summaries", {"user_id": "u-1", "event_summaries": [base("b"), {**base(), **change}]})
+    assert problem(answer) == (422, code, f"event_summaries[1].{field}")
+    assert rest.counts("user_id=u-1") == {}
+
+
+def test_a_name_stands_once(rest: Rest) -> None:
+    rest.contact(external_id="u-1")
+    answer = rest.post("/events/summaries", {"user_id": "u-1", "event_summaries": [base(), base()]})
+    assert problem(answer) == (422, "field_invalid", "event_summaries[1].event_name")
