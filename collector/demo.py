@@ -72,7 +72,8 @@ def run(folder: Path, collector_port: int, site_port: int, echo: Echo) -> None:
             exit_code = _wait(process)
         if exit_code is not None:
             raise click.ClickException(f"the collector ended by itself (exit code {exit_code}).\n{_last_lines(folder)}")
-    echo("Stopped. Run it again to go on where you were.")
+    with contextlib.suppress(OSError):
+        echo("Stopped. Run it again to go on where you were.")
 
 
 # -- preparing -----------------------------------------------------------------------------------------------------------------
@@ -174,8 +175,10 @@ def _running_collector(folder: Path, port: int, echo: Echo) -> Iterator[subproce
         yield process
     finally:
         if process.poll() is None:
-            echo("Stopping ...")
             process.terminate()
+            # Whoever closed the terminal reads nothing any more; the collector must not stay behind for that.
+            with contextlib.suppress(OSError):
+                echo("Stopping ...")
             try:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -315,20 +318,21 @@ def _say_where(kept: dict[str, Any], collector_url: str, site_url: str, echo: Ec
 
 @contextlib.contextmanager
 def _stopped_in_order() -> Iterator[None]:
-    """Turn SIGTERM into the interrupt that Ctrl-C is, and let either end the block without a traceback."""
+    """Turn SIGTERM, and a terminal that closes, into the interrupt that Ctrl-C is; either ends the block without a traceback."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
     is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, interrupt) if is_main else None
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)] if is_main else []
+    before = {name: signal.signal(getattr(signal, name), interrupt) for name in names}
     try:
         yield
     except KeyboardInterrupt:
         pass
     finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before)
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int | None:
