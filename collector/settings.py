@@ -52,8 +52,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """New event names a day that the browsers of one site may bring."""
     message_budget_ms: int = 250
     """Time for deciding messages in one answer, in ms; what is not decided then is left out."""
-    trusted_proxies: tuple[str, ...] = ()
-    """Networks, separated by commas, whose X-Forwarded-* headers are believed."""
     insecure_cookies: bool = False
     """Lets the console sign in over plain http on an address that is not loopback."""
 
@@ -70,6 +68,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def base_url(self) -> str:
         """Return the address of this collector as browsers reach it, without a slash at the end."""
         return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+
+
+def config_path(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where the TOML file of settings is, or would be."""
+    return Path((os.environ if environ is None else environ).get("LEADLIGHT_CONFIG", CONFIG_FILE))
 
 
 def environment_name(field: str) -> str:
@@ -90,9 +93,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         if text is not None:
             values[field] = text
     values.update(overrides)
-    for field in ("secret_key", "trusted_proxies"):
-        if isinstance(values.get(field), str):
-            values[field] = tuple(part.strip() for part in values[field].split(",") if part.strip())
+    if isinstance(values.get("secret_key"), str):
+        values["secret_key"] = tuple(part.strip() for part in values["secret_key"].split(",") if part.strip())
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -114,7 +116,7 @@ def require_secret_key(settings: Settings) -> Settings:
 
 
 def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
-    path = Path(environ.get("LEADLIGHT_CONFIG", CONFIG_FILE))
+    path = config_path(environ)
     if not path.exists():
         return {}
     try:

@@ -10,7 +10,7 @@ import msgspec
 
 from collector.domain import accounts
 from collector.services import Services, build
-from collector.settings import CONFIG_FILE, Settings, load_settings
+from collector.settings import Settings, config_path
 from collector.storage.database import Connection
 
 FIRST_EMAIL = "admin@example.com"
@@ -20,7 +20,7 @@ def ensure_secret_key(settings: Settings, folder: Path, echo: Callable[[str], No
     """Return settings with a secret key; where there is none, make one in a file that only its owner can read."""
     if settings.secret_key:
         return settings
-    path = folder / CONFIG_FILE
+    path = folder / config_path()
     key = secrets.token_urlsafe(48)
     line = f'secret_key = ["{key}"]\n'
     if path.exists():
@@ -79,11 +79,6 @@ def _make(services: Services, tx: Connection, name: str, origins: list[str], tim
         "console_email": address,
         "console_password": password,
     }
-
-
-def settings_of(folder: Path, **overrides: Any) -> Settings:
-    """Return the settings an installation in this folder has."""
-    return load_settings({**os.environ, "LEADLIGHT_CONFIG": str(folder / CONFIG_FILE)}, **overrides)
 
 
 def _shown(url: str) -> str:

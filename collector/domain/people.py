@@ -200,7 +200,7 @@ def pages_before_sign_up(connection: Connection, site: int, names: Names, person
         return []
     ends = dict(
         connection.rows(
-            "SELECT lead, at FROM merges WHERE site = ? AND outcome = 'merged' AND undone_at IS NULL "
+            "SELECT lead, at FROM merges WHERE site = ? AND outcome = 'merged' AND undone_at IS NULL "  # noqa: S608
             f"AND lead IN ({marks(person.lead_ids)})",
             (site, *person.lead_ids),
         )
