@@ -58,23 +58,6 @@ def test_a_live_message_is_known_at_once(rest: Rest) -> None:
     assert [live.public_id for live in rest.world.services.auto_messages.live(rest.world.site.id)] == [message["id"]]
 
 
-@pytest.mark.parametrize(
-    ("fields", "code", "field"),
-    [
-        ({"name": None}, "field_missing", "name"),
-        ({"type": "tour"}, "field_invalid", "type"),
-        ({"nothing": 1}, "field_unknown", "nothing"),
-        ({"content": []}, "field_invalid", "content"),
-        ({"audience": {"field": "email", "operator": "is", "value": 1}}, "query_invalid", "audience.operator"),
-    ],
-)
-def test_a_wrong_definition_names_the_place(rest: Rest, fields: dict[str, Any], code: str, field: str) -> None:
-    answer = rest.post("/auto_messages", {**SMALLEST, **fields})
-    assert answer.status_code == 400
-    assert (code, field) in [(error["code"], error["field"]) for error in answer.json["errors"]]
-    assert rest.get("/auto_messages").json["data"] == []
-
-
 def test_an_unknown_message_is_404(rest: Rest) -> None:
     for message_id in ("0" * 24, "nothing", "%00"):
         assert problem(rest.get(f"/auto_messages/{message_id}")) == (404, "not_found", None)

@@ -141,21 +141,3 @@ def test_a_thousand_events_are_one_batch_and_one_more_is_too_many(rest: Rest) ->
 
 def test_no_events_are_a_batch_too(rest: Rest) -> None:
     assert rest.batch() == {"accepted": 0, "duplicates": 0, "refused": [], "flagged": []}
-
-
-@pytest.mark.parametrize(
-    ("body", "code", "field"),
-    [
-        ("[]", "body_invalid", None),
-        ("null", "body_invalid", None),
-        ("{}", "field_missing", "events"),
-        ('{"events":{}}', "field_invalid", "events"),
-        ('{"events":null}', "field_invalid", "events"),
-        ('{"events":[],"site":"x"}', "field_unknown", "site"),
-        ('{"events":[],"events":[]}', "field_invalid", "events"),
-        ('{"events":[],"create_contacts":1}', "field_invalid", "create_contacts"),
-        ('{"events":[', "body_invalid", None),
-    ],
-)
-def test_a_wrong_envelope_is_refused_as_a_whole(rest: Rest, body: str, code: str, field: str | None) -> None:
-    assert problem(rest.send("POST", "/events/batch", body)) == (400, code, field)

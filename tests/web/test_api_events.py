@@ -55,14 +55,6 @@ def test_a_merged_leads_late_events_go_to_the_user(rest: Rest) -> None:
     assert rest.counts("user_id=u-1")["late"] == 1
 
 
-@pytest.mark.parametrize("who", [{"user_id": "nobody"}, {"email": "nobody@example.com"}, {"id": "0" * 24}, {"id": "nobody"}])
-def test_an_unknown_person_is_404_and_not_made(rest: Rest, who: dict[str, str]) -> None:
-    answer = rest.event(**who)
-    assert problem(answer) == (404, "not_found", None)
-    assert answer.json["errors"][0]["message"] == "User Not Found"
-    assert rest.get("/contacts").json["total_count"] == 0
-
-
 def test_a_person_is_made_where_the_body_asks_for_it(rest: Rest) -> None:
     assert rest.event(user_id="u-1", create_contact=True).status_code == 202
     assert rest.event(email="Bob@example.com", create_contact=True).status_code == 202
@@ -143,52 +135,6 @@ def test_the_timeline_bounds_the_past_and_an_hour_the_future(rest: Rest, ann: di
     assert rest.event("b", user_id="u-1", created_at=rest.now + 3_600).status_code == 202
     assert problem(rest.event(user_id="u-1", created_at=rest.now - 90 * DAY - 1)) == (422, "too_old", "created_at")
     assert problem(rest.event(user_id="u-1", created_at=rest.now + 3_601)) == (422, "in_future", "created_at")
-
-
-@pytest.mark.parametrize(
-    ("fields", "code", "field"),
-    [
-        ({"event_name": None}, "field_missing", "event_name"),
-        ({"event_name": "  "}, "name_invalid", "event_name"),
-        ({"event_name": "x" * 121}, "name_invalid", "event_name"),
-        ({"event_name": "a\0"}, "name_invalid", "event_name"),
-        ({"event_name": "a\ud800"}, "name_invalid", "event_name"),
-        ({"event_name": 5}, "name_invalid", "event_name"),
-        ({"user_id": None}, "field_missing", "user_id"),
-        ({"email": "ann@example.com"}, "field_invalid", "email"),
-        ({"id": "0" * 24}, "field_invalid", "user_id"),
-        ({"user_id": ""}, "user_id_invalid", "user_id"),
-        ({"user_id": {"a": 1}}, "user_id_invalid", "user_id"),
-        ({"user_id": None, "id": 5}, "field_invalid", "id"),
-        ({"user_id": None, "id": "a\0"}, "field_invalid", "id"),
-        ({"user_id": None, "email": "none"}, "attribute_invalid", "email"),
-        ({"event_id": ""}, "id_invalid", "event_id"),
-        ({"event_id": "x" * 129}, "id_invalid", "event_id"),
-        ({"event_id": "a\0"}, "id_invalid", "event_id"),
-        ({"event_id": 5}, "id_invalid", "event_id"),
-        ({"created_at": 0}, "too_old", "created_at"),
-        ({"created_at": -1}, "time_invalid", "created_at"),
-        ({"created_at": 253_402_300_799}, "in_future", "created_at"),
-        ({"created_at": 10**40}, "time_invalid", "created_at"),
-        ({"created_at": 1_790_000_000_000}, "time_invalid", "created_at"),
-        ({"created_at": "yesterday"}, "time_invalid", "created_at"),
-        ({"created_at": True}, "time_invalid", "created_at"),
-        ({"created_at": [1]}, "time_invalid", "created_at"),
-        ({"create_contact": "yes"}, "field_invalid", "create_contact"),
-        ({"metadata": [1]}, "metadata_invalid", "metadata"),
-        ({"metadata": {f"k{n}": n for n in range(21)}}, "metadata_too_many_keys", "metadata"),
-        ({"metadata": {f"k{n}": n for n in range(10_000)}}, "metadata_too_many_keys", "metadata"),
-        ({"metadata": {"a.b": 1}}, "metadata_key_invalid", "metadata.a.b"),
-        ({"metadata": {"A": 1, "a": 2}}, "metadata_key_repeated", "metadata.a"),
-        ({"metadata": {"a": {"b": {"c": 1}}}}, "metadata_value_invalid", "metadata.a"),
-        ({"metadata": {"paid_at": 1_790_000_000_000}}, "time_invalid", "metadata.paid_at"),
-        ({"nothing": 1}, "field_unknown", "nothing"),
-        ({"contact_id": "x"}, "field_unknown", "contact_id"),
-    ],
-)
-def test_a_refused_event_is_422_and_names_the_field(rest: Rest, ann: dict[str, Any], fields: dict[str, Any], code: str, field: str) -> None:
-    assert problem(rest.event(**{"user_id": "u-1", "name": fields.pop("event_name", "a"), **fields})) == (422, code, field)
-    assert rest.counts("user_id=u-1") == {}
 
 
 def test_text_that_cannot_be_stored_is_replaced_and_the_event_kept(rest: Rest, ann: dict[str, Any]) -> None:
@@ -276,31 +222,6 @@ def test_a_summary_has_intercoms_shape(rest: Rest, ann: dict[str, Any]) -> None:
         "intercom_user_id": ann["id"],
         "events": [{"name": "a", "first": iso[0], "last": iso[1], "count": 2, "description": None}],
     }
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("user_id=nobody", (404, "not_found", None)),
-        ("email=nobody@example.com", (404, "not_found", None)),
-        (f"intercom_user_id={'0' * 24}", (404, "not_found", None)),
-        ("", (400, "field_missing", "user_id")),
-        ("user_id=u-1&email=ann@example.com", (400, "field_invalid", "email")),
-        ("user_id=%00", (400, "field_invalid", "user_id")),
-        ("user_id=", (400, "user_id_invalid", "user_id")),
-        ("email=x", (400, "attribute_invalid", "email")),
-        ("user_id=u-1&per_page=0", (400, "field_invalid", "per_page")),
-        ("user_id=u-1&per_page=1001", (400, "field_invalid", "per_page")),
-        ("user_id=u-1&before=-1", (400, "field_invalid", "before")),
-        ("user_id=u-1&before=999999999999999999", (400, "field_invalid", "before")),
-        ("user_id=u-1&since=soon", (400, "field_invalid", "since")),
-        ("user_id=u-1&before=1&before_id=x", (400, "field_invalid", "before_id")),
-        ("user_id=u-1&summary=perhaps", (400, "field_invalid", "summary")),
-        ("type=company&user_id=u-1", (400, "field_invalid", "type")),
-    ],
-)
-def test_a_wrong_question_is_refused(rest: Rest, ann: dict[str, Any], query: str, expected: tuple[int, str, str | None]) -> None:
-    assert problem(rest.get(f"/events?{query}")) == expected
 
 
 def test_a_merged_leads_events_are_the_users(rest: Rest) -> None:

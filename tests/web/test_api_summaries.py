@@ -92,28 +92,6 @@ def test_an_unknown_user_is_made_only_where_the_body_asks_for_it(rest: Rest) -> 
     assert total(rest)[0] == 10
 
 
-@pytest.mark.parametrize(
-    ("change", "code", "field"),
-    [
-        ({"event_name": ""}, "name_invalid", "event_name"),
-        ({"count": -1}, "field_invalid", "count"),
-        ({"count": 1.5}, "field_invalid", "count"),
-        ({"count": True}, "field_invalid", "count"),
-        ({"count": 10**30}, "field_invalid", "count"),
-        ({"first": None}, "time_invalid", "first"),
-        ({"first": -1}, "time_invalid", "first"),
-        ({"last": OLD - 1}, "time_invalid", "last"),
-        ({"last": 253_402_300_799}, "in_future", "last"),
-        ({"nothing": 1}, "field_unknown", "nothing"),
-    ],
-)
-def test_a_wrong_entry_is_refused_and_none_is_set(rest: Rest, change: dict[str, Any], code: str, field: str) -> None:
-    rest.contact(external_id="u-1")
-    answer = rest.post("/events/summaries", {"user_id": "u-1", "event_summaries": [base("b"), {**base(), **change}]})
-    assert problem(answer) == (422, code, f"event_summaries[1].{field}")
-    assert rest.counts("user_id=u-1") == {}
-
-
 def test_a_name_stands_once(rest: Rest) -> None:
     rest.contact(external_id="u-1")
     answer = rest.post("/events/summaries", {"user_id": "u-1", "event_summaries": [base(), base()]})

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import pytest
 from werkzeug.test import TestResponse
 
 from collector.app import create_app
 from tests.support.clock import FakeClock
+from tests.support.postgres import new_database
 from tests.support.world import World, world
 
 JSON = "application/json"
@@ -55,9 +57,9 @@ class Rest:
         made: dict[str, Any] = answer.json
         return made
 
-    def event(self, name: str = "created-report", **fields: Any) -> TestResponse:
+    def event(self, event_name: Any = "created-report", **fields: Any) -> TestResponse:
         """Send one event, now."""
-        return self.post("/events", {"event_name": name, "created_at": self.now, **fields})
+        return self.post("/events", {"event_name": event_name, "created_at": self.now, **fields})
 
     def batch(self, *events: Any, **fields: Any) -> dict[str, Any]:
         """Send a batch, which has to be 202, and return the answer."""
@@ -100,3 +102,14 @@ def serving(database_url: str, clock: FakeClock, **settings: Any) -> Iterator[Re
     """Start a collector with one site on an empty database."""
     with world(database_url, clock, **settings) as running:
         yield Rest(running, running.access_token)
+
+
+@contextmanager
+def serving_once(engine: str, request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -> Iterator[Rest]:
+    """The same for a whole module of tests that write nothing: a database for each would take longer than the tests."""
+    with ExitStack() as stack:
+        if engine == "sqlite":
+            url = f"sqlite:///{folders.mktemp('api') / 'leadlight.db'}"
+        else:
+            url = stack.enter_context(new_database(request.getfixturevalue("postgres_url")))
+        yield stack.enter_context(serving(url, FakeClock()))
