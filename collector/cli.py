@@ -18,7 +18,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--name", required=True, help="What the site is called in the console.")
+@click.option("--site", "name", required=True, help="What the site is called in the console.")
 @click.option(
     "--origin", "origins", required=True, multiple=True, help="An origin its pages are served from, such as https://www.example.com."
 )

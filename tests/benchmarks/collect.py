@@ -76,7 +76,7 @@ def measure_collector(folder: Path, given: argparse.Namespace) -> tuple[float, s
     environ = {**os.environ, "DATABASE_URL": given.database_url or f"sqlite:///{folder / 'leadlight.db'}"}
     command = [sys.executable, "-m", "collector"]
     made = subprocess.run(
-        [*command, "init", "--name", "Bench", "--origin", "http://localhost", "--json"],
+        [*command, "init", "--site", "Bench", "--origin", "http://localhost", "--json"],
         env=environ,
         cwd=folder,
         capture_output=True,
