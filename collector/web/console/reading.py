@@ -145,5 +145,6 @@ def _card(person: int, members: list[tuple[Any, ...]], name: str, email: str, vi
 
 def _initials(text: str) -> str:
     """Return one or two letters for an avatar; nothing where there are none."""
-    words = [word for word in text.partition("@")[0].replace(".", " ").replace("-", " ").split() if word[0].isalnum()]
-    return "".join(word[0] for word in (words[:1] + words[1:][-1:])).upper()[:2]
+    words = text.partition("@")[0].replace(".", " ").replace("-", " ").split()
+    letters = [letter for letter in (next((sign for sign in word if sign.isalnum()), "") for word in words) if letter]
+    return "".join(letters[:1] + letters[1:][-1:]).upper()[:2]

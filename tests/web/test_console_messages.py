@@ -1,0 +1,118 @@
+"""What the console says of messages: whom they are for, what they say, how they did."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from collector.domain import deliveries
+from collector.domain.deliveries import Delivery, Report
+from collector.values.clock import HOUR, MINUTE
+from collector.values.messages import clean_auto_message
+from collector.web.console import query_words
+from tests.support.clock import START, FakeClock
+from tests.support.world import user
+from tests.web.test_console_support import Console, Parsed, console, section
+
+
+@pytest.fixture
+def on(database_url: str, clock: FakeClock) -> Iterator[Console]:
+    with console(database_url, clock) as running:
+        running.sign_in()
+        yield running
+
+
+def delivered(on: Console, message: Any, who: Any, n: int = 1, **times: int) -> None:
+    person = on.world.person(who)
+    row = Delivery(person.id, message.id, n, 1, "shown", f"{message.id}-{person.id}-{n}", START - HOUR, None, None, None, None, None, None)
+    on.services.writer.run(on.site.id, lambda tx: deliveries.insert(tx, on.site.id, row))
+    for action, at in times.items():
+        report = Report(message.public_id, row.nonce, action, at, "https://shop.example/team" if action == "clicked" else None)
+        on.services.writer.run(on.site.id, lambda tx, report=report: deliveries.record(tx, on.site.id, person.id, report))
+
+
+def test_without_messages_one_is_told_how_to_make_one(on: Console) -> None:
+    text = Parsed(on.page("/messages")).text
+    assert "No messages yet" in text
+    assert "curl http://127.0.0.1:8000/api/auto_messages" in text
+
+
+def test_messages_with_their_numbers(on: Console) -> None:
+    message = on.message(name="Ask us")
+    for name in ("u-1", "u-2", "u-3", "u-4"):
+        on.did(user(name), "signed-up")
+    delivered(on, message, user("u-1"), clicked=START)
+    delivered(on, message, user("u-2"), seen=START, dismissed=START)
+    delivered(on, message, user("u-3"), seen=START)
+    delivered(on, message, user("u-4"))
+    assert "Ask us Hi Live 4 4 3 75 % 1 25 % 1 25 %" in Parsed(on.page("/messages")).text
+    page = on.page(f"/messages/{message.public_id}")
+    text = Parsed(page).text
+    assert "Sent 4" in text
+    assert "Seen 3 75 %" in text
+    assert "Clicked 1 25 % 33.3 %" in text
+    assert "https://shop.example/team 1 person" in text
+    assert f"/console/people/{on.contact_id(user('u-3'))}" in Parsed(page).hrefs
+
+
+def test_a_profile_lists_the_messages_it_got(on: Console) -> None:
+    message = on.message(name="Ask us")
+    on.did(user(), "signed-up")
+    delivered(on, message, user(), clicked=START - 5 * MINUTE)
+    page = section(on.profile(user()), "messages")
+    assert "Ask us 1 hour ago Sent Seen Clicked" in Parsed(page).text
+    assert "Dismissed" not in page
+    assert f"/console/messages/{message.public_id}" in Parsed(page).hrefs
+
+
+def test_a_message_says_whom_it_is_for(on: Console) -> None:
+    message = on.message(
+        audience={
+            "operator": "AND",
+            "value": [
+                {
+                    "event": "page-view",
+                    "field": "count",
+                    "operator": ">",
+                    "value": 3,
+                    "where": [{"field": "metadata.path", "operator": "=", "value": "/pricing"}],
+                },
+                {"operator": "NOT", "value": [{"event": "upgraded", "field": "count", "operator": ">", "value": 0}]},
+            ],
+        },
+        page={"field": "path", "operator": "starts", "value": "/pri"},
+        content={
+            "body": 'Hi **{{first_name | fallback: "there"}}**',
+            "buttons": [{"label": "Go", "action": "url", "url": "https://shop.example"}],
+        },
+    )
+    text = Parsed(on.page(f"/messages/{message.public_id}")).text
+    assert (
+        "All of these hold Did “page-view” where path is “/pricing” more than 3 times None of these holds Did “upgraded” at least once"
+        in text
+    )
+    assert "The path starts with “/pri”" in text
+    assert "Hi first_name" in text
+    assert "Go opens https://shop.example" in text
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"event": "a", "field": "count", "operator": "=", "value": 0}, "Never did “a”"),
+        ({"event": "a", "field": "count", "operator": ">=", "value": 2, "within_days": 30}, "Did “a” in the last 30 days at least 2 times"),
+        ({"event": "a", "field": "first", "operator": "more_than_days_ago", "value": 5}, "The first “a” lies back by more than 5 days"),
+        (
+            {"event": "a", "field": "last", "operator": ">", "value": {"event": "b", "field": "last"}},
+            "The last “a” is later than the last “b”",
+        ),
+        ({"field": "role", "operator": "=", "value": "user"}, "Role is “user”"),
+        ({"field": "custom_attributes.plan", "operator": "IN", "value": ["pro", "team"]}, "“plan” is one of “pro”, “team”"),
+        ({"field": "email", "operator": "is_unknown"}, "Email is unknown"),
+    ],
+)
+def test_rules_in_words(rule: dict[str, Any], said: str) -> None:
+    raw = {"name": "x", "type": "popup", "content": {"body": "x"}, "audience": rule}
+    made = clean_auto_message(raw, retention_days=90).audience
+    assert made is not None
+    assert query_words.audience(made).items == [said]
