@@ -1,12 +1,13 @@
-"""A lead becomes part of a user. Nothing is rewritten: a pointer moves, a few totals and attributes are folded again.
+"""A lead becomes part of a user, and back. Nothing is rewritten: a pointer moves, a few totals and attributes are folded again.
 
 The journal (`merges`) keeps who, when, why and whether the user id was verified. The first committed claim keeps the lead; a later
-claim by another user is journalled as refused. A pair whose merge was undone is blocked from merging by itself.
+claim by another user is journalled as refused. Undoing is exact at any time, because every row still says what its identity did
+alone; the pair is then blocked from merging again by itself.
 """
 
 from enum import Enum
 
-from collector.domain import attributes
+from collector.domain import attributes, identities
 from collector.domain.identities import LEAD, Identity
 from collector.storage.database import Connection
 from collector.values.ids import RowIds
@@ -38,21 +39,53 @@ def claim_lead(
         return Claim.REFUSED
     if tx.row("SELECT 1 FROM merges WHERE site = ? AND lead = ? AND target = ? AND blocked = 1", (site, lead.id, user.principal_id)):
         return Claim.BLOCKED
-    _move(tx, site, lead, user)
+    _absorb(tx, site, lead, user)
     _journal(tx, site, lead, user, row_ids, now_ms, outcome="merged", verified=verified, by=by, reason=reason)
     return Claim.MERGED
 
 
-def _move(tx: Connection, site: int, lead: Identity, user: Identity) -> None:
+def undo(tx: Connection, site: int, merge_id: int, now_ms: int) -> bool:
+    """Undo a merge exactly: both persons as if it had not happened, later events with the identity that sent them.
+
+    Returns False where it was undone before.
+
+    Raises:
+        LookupError: there is no such merge.
+    """
+    row = tx.row("SELECT lead, target, outcome FROM merges WHERE site = ? AND id = ?", (site, merge_id))
+    if row is None or row[2] != "merged":
+        raise LookupError(merge_id)
+    lead_id, target, _ = row
+    identities.by_ids(tx, site, [lead_id, target], lock=True)
+    marked = tx.run(
+        "UPDATE merges SET undone_at = ?, blocked = 1 WHERE site = ? AND id = ? AND undone_at IS NULL", (now_ms, site, merge_id)
+    )
+    if not marked:
+        return False
+    tx.run("UPDATE identities SET principal_id = id WHERE site = ? AND id = ?", (site, lead_id))
+    tx.run(
+        "UPDATE totals SET count = own_count, last = own_last, first = own_first WHERE site = ? AND identity = ? AND own_count > 0",
+        (site, lead_id),
+    )
+    _refold_totals(tx, site, lead_id, target)
+    touched = [row[0] for row in tx.rows("SELECT attr FROM attributes WHERE site = ? AND identity = ?", (site, lead_id))]
+    attributes.refold(tx, site, lead_id, touched)
+    attributes.refold(tx, site, target, touched)
+    for person in (lead_id, target):
+        _refold_activity(tx, site, person)
+    return True
+
+
+def _absorb(tx: Connection, site: int, lead: Identity, user: Identity) -> None:
     if lead.kind != LEAD:
         raise ValueError("only a lead merges into another person")
     target = user.principal_id
     tx.run("UPDATE identities SET principal_id = ? WHERE site = ? AND id = ?", (target, site, lead.id))
-    tx.run(
-        "UPDATE identities SET active_at = CASE WHEN active_at IS NULL OR active_at < ? THEN ? ELSE active_at END "
-        "WHERE site = ? AND id = ? AND CAST(? AS BIGINT) IS NOT NULL",
-        (lead.active_at, lead.active_at, site, target, lead.active_at),
-    )
+    if lead.active_at is not None:
+        tx.run(
+            "UPDATE identities SET active_at = ? WHERE site = ? AND id = ? AND (active_at IS NULL OR active_at < ?)",
+            (lead.active_at, site, target, lead.active_at),
+        )
     tx.run(
         "INSERT INTO totals (site, name, identity, count, last, first) "
         "SELECT site, name, CAST(? AS BIGINT), count, last, first FROM totals WHERE site = ? AND identity = ? AND count IS NOT NULL "
@@ -64,6 +97,33 @@ def _move(tx: Connection, site: int, lead: Identity, user: Identity) -> None:
     tx.run("UPDATE totals SET count = NULL, last = NULL, first = NULL WHERE site = ? AND identity = ?", (site, lead.id))
     lead.principal_id = target
     attributes.absorb(tx, site, lead.id, target)
+
+
+def _refold_totals(tx: Connection, site: int, lead_id: int, person: int) -> None:
+    """Work out a person's totals anew for the names a lead brought, from what each remaining identity did alone."""
+    rows = tx.rows(
+        "SELECT name, sum(own_count), max(own_last), min(own_first) FROM totals WHERE site = ? AND own_count > 0 "
+        "AND identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?) "
+        "AND name IN (SELECT name FROM totals WHERE site = ? AND identity = ?) GROUP BY name",
+        (site, site, person, site, lead_id),
+    )
+    tx.run(
+        "UPDATE totals SET count = NULL, last = NULL, first = NULL WHERE site = ? AND identity = ? "
+        "AND name IN (SELECT name FROM totals WHERE site = ? AND identity = ?)",
+        (site, person, site, lead_id),
+    )
+    tx.run_many(
+        "UPDATE totals SET count = ?, last = ?, first = ? WHERE site = ? AND identity = ? AND name = ?",
+        [(int(count), last, first, site, person, name) for name, count, last, first in rows],
+    )
+
+
+def _refold_activity(tx: Connection, site: int, person: int) -> None:
+    tx.run(
+        "UPDATE identities SET active_at = (SELECT max(ended_at) FROM visits WHERE site = ? AND identity IN "
+        "(SELECT id FROM identities WHERE site = ? AND principal_id = ?)) WHERE site = ? AND id = ?",
+        (site, site, person, site, person),
+    )
 
 
 def _journal(
