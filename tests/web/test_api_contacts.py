@@ -1,6 +1,7 @@
 """Contacts: made, found, listed and changed as with Intercom."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -69,6 +70,14 @@ def test_an_email_alone_is_taken_once_whatever_its_case(rest: Rest) -> None:
     assert problem(rest.post("/contacts", {"email": "ANN@example.com"})) == (409, "conflict", "email")
 
 
+@pytest.mark.parametrize("fields", [{"external_id": "u-1"}, {"email": "ann@example.com"}])
+def test_of_many_who_make_the_same_contact_at_once_one_does(rest: Rest, fields: dict[str, str]) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: rest.app.test_client().post("/api/contacts", json=fields, headers=rest.access), range(16)))
+    assert sorted(answer.status_code for answer in answers) == [200, *[409] * 15]
+    assert rest.get("/contacts").json["total_count"] == 1
+
+
 def test_two_users_may_share_an_email_where_their_ids_differ(rest: Rest) -> None:
     rest.contact(external_id="u-1", email="team@example.com")
     rest.contact(external_id="u-2", email="team@example.com")
@@ -95,9 +104,7 @@ def test_an_unknown_contact_is_404(rest: Rest) -> None:
 def test_a_merged_lead_is_gone_and_says_where_to(rest: Rest) -> None:
     anonymous = rest.world.send(lead(), rest.world.event()).contact_id
     signed_in = rest.world.send(user("u-1"), rest.world.event(), lead=lead()).contact_id
-    answer = rest.client.get(
-        f"/api/contacts/{anonymous}", headers={"Authorization": f"Bearer {rest.token}"}, environ_overrides={"SCRIPT_NAME": "/ll"}
-    )
+    answer = rest.client.get(f"/api/contacts/{anonymous}", headers=rest.access, environ_overrides={"SCRIPT_NAME": "/ll"})
     assert problem(answer) == (410, "contact_merged", None)
     assert answer.headers["Link"] == f'</ll/api/contacts/{signed_in}>; rel="canonical"'
     assert problem(rest.put(f"/contacts/{anonymous}", {"name": "Ann"}))[0] == 410

@@ -30,7 +30,7 @@ def ann(rest: Rest) -> dict[str, Any]:
 
 def test_an_event_is_accepted_with_an_empty_body(rest: Rest, ann: dict[str, Any]) -> None:
     answer = rest.event(user_id="u-1", metadata={"plan": "pro"})
-    assert (answer.status_code, answer.data) == (202, b"")
+    assert (answer.status_code, answer.data, answer.content_type) == (202, b"", None)
     assert rest.counts("user_id=u-1") == {"created-report": 1}
 
 
@@ -195,6 +195,13 @@ def test_what_came_since_a_page_is_behind_its_link(rest: Rest, ann: dict[str, An
     rest.clock.advance(1_000)
     rest.event("b", user_id="u-1")
     assert [event["event_name"] for event in rest.get(f"/events?{link}").json["events"]] == ["b"]
+
+
+def test_links_lead_to_the_public_address_where_one_is_set(database_url: str, clock: FakeClock) -> None:
+    with serving(database_url, clock, public_url="https://example.com/ll/") as rest:
+        rest.event(user_id="u-1", create_contact=True)
+        link = rest.get("/events?type=user&user_id=u-1").json["pages"]["since"]
+    assert link.startswith("https://example.com/ll/api/events?type=user&user_id=u-1&since=")
 
 
 def test_fifteen_events_are_a_page(rest: Rest, ann: dict[str, Any]) -> None:

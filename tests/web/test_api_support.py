@@ -38,7 +38,7 @@ class Rest:
 
     def send(self, method: str, path: str, data: bytes | str | None = None, headers: dict[str, str] | None = None) -> TestResponse:
         """Send a body as it is."""
-        sent = {"Authorization": f"Bearer {self.token}", **({} if data is None else {"Content-Type": JSON}), **(headers or {})}
+        sent = {**self.access, **({} if data is None else {"Content-Type": JSON}), **(headers or {})}
         return self.client.open(f"/api{path}", method=method, data=data, headers={name: text for name, text in sent.items() if text})
 
     def get(self, path: str) -> TestResponse:
@@ -80,6 +80,11 @@ class Rest:
         answer = self.get(f"/events?type=user&summary=true&{query}")
         assert answer.status_code == 200, answer.text
         return {entry["name"]: entry["count"] for entry in answer.json["events"]}
+
+    @property
+    def access(self) -> dict[str, str]:
+        """The header that lets in."""
+        return {"Authorization": f"Bearer {self.token}"}
 
     @property
     def now(self) -> int:

@@ -59,6 +59,9 @@ def answer_refusal(error: Refusal) -> Response:
 def answer_http_error(error: HTTPException) -> Response:
     """Answer an error of HTTP itself: JSON in the one shape, a short page below `/console`."""
     status = error.code or 500
+    cause = getattr(error, "original_exception", None)
+    if cause is not None:  # Flask logged it already, without the id that the client may quote
+        log.error("request %s failed: %s", request_id(), type(cause).__name__)
     kept = [(name, value) for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")]
     if request.path == "/console" or request.path.startswith("/console/"):
         page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{status}</title><p>{status} {escape(error.name)}</p></html>'

@@ -37,7 +37,9 @@ def create(services: Services, site: Site) -> Response:
         _store(services, site, draft, now, create_contact=create_contact)
     except Refusal as refusal:
         raise Problem(422, [refusal]) from None
-    return Response(status=202)
+    answer = Response(status=202)
+    del answer.headers["Content-Type"]  # there is nothing that could be of a type
+    return answer
 
 
 def index(services: Services, site: Site) -> Response:
@@ -140,7 +142,9 @@ def _kept(*names: str) -> dict[str, str]:
 
 
 def _url(services: Services, added: dict[str, Any]) -> str:
-    base = services.settings.public_url.rstrip("/") or request.root_url.rstrip("/")
+    settings = services.settings
+    # As the client addressed us, where no public address is set; a Host header that is none leaves the collector's own.
+    base = settings.public_url.rstrip("/") or (request.root_url.rstrip("/") if request.host else settings.base_url())
     kept = _kept("user_id", "email", "intercom_user_id", "per_page")
     return f"{base}/api/events?{urlencode({'type': 'user', **kept, **added})}"
 
