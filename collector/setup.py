@@ -68,10 +68,13 @@ def _make(services: Services, tx: Connection, name: str, origins: list[str], tim
     new = services.sites.create(tx, name, origins, time_zone, now)
     first = tx.row("SELECT 1 FROM accounts") is None
     address = email or (FIRST_EMAIL if first else f"admin-{new.site.key}@example.com")
-    known = tx.value("SELECT id FROM accounts WHERE email = ?", (address,))
+    known = accounts.by_email(tx, address)
     password = None if known is not None else secrets.token_urlsafe(12)
-    account = known if password is None else accounts.create(tx, services.row_ids, address, password, operator=first, now_ms=now)
-    accounts.add_site(tx, account, new.site.id)
+    if known is not None:
+        accounts.add_site(tx, known.id, new.site.id)
+    else:
+        account = accounts.create(tx, services.row_ids, address, str(password), operator=first, now_ms=now)
+        accounts.add_site(tx, account, new.site.id)
     return {
         "site_key": new.site.key,
         "access_token": new.access_token,

@@ -38,12 +38,6 @@ class AttributeChange(msgspec.Struct, frozen=True):
     at: int
 
 
-class VisitContext(msgspec.Struct, frozen=True):
-    """What is known of a visit from its first page: JSON text of referrer, campaign, browser, language."""
-
-    text: str | None = None
-
-
 class Submission(msgspec.Struct, kw_only=True):
     """What one sender did. `owner` is the identity it all belongs to; `lead` is the browser's, which a user owner claims."""
 
@@ -55,7 +49,6 @@ class Submission(msgspec.Struct, kw_only=True):
     events: list[Event] = msgspec.field(default_factory=list)
     changes: list[AttributeChange] = msgspec.field(default_factory=list)
     reports: list[deliveries.Report] = msgspec.field(default_factory=list)
-    context: str | None = None
     by: str = "browser"
 
 
@@ -191,7 +184,8 @@ class _Group:
             for event in submission.events:
                 own[owner.id] = max(own.get(owner.id, 0), event.at)
                 if event.visit is not None:
-                    start, end, context = visits.get((owner.id, event.visit), (event.at, event.at, submission.context))
+                    start, end, context = visits.get((owner.id, event.visit), (event.at, event.at, event.page))
+                    context = event.page if event.at < start else context
                     visits[(owner.id, event.visit)] = (min(start, event.at), max(end, event.at), context)
         self.note_activity(own)
         self.tx.insert(

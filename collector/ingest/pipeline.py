@@ -109,7 +109,7 @@ def clean_items(c: Collection) -> None:
     """Clean each item alone; a bad one never costs its good neighbours."""
     when = items.times(c.envelope, c.now, c.services.settings.retention)
     sender = c.sender
-    c.submission = Submission(owner=sender.owner, lead=sender.lead, verified=sender.verified, context=None)
+    c.submission = Submission(owner=sender.owner, lead=sender.lead, verified=sender.verified)
     for index, raw in enumerate(c.envelope.items):
         flags: items.Flags = []
         try:

@@ -84,8 +84,8 @@ def measure_collector(folder: Path, given: argparse.Namespace) -> tuple[float, s
     )
     site = json.loads(made.stdout)
     bodies = folder / "bodies.txt"
-    leads = [f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}" for _ in range(LEADS)]
-    bodies.write_text("\n".join(body(site["site_key"], leads[n % LEADS]) for n in range(BODIES)))
+    visitors = [Visitor() for _ in range(LEADS)]
+    bodies.write_text("\n".join(body(site["site_key"], visitors[n % LEADS]) for n in range(BODIES)))
     port = free_port()
     server = subprocess.Popen([*command, "serve", "--port", str(port)], env=environ, cwd=folder, stderr=subprocess.DEVNULL)
     try:
@@ -111,8 +111,9 @@ with database.read() as connection:
 
 def measure_bare(folder: Path, given: argparse.Namespace) -> float:
     port = free_port()
-    code = f"from granian import Granian; from granian.constants import Interfaces; Granian('collect:bare', factory=True, port={port}, interface=Interfaces.WSGI, workers=1, blocking_threads={os.environ.get('LEADLIGHT_THREADS', 64)}, backlog=2048).serve()"
-    server = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    command = ["granian", "--interface", "wsgi", "--factory", "--workers", "1", "--blocking-threads", "64", "--backlog", "2048"]
+    command = [sys.executable, "-m", *command, "--port", str(port), "collect:bare"]
+    server = subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         wait_for(port, "/")
         return run_wrk(port, folder / "bodies.txt", folder, given)[0]
@@ -121,14 +122,22 @@ def measure_bare(folder: Path, given: argparse.Namespace) -> float:
         server.wait()
 
 
-def body(site: str, lead: str) -> str:
+class Visitor:
+    """A browser in the middle of a visit."""
+
+    def __init__(self) -> None:
+        self.lead = f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
+        self.visit = uuid7(time.time_ns() // 1_000_000)
+
+
+def body(site: str, visitor: Visitor) -> str:
     """One envelope with one event, as the tracker sends it."""
     now = time.time_ns() // 1_000_000
     event = {
-        "type": "event", "id": uuid7(now), "name": "created-report", "at": now, "visit": uuid7(now), "view": uuid7(now),
+        "type": "event", "id": uuid7(now), "name": "created-report", "at": now, "visit": visitor.visit, "view": uuid7(now),
         "page": {"url": "https://www.example.com/reports", "title": "Reports", "referrer": ""}, "metadata": {"rows": 12, "plan": "pro"},
     }  # fmt: skip
-    return json.dumps({"v": 1, "site": site, "lead": lead, "sent_at": now, "items": [event]}, separators=(",", ":"))
+    return json.dumps({"v": 1, "site": site, "lead": visitor.lead, "sent_at": now, "items": [event]}, separators=(",", ":"))
 
 
 def uuid7(now_ms: int) -> str:

@@ -9,7 +9,7 @@ from flask import Flask
 from werkzeug.test import Client, TestResponse
 
 from collector.values.ids import new_uuid7
-from collector.web.browser import WsgiEntry, Responder, blueprint
+from collector.web.browser import Responder, WsgiEntry, blueprint
 from tests.support.rsgi import RsgiServer
 from tests.support.world import World
 

@@ -1,0 +1,70 @@
+"""`leadlight init` and what it leaves behind, as an operator meets it."""
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.processes import run_command
+from tests.support.servers import Collector
+
+
+def init(folder: Path, *more: str):
+    arguments = ["collector", "init", "--site", "Shop", "--origin", "https://shop.example", "--json", *more]
+    return run_command(arguments, folder, {"DATABASE_URL": "sqlite:///leadlight.db"})
+
+
+def test_standard_output_is_the_promised_json_alone(tmp_path: Path) -> None:
+    made = json.loads(init(tmp_path).stdout)
+    assert set(made) == {"site_key", "access_token", "identity_secret", "console_url", "console_email", "console_password"}
+    assert all(isinstance(value, str) and value for value in made.values())
+
+
+def test_the_secret_key_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    init(tmp_path)
+    assert stat.S_IMODE((tmp_path / "leadlight.toml").stat().st_mode) == 0o600
+
+
+def test_again_it_adds_a_site_and_overwrites_nothing(tmp_path: Path) -> None:
+    first = json.loads(init(tmp_path).stdout)
+    key = (tmp_path / "leadlight.toml").read_text()
+    second = json.loads(init(tmp_path).stdout)
+    assert (tmp_path / "leadlight.toml").read_text() == key
+    assert second["site_key"] != first["site_key"]
+    assert second["console_email"] != first["console_email"]
+
+
+def test_an_account_that_exists_is_opened_to_the_new_site_with_its_password_unchanged(tmp_path: Path) -> None:
+    first = json.loads(init(tmp_path, "--email", "owner@example.com").stdout)
+    second = json.loads(init(tmp_path, "--email", "owner@example.com").stdout)
+    assert first["console_password"]
+    assert second["console_password"] is None
+
+
+def test_a_wrong_origin_is_said_in_words_and_makes_nothing(tmp_path: Path) -> None:
+    arguments = ["collector", "init", "--site", "Shop", "--origin", "shop.example/path", "--json"]
+    done = run_command(arguments, tmp_path, {"DATABASE_URL": "sqlite:///leadlight.db"})
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "https://www.example.com" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_refuses_to_start_without_a_secret_key(tmp_path: Path) -> None:
+    done = run_command(["collector", "serve", "--port", "0"], tmp_path, {"DATABASE_URL": "sqlite:///leadlight.db"})
+    assert done.returncode != 0
+    assert "leadlight init" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_finds_the_key_that_init_made(collector: Collector) -> None:
+    assert collector.client.get("/readyz").status == 200
+    assert collector.client.api("GET", "/me").status == 200
+
+
+def test_a_token_of_one_site_does_not_open_another(start_collector: Callable[..., Collector]) -> None:
+    collector = start_collector()
+    other = collector.init("Other", ["https://other.example"])
+    collector.client.api("POST", "/contacts", {"external_id": "u-1"})
+    stranger = type(collector.client)(collector.url, other["access_token"])
+    assert stranger.api("GET", "/contacts/find_by_external_id/u-1").status == 404
