@@ -7,14 +7,18 @@ and requests behave as they do on the web. All names lead to this machine.
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
+from tests.browser.gateway import Gateway, gateway_to
+from tests.browser.stored import Stored, open_stored
 from tests.environment import find_chromium
 from tests.support.pages import Pages, page_server
+from tests.support.postgres import new_database
 from tests.support.servers import Collector, Demo
 
 HOSTS = ("shop.example", "app.shop.example", "collect.other")
@@ -112,6 +116,13 @@ def page_errors() -> list[str]:
     return []
 
 
+@pytest.fixture(autouse=True)
+def nothing_uncaught(page_errors: list[str]) -> Iterator[None]:
+    """No test may leave an error of a page uncaught, whatever else it is about."""
+    yield
+    assert page_errors == []
+
+
 @pytest.fixture
 def new_context(browser: Browser, open_contexts: list[BrowserContext], page_errors: list[str]) -> Iterator[Callable[..., BrowserContext]]:
     """Opens one more visitor's browser: cookies and storage of its own. Options are Playwright's, or another `browser`."""
@@ -140,27 +151,78 @@ def page(context: BrowserContext) -> Page:
     return context.new_page()
 
 
-@pytest.fixture
-def pages() -> Iterator[Pages]:
-    """The customer's site: `pages.add("/pricing", head=..., body=...)` returns the address."""
+@pytest.fixture(scope="session")
+def site_server() -> Iterator[Pages]:
+    """The web server of the customer's site, one for the run, so that its origin stays the same."""
     with page_server() as running:
         yield running
 
 
 @pytest.fixture
-def collector(start_collector: Callable[..., Collector], pages: Pages) -> Iterator[Collector]:
-    """A real collector that allows the pages' origins. For the browser it is at `collector.url_as("collect.other")`."""
-    running = start_collector(origins=(pages.origin, f"http://app.shop.example:{pages.port}"))
-    yield running
-    if running.program.running:
-        running.stop()
+def pages(site_server: Pages) -> Pages:
+    """The customer's site, empty: `pages.add("/pricing", head=..., body=...)` returns the address."""
+    site_server.by_path.clear()
+    return site_server
+
+
+@pytest.fixture(scope="session")
+def shared_collector(site_server: Pages, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Collector]:
+    """One real collector for the run: making a site takes seconds, and tests are apart by visitor, path and event name."""
+    folder = tmp_path_factory.mktemp("collector")
+    origins = [f"http://{host}:{site_server.port}" for host in ("shop.example", "app.shop.example", "localhost")]
+    with ExitStack() as stack:
+        url = f"sqlite:///{folder / 'leadlight.db'}"
+        if request.config.getoption("engine") == "postgresql":
+            url = stack.enter_context(new_database(request.getfixturevalue("postgres_url")))
+        running = Collector(folder, url, origins=origins)
+        stack.callback(running.kill)
+        yield running
+        if running.program.running:
+            running.stop()
 
 
 @pytest.fixture
-def snippet(collector: Collector) -> str:
+def collector(shared_collector: Collector) -> Iterator[Collector]:
+    """A real collector that allows the pages' origins, running. For the browser it is at `collector.url_as("collect.other")`."""
+    yield shared_collector
+    if not shared_collector.program.running:
+        shared_collector.start()
+
+
+@pytest.fixture
+def stored(collector: Collector) -> Iterator[Stored]:
+    """What that collector stored."""
+    with open_stored(collector.database_url, collector.site_key) as found:
+        yield found
+
+
+@pytest.fixture
+def gateway(collector: Collector) -> Iterator[Gateway]:
+    """A network in front of that collector that can be told to fail."""
+    with gateway_to(collector.url) as running:
+        yield running
+
+
+@pytest.fixture
+def tag(collector: Collector) -> Callable[..., str]:
+    """Makes script tags of the tracker: `address` of the collector, more attributes as text."""
+
+    def make(attributes: str = "", address: str = collector.url_as("collect.other")) -> str:
+        return f'<script async src="{address}/tracker.js" data-site="{collector.site_key}" data-automation="count" {attributes}></script>'
+
+    return make
+
+
+@pytest.fixture
+def snippet(tag: Callable[..., str]) -> str:
     """The script tag as a customer pastes it; the tests' own browser is to be counted."""
-    address = collector.url_as("collect.other")
-    return f'<script async src="{address}/tracker.js" data-site="{collector.site_key}" data-automation="count"></script>'
+    return tag()
+
+
+@pytest.fixture
+def lead_cookie(collector: Collector) -> str:
+    """The name of the lead's cookie."""
+    return f"leadlight_{collector.site_key}"
 
 
 @pytest.fixture(scope="session")

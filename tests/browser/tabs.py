@@ -1,0 +1,70 @@
+"""Short words for what tests do with a tab that has the tracker, and for waiting without guessing how long."""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from playwright.sync_api import BrowserContext, Page
+
+T = TypeVar("T")
+
+SECONDS = 15.0
+
+
+def until(page: Page, condition: Callable[[], T], seconds: float = SECONDS) -> T:
+    """Return the first true answer of `condition`; the page goes on meanwhile. The last answer, whatever it is, after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        page.wait_for_timeout(20)
+    return found
+
+
+def visit(page: Page, url: str) -> None:
+    """Open a page and wait for its tracker."""
+    page.goto(url)
+    ready(page)
+
+
+def ready(page: Page) -> None:
+    """Wait until the tracker works in this page."""
+    page.wait_for_function("window.leadlight?.v")
+
+
+def call(page: Page, method: str, *arguments: Any) -> Any:
+    """Call `leadlight(method, ...)` and return what it answers."""
+    return page.evaluate("([method, ...given]) => leadlight(method, ...given)", [method, *arguments])
+
+
+def status(page: Page) -> dict[str, Any]:
+    """Return `leadlight('status')`."""
+    found: dict[str, Any] = call(page, "status")
+    return found
+
+
+def lead(page: Page) -> str:
+    """Return the public half of the lead."""
+    return str(status(page)["lead"])
+
+
+def fence(page: Page) -> None:
+    """Return when all that the page did so far is stored: order is kept, and an event tracked after it has arrived."""
+    before = status(page)
+    call(page, "track", "fence")
+    page.wait_for_function("sent => { const now = leadlight('status'); return now.sent > sent && !now.queued }", arg=before["sent"])
+    assert status(page)["refused"] == before["refused"]
+
+
+def cookie(context: BrowserContext, name: str) -> Any:
+    """Return a cookie of this visitor, or None."""
+    return next((one for one in context.cookies() if one["name"] == name), None)
+
+
+def storage(page: Page) -> dict[str, str]:
+    """Return what lies in both storages of the page."""
+    found: dict[str, str] = page.evaluate("() => ({...localStorage, ...sessionStorage})")
+    return found
+
+
+def push(page: Page, address: str) -> None:
+    """Go to another address inside the document, as routers do."""
+    page.evaluate("address => history.pushState({}, '', address)", address)
