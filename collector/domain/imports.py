@@ -1,8 +1,8 @@
 """Imported totals: what happened before Leadlight counted, as one number per identity and event name.
 
-The imported part stands in `base_*` of the identity's own half. An identity's own total is always its base and its counted events
-together, and the person's total is always the fold of its identities' own ones; both are worked out anew here, not adjusted, so
-that setting a base twice, or a smaller one, leaves nothing behind.
+The imported part stands in `imported_*` beside the identity's own half. An identity's own total is always what was imported, what
+was pruned (`base_*`) and the events of its timeline together, and the person's total is always the fold of its identities' own ones;
+both are worked out anew here, not adjusted, so that setting a base twice, or a smaller one, leaves nothing behind.
 """
 
 from collections.abc import Sequence
@@ -38,15 +38,19 @@ def set_bases(tx: Connection, site: int, names: Names, row_ids: RowIds, now_ms: 
 
 
 def _set_own(tx: Connection, site: int, name: int, identity: int, base: Base) -> None:
-    row = tx.row("SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND identity = ? AND name = ?", (site, identity, name))
-    counted, first, last = row or (0, None, None)
-    own = (base.count + counted, _least(base.first, first), _most(base.last, last))
-    tx.run(
-        "INSERT INTO totals (site, name, identity, own_count, own_first, own_last, base_count, base_first, base_last) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (site, name, identity) DO UPDATE SET own_count = excluded.own_count, "
-        "own_first = excluded.own_first, own_last = excluded.own_last, base_count = excluded.base_count, "
-        "base_first = excluded.base_first, base_last = excluded.base_last",
-        (site, name, identity, *own, base.count, base.first, base.last),
+    counted = tx.row("SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND identity = ? AND name = ?", (site, identity, name))
+    pruned = tx.row(
+        "SELECT base_count, base_first, base_last FROM totals WHERE site = ? AND identity = ? AND name = ?", (site, identity, name)
+    )
+    parts = [(base.count, base.first, base.last), counted or _NOTHING, pruned or _NOTHING]
+    own = (sum(part[0] for part in parts), _least(*(part[1] for part in parts)), _most(*(part[2] for part in parts)))
+    tx.insert(
+        "totals",
+        ("site", "name", "identity", "own_count", "own_first", "own_last", "imported_count", "imported_first", "imported_last"),
+        [(site, name, identity, *own, base.count, base.first, base.last)],
+        "ON CONFLICT (site, name, identity) DO UPDATE SET own_count = excluded.own_count, own_first = excluded.own_first, "
+        "own_last = excluded.own_last, imported_count = excluded.imported_count, imported_first = excluded.imported_first, "
+        "imported_last = excluded.imported_last",
     )
 
 
@@ -64,11 +68,12 @@ def _refold(tx: Connection, site: int, name: int, principal: int) -> None:
     )
 
 
-def _least(one: int | None, other: int | None) -> int | None:
-    known = [at for at in (one, other) if at is not None]
-    return min(known, default=None)
+def _least(*times: int | None) -> int | None:
+    return min((at for at in times if at is not None), default=None)
 
 
-def _most(one: int | None, other: int | None) -> int | None:
-    known = [at for at in (one, other) if at is not None]
-    return max(known, default=None)
+def _most(*times: int | None) -> int | None:
+    return max((at for at in times if at is not None), default=None)
+
+
+_NOTHING = (0, None, None)

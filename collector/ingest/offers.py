@@ -15,6 +15,7 @@ from collector.domain.auto_messages import AutoMessage
 from collector.domain.delivery import Moment, TriggerEvent
 from collector.domain.sites import Site
 from collector.domain.tracking import Event, Outcome
+from collector.ingest.failures import log_failure
 from collector.ingest.senders import Verified
 from collector.services import Services
 from collector.values.ids import event_id_text
@@ -49,9 +50,9 @@ class Offers:
     def _safely(self, site: Site, person: int, events: Sequence[Event], now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:
         try:
             return self._decide(site, person, events, now_ms, asserted=asserted)
-        except Exception:  # the events are committed; their answer must not become an error
+        except Exception as error:  # the events are committed; their answer must not become an error
             self._resting_until = time.monotonic() + _REST_SECONDS
-            log.exception("deciding messages failed; resting for %d s", _REST_SECONDS)
+            log_failure("that decides messages", error)
             return []
 
     def _decide(self, site: Site, person: int, events: Sequence[Event], now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@
 belongs to these paths alone: the answer names the exact origin, whatever the status, so that the tracker can read a refusal.
 """
 
-import logging
 import zlib
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -16,6 +15,7 @@ from flask import Blueprint, Response, request
 
 from collector.ingest.claims import claim
 from collector.ingest.effects import Exchange, Record, Write
+from collector.ingest.failures import log_failure
 from collector.ingest.offers import Offers
 from collector.ingest.pipeline import collect
 from collector.ingest.senders import Headers
@@ -25,8 +25,6 @@ from collector.values.ids import new_nonce
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-log = logging.getLogger(__name__)
 
 PATHS = ("/collect", "/claim")
 
@@ -76,9 +74,9 @@ class Responder:
         except Problem as error:
             status, headers = error.status, error.headers
             body = _encode(error.as_json(new_nonce()))
-        except Exception:  # the last line of defence: a defect of ours must still be answered in the one shape
+        except Exception as error:  # the last line of defence: a defect of ours must still be answered in the one shape
             request_id = new_nonce()
-            log.exception("request %s failed", request_id)
+            log_failure(request_id, error)
             status = 500
             body = _encode(problem(500, Reason.INTERNAL).as_json(request_id))
         return Answer(status, [*_COMMON, ("Content-Length", str(len(body))), *cors, *headers], body)
@@ -141,9 +139,11 @@ def from_environ(environ: "WSGIEnvironment", limit: int) -> TrackerRequest:
     """Return the request of a WSGI environment; at most one byte more than `limit` is read."""
     length = environ.get("CONTENT_LENGTH") or ""
     known = int(length) if length.isascii() and length.isdigit() else None
-    body = None
-    if known is None or known <= limit:
-        body = environ["wsgi.input"].read(limit + 1 if known is None else known)
+    body: bytes | None = b""
+    if known is not None:
+        body = environ["wsgi.input"].read(known) if known <= limit else None
+    elif environ.get("wsgi.input_terminated"):  # a server that does not end the input would let us wait for ever
+        body = environ["wsgi.input"].read(limit + 1)
     headers = Headers(
         origin=environ.get("HTTP_ORIGIN"),
         user_agent=environ.get("HTTP_USER_AGENT", ""),

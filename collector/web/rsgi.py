@@ -12,8 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
 from collector.ingest.effects import Effect, Record, Write
 from collector.ingest.senders import Headers
+from collector.values.errors import Reason, problem
+from collector.values.ids import new_nonce
 from collector.web.browser import PATHS, Answer, Responder, TrackerRequest
 
 if TYPE_CHECKING:
@@ -121,8 +125,9 @@ def _environ(scope: "Scope", body: bytes | None) -> dict[str, Any]:
 
 def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes | None) -> Answer:
     if body is None:
-        text = b'{"type":"error.list","request_id":"","errors":[{"code":"body_too_large","message":"The body is too large."}]}'
-        return Answer(413, [("Content-Type", "application/json"), ("Content-Length", str(len(text)))], text)
+        request_id = new_nonce()
+        text = msgspec.json.encode(problem(413, Reason.BODY_TOO_LARGE).as_json(request_id))
+        return Answer(413, [("Content-Type", "application/json"), ("X-Request-Id", request_id)], text)
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:  # noqa: ARG001

@@ -68,7 +68,7 @@ def test_a_persons_total_is_the_base_and_what_its_leads_did(rest: Rest) -> None:
     rest.world.send(user("u-1"), rest.world.event("a"), lead=lead())
     summed(rest, base())
     assert total(rest) == (12, OLD, rest.now)
-    own = "SELECT sum(own_count), sum(base_count), sum(count) FROM totals"
+    own = "SELECT sum(own_count), sum(imported_count), sum(count) FROM totals"
     assert [tuple(map(int, row)) for row in rest.world.rows(own)] == [(12, 10, 12)]
 
 

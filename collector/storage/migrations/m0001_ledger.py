@@ -48,8 +48,8 @@ _IDENTITIES = [
         site BIGINT NOT NULL, mac BYTES NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (site, mac)) CLUSTERED""",
 ]
 
-# count, first, last and value: the person's, on the principal's row only. own_*: this identity alone. base_*: the part of own
-# that no longer stands in the timeline, or was imported.
+# count, first, last and value: the person's, on the principal's row only. own_*: this identity alone, which is what stands in the
+# timeline, base_* (what was pruned from it) and imported_* (what was imported) together.
 _FACTS = [
     """CREATE TABLE names (
         site BIGINT NOT NULL, id BIGINT NOT NULL, kind STRING NOT NULL, text STRING NOT NULL, created_at BIGINT NOT NULL,
@@ -59,6 +59,7 @@ _FACTS = [
         site BIGINT NOT NULL, name BIGINT NOT NULL, identity BIGINT NOT NULL, count BIGINT, last BIGINT, first BIGINT,
         own_count BIGINT NOT NULL DEFAULT 0, own_last BIGINT, own_first BIGINT,
         base_count BIGINT NOT NULL DEFAULT 0, base_last BIGINT, base_first BIGINT,
+        imported_count BIGINT NOT NULL DEFAULT 0, imported_last BIGINT, imported_first BIGINT,
         PRIMARY KEY (site, name, identity)) CLUSTERED""",
     "CREATE INDEX totals_identity ON totals (site, identity, name)",
     """CREATE TABLE attributes (

@@ -1,12 +1,12 @@
 """Errors as answers: the one JSON shape, or a short page where people look. Logs hold the request id and code places, no values."""
 
 import logging
-import traceback
 
 from flask import Response, g, has_request_context, jsonify, request
 from markupsafe import escape
 from werkzeug.exceptions import HTTPException
 
+from collector.ingest.failures import log_failure
 from collector.storage.database import is_unavailable
 from collector.storage.writer import Overloaded
 from collector.values.errors import Problem, Reason, Refusal, problem
@@ -75,9 +75,7 @@ def answer_exception(error: Exception) -> Response:
     """Answer what nobody expected: 503 where nothing was written and a retry helps, else 500 and a line in the log."""
     if isinstance(error, Overloaded):
         return answer_problem(problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER]))
-    # Only where it happened: messages of the database quote values, and values carry tokens and addresses.
-    places = "".join(traceback.format_tb(error.__traceback__))
-    log.error("request %s failed: %s\n%s", request_id(), type(error).__name__, places)
+    log_failure(request_id(), error)
     if is_unavailable(error):
         return answer_problem(problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER]))
     return answer_problem(problem(500, Reason.INTERNAL))
