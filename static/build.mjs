@@ -24,6 +24,7 @@ async function bundle(entry, format, define = {}) {
     target: "es2020",
     charset: "utf8",
     legalComments: "none",
+    tsconfigRaw: "{}", // else a "use strict" for tsc is written out
     define,
   });
   const small = await minify(bundled.outputFiles[0].text, {

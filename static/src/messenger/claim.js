@@ -14,6 +14,11 @@
  */
 
 const RETRY = 1000;
+const ADDRESS = new URL("claim", import.meta.url).href;
+
+/** @returns {string} 16 random bytes as 22 characters of base64url */
+const random = () =>
+  btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)))).slice(0, 22).replace(/\+/g, "-").replace(/\//g, "_");
 
 /**
  * @param {import("../tracker/messages.js").Host} host @param {import("../tracker/messages.js").Candidate} candidate
@@ -21,10 +26,10 @@ const RETRY = 1000;
  * @returns {Promise<Message | null>} nothing where it was refused or did not come
  */
 export const claim = async (host, candidate, over) => {
-  const nonce = host.nonce();
+  const nonce = random();
   for (let attempt = 0; attempt < 2 && !over(); attempt++) {
     try {
-      const response = await fetch(host.base + "claim", { method: "POST", body: host.claim(candidate, nonce) });
+      const response = await fetch(ADDRESS, { method: "POST", body: host.claim({ message: candidate.id, nonce, event: candidate.event }) });
       if (response.status < 500) {
         const { message, reason, errors } = await response.json();
         if (!message) host.log("not shown", candidate.id, reason || errors);

@@ -48,7 +48,6 @@ const work = async (host) => {
 
 /** @param {Host} host @param {Candidate[]} candidates best first */
 export const offer = (host, candidates) => {
-  if (!host.view()) return;
   for (const candidate of candidates) {
     if (!waiting.some(({ id }) => id == candidate.id)) waiting.push(candidate);
   }

@@ -45,8 +45,16 @@ export const show = (host, message, signal) =>
 
     /** @param {string} action @param {string} [label] of the button or address of the link */
     const tell = (action, label) => {
-      if (action != "shown") host.report({ message: message.id, delivery: message.delivery, action, link: label });
-      host.tell({ id: message.id, action });
+      if (action != "shown") {
+        host.record({ type: "message", message: message.id, delivery: message.delivery, action, at: Date.now(), link: label });
+      }
+      for (const listener of host.listeners) {
+        try {
+          listener({ id: message.id, action });
+        } catch (error) {
+          host.log(error);
+        }
+      }
     };
 
     const close = make("button", "close", cross("M3.5 3.5l9 9", "M12.5 3.5l-9 9"));

@@ -20,7 +20,7 @@ box-shadow:0 1px 2px rgba(16,24,40,.06),0 8px 20px -4px rgba(16,24,40,.12),0 24p
 .center .text{padding:36px 36px 28px}
 h1,h2,h3{font-size:17px;line-height:1.35;font-weight:650;letter-spacing:-.01em;text-wrap:balance}
 h2{overflow-wrap:anywhere}
-.text>h2{padding-inline-end:28px;margin-block-end:6px}
+.text>h2{padding-inline-end:28px;margin-block-end:8px}
 .center .text>h2{padding:0 12px;font-size:22px;line-height:1.25;letter-spacing:-.02em;margin-block-end:10px}
 .scroll>img+.text>h2{padding-inline:0}
 .body{color:var(--soft);overflow-wrap:anywhere}
@@ -31,6 +31,7 @@ strong{font-weight:650;color:var(--ink)}
 em{font-style:italic}
 a{color:var(--link);text-underline-offset:2px}
 ul,ol{padding-inline-start:22px;text-align:start}
+.center :is(ul,ol){width:fit-content;margin-inline:auto}
 li+li{margin-block-start:4px}
 code,pre{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--quiet);border-radius:6px}
 code{padding:1px 5px}
@@ -42,7 +43,7 @@ hr{border:0;border-top:1px solid var(--line)}
 .actions{display:flex;flex-wrap:wrap;gap:8px;padding:0 24px 24px}
 .center .actions{justify-content:center;padding:0 36px 36px}
 .button{flex:0 1 auto;display:inline-flex;align-items:center;justify-content:center;min-height:40px;padding:8px 16px;border:1px solid transparent;border-radius:10px;
-font:600 14px/1.3 inherit;font-family:inherit;color:var(--ink);background:var(--quiet);text-align:center;text-decoration:none;cursor:pointer;overflow-wrap:anywhere}
+font:inherit;font-size:14px;line-height:1.3;font-weight:600;color:var(--ink);background:var(--quiet);text-align:center;text-decoration:none;cursor:pointer;overflow-wrap:anywhere}
 .button:hover{background:var(--hover)}
 .first{color:var(--on);background:var(--fill)}
 .first:hover{background:var(--fill);opacity:.9}
@@ -58,7 +59,7 @@ dialog:focus-visible{outline:0}
 .corner{inset-inline:12px;inset-block-end:max(12px,env(safe-area-inset-bottom));width:auto}
 .center .text{padding:32px 22px 24px}
 .center .actions{padding:0 22px 24px}
-.center .button{flex:1 1 auto}}
+.button{flex:1 1 auto}}
 @media(prefers-color-scheme:dark){
 .card{--ink:#f3f5f9;--soft:#b4bccb;--paper:#1b202b;--line:rgba(255,255,255,.12);--fill:#f3f5f9;--on:#161a23;--quiet:#2a3140;--hover:#343d4f;--link:#8fb2ff;--ring:#8fb2ff}}
 @media(prefers-reduced-motion:no-preference){

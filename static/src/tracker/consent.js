@@ -22,7 +22,7 @@ export const ask = () => {
   const asked = option("consent");
   choice = recall(NAME) || choice;
   held = !site || !base ? "site_missing"
-    : window.top != window && !option("frames") ? "frame"
+    : top != self && !option("frames") ? "frame"
     : navigator.webdriver && !counted ? "automation"
     : choice[0] == "i" ? ""
     : choice ? "opted_out"

@@ -20,27 +20,24 @@ const widen = () => {
   const asked = option("cookie-domain");
   const labels = location.hostname.split(".");
   const probe = prefix + "_try";
-  let taken = asked && asked != "none";
-  domain = taken ? ";domain=" + asked : "";
-  // Addresses take none: their last label is a number, or they hold a colon.
-  for (let count = 2; !asked && !taken && count <= labels.length && !/:|\.\d+$/.test(location.hostname); count++) {
+  // Addresses take none: they end in a digit or a bracket.
+  for (let count = 2; !asked && count <= labels.length && !/[\d\]]$/.test(location.hostname); count++) {
     domain = ";domain=" + labels.slice(-count).join(".");
     bake(probe, "1", 9);
-    taken = read(probe);
-    bake(probe, "", 0);
+    if (read(probe)) return bake(probe, "", 0);
   }
-  if (!taken) domain = "";
+  domain = asked && asked != "none" ? ";domain=" + asked : "";
 };
 
 /** @param {string} name @returns {string | undefined} */
 export const recall = (name) => read(name) || local[name];
 
 /** @param {string} name @param {string} value an empty one forgets it */
-export const keep = (name, value) => attempt(() => {
+export const keep = (name, value) => {
   delete local[name];
   attempt(() => {
     if (domain == null) widen();
     bake(name, value, value ? AGE : 0);
   });
-  if (value && read(name) != value) local[name] = value;
-});
+  if (value && read(name) != value) attempt(() => (local[name] = value));
+};

@@ -12,7 +12,6 @@ import { write } from "./json.js";
 /** @typedef {import("./queue.js").Row} Row */
 
 const SOON = 300;
-const BATCH = 5e4;
 const EXIT = 15e3; // with the envelope around it 16 KB: a quarter of what all keepalive requests of a page share
 const KEEPALIVE = 2e4; // characters, each of three bytes at most
 const ORPHAN = 1e4;
@@ -41,11 +40,13 @@ let gone = "";
 let timer;
 let due = Infinity;
 let failures = 0;
-let most = 500;
+let batch = 5e4; // bytes, which are far fewer items than the wire allows
 let busy = false;
 
-/** @type {{unsettled: () => boolean, offer: (messages: any[], keys: string[]) => void}} */
-let page;
+/** Whether the first items had better wait. @type {() => boolean} */
+let unsettled;
+/** @type {(messages: any[], keys: string[]) => void} */
+let offer;
 
 /** @param {number} [wait] ms until the queue is sent; an earlier appointment stays */
 export const wake = (wait = SOON) => {
@@ -80,12 +81,11 @@ export const envelope = (from) => {
     offset,
     consent: choice[0] == "i" ? "granted" : undefined,
     automation: counted ? "count" : undefined,
-    dropped: lost() || undefined,
   };
 };
 
 /** @param {Row[]} rows @param {any} head */
-const body = (rows, head) => write(head).slice(0, -1) + `,"items":[${rows.map(({ text }) => text)}]}`;
+const body = (rows, head) => write(head).slice(0, -1) + `,"items":[${rows.map(([, text]) => text)}]}`;
 
 /**
  * The items of one envelope: those of the first key's sender.
@@ -98,26 +98,26 @@ const pick = (keys, room, exit) => {
   for (const key of keys) {
     const next = row(key);
     if (!next) remove(key);
-    if (!next || parked.has(next.group) || (rows[0] && rows[0].group != next.group)) continue;
-    const size = new Blob([next.text]).size;
-    if (exit ? size > room : rows[0] && (size > room || rows.length >= most)) {
-      if (exit) continue;
-      break;
+    else if (!parked.has(next[2]) && (!rows[0] || rows[0][2] == next[2])) {
+      const size = new Blob([next[1]]).size;
+      if (size <= room || (!exit && !rows[0])) {
+        room -= size;
+        rows.push(next);
+      } else if (!exit) break;
     }
-    room -= size;
-    rows.push(next);
   }
   return rows;
 };
 
 /** @param {Row[]} rows @returns {Promise<boolean>} whether the next envelope may follow at once */
 const post = async (rows) => {
-  const head = envelope(rows[rows.length - 1].from);
+  /** @type {any} */
+  const head = { ...envelope(rows[0][3]), dropped: lost() || undefined };
+  const { user: who, sent_at } = head;
   const text = body(rows, head);
-  const who = head.user;
   /** @type {any} */
   let answer = {};
-  let status = 0;
+  let status;
   let after = 0;
   try {
     const response = await fetch(ADDRESS, {
@@ -128,66 +128,62 @@ const post = async (rows) => {
       signal: AbortSignal.timeout?.(3e4),
     });
     status = response.status;
-    after = Math.min(+(response.headers.get("Retry-After") || 0), 3600) * 1e3;
+    after = Math.min(+(response.headers.get("Retry-After") || 0) || 0, 3600) * 1e3;
     answer = Object(await response.json());
   } catch (error) {
     log(error);
   }
   log(status, answer);
-  if (status == 413 && rows[1]) most = rows.length >> 1;
-  else if (status == 202 || [400, 403, 410, 413, 422].includes(status)) {
-    rows.forEach(({ key }) => remove(key));
-    if (status == 202) accept(answer, rows, head);
-  } else if (status == 401) {
+  const { session: given, messages, time, errors = [], refused = [] } = answer;
+  if (status == 413 && rows[1]) batch = text.length >> 1;
+  else if (status == 401) {
     // Once more without the session that has ended; after that they wait for their user.
     if (who?.session) saveSession({ id: who.id });
-    else parked.add(rows[0].group);
+    else parked.add(rows[0][2]);
+  } else if (/202|40[03]|41[03]|422/.test("" + status)) {
+    rows.forEach(([key]) => remove(key));
   } else {
     retryAt = Date.now() + Math.max(after, Math.min(1e3 * 2 ** failures++, 3e5) * (0.5 + Math.random() / 2));
     // Asked to wait, the next page waits too.
     if (after) set("wait", retryAt);
     return false;
   }
-  /** @type {any[]} */
-  const refusals = [].concat(answer.errors || [], answer.refused || []);
-  for (const { code, field, index } of refusals) {
+  failures = retryAt = 0;
+  if (status == 202) {
+    const trip = Date.now() - sent_at;
+    // A clock that was set meanwhile makes a trip that teaches nothing.
+    if (trip >= 0 && trip < quickest) {
+      quickest = trip;
+      offset = Math.round(time - sent_at - trip / 2);
+    }
+    sent += rows.length;
+    if (head.dropped) set("lost", Math.max(0, lost() - head.dropped));
+    // A reset in the meantime wiped the user; an answer on its way does not bring it back.
+    if (given && session().id == who?.id) saveSession({ ...given, id: who.id, lead: head.lead });
+    if (messages?.[0]) offer(messages, rows.map(([key]) => key));
+  }
+  for (const { code, field, index } of [...errors, ...refused]) {
     refuse(code, field, rows[index]);
     if (code == "lead_secret_invalid") answer.lead = "rotate";
   }
   if (answer.lead == "rotate" && head.lead == lead()) rotate();
-  failures = retryAt = 0;
   return true;
-};
-
-/** @param {any} answer @param {Row[]} rows @param {any} head */
-const accept = ({ session: given, messages, time }, rows, head) => {
-  const trip = Date.now() - head.sent_at;
-  // A clock that was set meanwhile makes a trip that teaches nothing.
-  if (trip >= 0 && trip < quickest) {
-    quickest = trip;
-    offset = Math.round(time - head.sent_at - trip / 2);
-  }
-  sent += rows.length;
-  if (head.dropped) set("lost", Math.max(0, lost() - head.dropped));
-  // A reset in the meantime wiped the user; an answer on its way does not bring it back.
-  if (given && session().id == head.user?.id) saveSession({ id: head.user.id, lead: head.lead, token: given.token, expires_at: given.expires_at });
-  if (messages?.[0]) page.offer(messages, rows.map(({ key }) => key));
 };
 
 /** @param {any} lock who holds it also sends what closed tabs left; the others send their own only */
 const round = async (lock) => {
   let rows;
   do {
-    rows = pick(waiting().filter((key) => mine(key) || (lock && Date.now() - parseInt(key.slice(2, 15).replace("-", ""), 16) > ORPHAN)), BATCH);
+    rows = pick(waiting().filter((key) => mine(key) || (lock && Date.now() - parseInt(key.slice(2).replace("-", ""), 16) > ORPHAN)), batch);
   } while (!held && rows[0] && (await post(rows)));
 };
 
 /** Sends what waits. */
 export const flush = async () => {
   due = Infinity;
-  if (busy || held || page.unsettled()) return;
+  if (busy || held || unsettled()) return;
   busy = true;
-  let entered = false;
+  let entered;
   const enter = (/** @type {any} */ lock) => {
     entered = true;
     return round(lock);
@@ -195,9 +191,8 @@ export const flush = async () => {
   try {
     await navigator.locks.request(prefix, { ifAvailable: true }, enter);
   } catch (error) {
-    log(error);
     // no locks on plain http and in sandboxes; the ids absorb what several tabs send
-    if (!entered) await enter(1).catch(log);
+    if (!entered) await round(1).catch(log);
   }
   busy = false;
   // After a failure; or another tab left them, and may still be alive.
@@ -211,14 +206,14 @@ export const exit = () => {
   gone = keys[0] || gone;
   keys.sort((a, b) => isView(a) - isView(b));
   let room = EXIT;
-  let rows = pick(keys, room, 1);
-  while (rows[0]) {
-    const text = body(rows.sort((a, b) => (a.key < b.key ? -1 : 1)), envelope(rows[0].from));
+  let rows;
+  while ((rows = pick(keys, room, 1).sort())[0]) {
+    const text = body(rows, envelope(rows[0][3]));
     log(text);
     attempt(() => navigator.sendBeacon(ADDRESS, text));
     room -= text.length;
-    keys = keys.filter((key) => !text.includes(key));
-    rows = pick(keys, room, 1);
+    const went = rows.map(([key]) => key);
+    keys = keys.filter((key) => !went.includes(key));
   }
 };
 
@@ -234,8 +229,9 @@ export const hurry = () => {
   wake(0);
 };
 
-/** @param {typeof page} above the modules that build on this one */
-export const attach = (above) => {
-  page = above;
+/** @param {typeof unsettled} waits @param {typeof offer} offered the modules that build on this one */
+export const attach = (waits, offered) => {
+  unsettled = waits;
+  offer = offered;
   hurry();
 };

@@ -10,8 +10,7 @@ const DAY = 864e5;
 
 /** @param {any} name @param {any} [metadata] */
 export const track = (name, metadata) => {
-  if (typeof name == "string") name = name.trim().normalize();
-  if (typeof name != "string" || !/^[^\0\p{Cs}]{1,120}$/u.test(name)) return refuse("name_invalid", "name", name);
+  if (typeof name != "string" || !/^[^\0\p{Cs}]{1,120}$/u.test((name = name.trim().normalize()))) return refuse("name_invalid", "name", name);
   happened(name, plain(metadata));
 };
 
@@ -28,7 +27,7 @@ export const identify = (id, about) => {
   const { user_id, user_hash, jwt, intercom_user_jwt, ...attributes } = plain(about);
   if (alone) id = user_id;
   if (id != null) {
-    if (/number|bigint/.test(typeof id) && id == id) id = "" + id;
+    if (id === +id) id = "" + id;
     if (typeof id != "string" || !/^[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
     // The view that waits for its title belongs to whoever was here when it began, not to the next user.
     if (user && user.id != id) settle();

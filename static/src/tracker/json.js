@@ -3,6 +3,8 @@
  * that define toJSON on Array or Object prototypes make it write something else.
  */
 
+import { attempt } from "./options.js";
+
 // Taken before the page can replace them; with a primitive string, stringify asks nobody.
 export const { parse, stringify } = JSON;
 
@@ -24,7 +26,7 @@ const text = (value, above) => {
   const type = typeof value;
   if (type == "string" || type == "bigint" || value instanceof Error || value instanceof URL) return quote(value);
   if (value === null || type == "boolean" || type == "number") return "" + (isFinite(value) ? value : null);
-  if (type != "object" || above.length > DEEPEST || above.includes(value) || --left < 0) return undefined;
+  if (type != "object" || above.length > DEEPEST || above.includes(value) || --left < 0) return;
   if (value.toISOString) return quote(value.toISOString());
   const list = Array.isArray(value);
   const parts = [];
@@ -44,11 +46,7 @@ const text = (value, above) => {
 /** @param {any} value @returns {string} JSON; empty for what cannot be written at all */
 export const write = (value) => {
   left = MOST_VALUES;
-  try {
-    return text(value, []) || "";
-  } catch {
-    return "";
-  }
+  return attempt(() => text(value, [])) || "";
 };
 
 /** @param {any} value @returns {Record<string, any>} a plain copy that may be read without fear; empty where it is no object */

@@ -5,18 +5,17 @@ import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
 import { end, listeners, offer, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
-import { assert, lead, leave, renew, user } from "./sender.js";
+import { assert, lead, leave, user } from "./sender.js";
 import { open, wipe } from "./store.js";
-import { again, settle, unsettled, view, watch } from "./view.js";
+import { again, arm, settle, unsettled, view, watch } from "./view.js";
 
 /** Brings storage in line with what the visitor, the browser and the site allow now. */
 const consent = () => {
   if (!ask()) return;
-  log("held", held);
+  log(held);
   if (!held) {
     open();
-    lead();
-    renew();
+    lead(1);
     wake();
   } else if (/^[gdco]/.test(held)) {
     leave();
@@ -81,10 +80,16 @@ const start = () => {
   // A second copy of the snippet finds the first one at work.
   if (stub?.v) return;
   consent();
-  attach({ unsettled, offer });
+  attach(unsettled, offer);
   watch(end);
   addEventListener("pagehide", leaving);
-  document.addEventListener("visibilitychange", () => (document.hidden ? leaving() : wake(0)));
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) leaving();
+    else {
+      arm();
+      wake(0);
+    }
+  });
   addEventListener("online", hurry);
   addEventListener("storage", ({ key }) => {
     // Another tab was reset, or emptied: the user asserted here is gone as well.
@@ -99,8 +104,10 @@ const start = () => {
   leadlight.v = 1;
   // Whoever holds on to the stub goes on pushing here.
   leadlight.q = { push: call };
-  attempt(() => (window.leadlight = leadlight));
-  [].slice.call(stub?.q || []).forEach(call);
+  attempt(() => {
+    window.leadlight = leadlight;
+    for (const given of stub?.q || []) call(given);
+  });
 };
 
 if (document.prerendering) document.addEventListener("prerenderingchange", start, { once: true });

@@ -8,7 +8,6 @@ export const attempt = (work) => {
     return work();
   } catch (error) {
     log(error);
-    return undefined;
   }
 };
 
@@ -19,7 +18,7 @@ const settings = Object(window.leadlightSettings);
 const current = /** @type {any} */ (document.currentScript);
 /** @type {HTMLScriptElement | null} */
 const script = current?.src ? current
-  : document.querySelector('script[src*="/tracker.js"][data-site],script[src*="/tracker.js?"]') || document.querySelector('script[src*="/tracker.js"]');
+  : document.querySelector('script[data-site][src*="/tracker.js"],script[src*="/tracker.js?"]') || document.querySelector('script[src*="/tracker.js"]');
 const address = script && new URL(script.src);
 
 /**

@@ -11,7 +11,7 @@ import { uuid } from "./ids.js";
 
 /**
  * @typedef {import("./sender.js").Sender} Sender
- * @typedef {{key: string, from: Sender, text: string, group: string}} Row
+ * @typedef {[key: string, text: string, group: string, from: Sender]} Row the group names the sender
  */
 
 const MOST = 6e5; // characters; an item has 500 and more
@@ -25,7 +25,7 @@ let size = NaN;
 
 /** @param {string} code @param {string} [field] @param {any} [about] */
 export const refuse = (code, field, about) => {
-  log("refused", code, field, about);
+  log(code, field, about);
   refused = [...refused, { code, field }].slice(-20);
 };
 
@@ -41,13 +41,17 @@ export const mine = (key) => key.startsWith(tab, 38);
 /** @param {string} key @returns {number} 1 for page views */
 export const isView = (key) => +key.endsWith("v");
 
+/** @param {string} key */
+const length = (key) => (get(key) || "").length;
+
 /** Page views go first, then the oldest, until a tenth is free. */
 const evict = () => {
   const keys = waiting();
-  size = keys.reduce((sum, key) => sum + (get(key) || "").length, 0);
+  size = 0;
+  for (const key of keys) size += length(key);
   for (const key of [...keys.filter(isView), ...keys]) {
     if (size > MOST * 0.9 && get(key)) {
-      size -= (get(key) || "").length;
+      size -= length(key);
       remove(key);
       set("lost", lost() + 1);
     }
@@ -71,5 +75,5 @@ export const row = (key) => attempt(() => {
   const [head, text] = /** @type {string} */ (get(key)).split("\n");
   /** @type {Sender} */
   const from = parse(head);
-  return { key, from, text, group: from.lead + "/" + from.user?.id };
+  return [key, text, from.lead + "/" + from.user?.id, from];
 });

@@ -26,24 +26,22 @@ export const assert = (value) => {
   user = value;
 };
 
-/** @returns {string} the lead as `ID.SECRET`; read from the cookie each time, so that a reset in another tab is followed */
-export const lead = () => {
-  const kept = !held && recall(prefix);
-  if (kept && /^[\w-]{22}\.[\w-]{22}$/.test(kept)) current = kept;
-  else renew();
+/**
+ * The lead as `ID.SECRET`; read from the cookie each time, so that a reset in another tab is followed. Made where there is none.
+ * @param {any} [renew] gives it its full life again @returns {string}
+ */
+export const lead = (renew) => {
+  const kept = held ? "" : recall(prefix) || "";
+  const good = /^[\w-]{22}\.[\w-]{22}$/.test(kept);
+  current = good ? kept : current || token() + "." + token();
+  if (!held && (renew || !good)) keep(prefix, current);
   return current;
-};
-
-/** Gives the lead its full life again; makes one where there is none. */
-export const renew = () => {
-  current = current || token() + "." + token();
-  if (!held) keep(prefix, current);
 };
 
 /** A new lead for everything tracked from now on. */
 export const rotate = () => {
   keep(prefix, (current = ""));
-  renew();
+  lead();
 };
 
 /** Nothing of the user, the visit and the lead remains. */

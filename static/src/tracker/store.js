@@ -43,16 +43,16 @@ export const set = (name, value) => {
 
 /** @param {string} start @returns {string[]} the names that begin so, in order */
 export const names = (start) =>
-  [...Object.keys(disk), ...Object.keys(memory)]
+  Object.keys(disk).concat(Object.keys(memory))
     .filter((key) => key.startsWith(PREFIX + start))
     .map((key) => key.slice(PREFIX.length))
     .sort();
 
 /** From now on the disk may be used; what waited in memory goes there. */
 export const open = () => {
-  const before = Object.entries(disk);
+  const before = disk;
   disk = local;
-  for (const [key, value] of before) set(key.slice(PREFIX.length), value);
+  for (const key in before) set(key.slice(PREFIX.length), before[key]);
   attempt(() => (session[TAB] = tab));
 };
 

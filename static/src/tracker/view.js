@@ -32,7 +32,7 @@ export const unsettled = () => pending && shown;
 export const page = () => ({ url, title: "" + document.title, referrer });
 
 /** @param {string} name @param {any} metadata @param {number} time @param {string} [id] */
-export const happened = (name, metadata, time = Date.now(), id) =>
+export const happened = (name, metadata, time = Date.now(), id = uuid()) =>
   record({ type: "event", id, name, at: time, visit: visit(), view, page: page(), metadata }, id);
 
 /** Queues the view that waited for its title. */
@@ -44,7 +44,8 @@ export const settle = () => {
   }
 };
 
-const arm = () => {
+/** Gives the title its time, once the tab is seen. */
+export const arm = () => {
   clearTimeout(timer);
   shown = shown || !document.hidden;
   if (pending) timer = setTimeout(settle, TITLE);
@@ -63,7 +64,7 @@ export const begin = (from) => {
 };
 
 /** Another view of the address that is shown, because the page says so. */
-export const again = () => begin(url);
+export const again = () => begin(referrer);
 
 const turn = () => {
   if (visible(location.href) != url) begin(url);
@@ -88,6 +89,5 @@ export const watch = (ended) => {
   addEventListener("popstate", turn);
   // A router that kept the original pushState is heard here.
   /** @type {any} */ (window).navigation?.addEventListener("currententrychange", turn);
-  addEventListener("pageshow", ({ persisted }) => persisted && begin(referrer));
-  document.addEventListener("visibilitychange", arm);
+  addEventListener("pageshow", ({ persisted }) => persisted && again());
 };
