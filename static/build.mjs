@@ -4,11 +4,12 @@
  */
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { minify } from "terser";
 
-const here = new URL(".", import.meta.url).pathname;
+const here = fileURLToPath(new URL(".", import.meta.url));
 const check = process.argv.includes("--check");
 const goals = { "tracker.js": 4096, "messenger.js": 9216 };
 let failed = false;
@@ -19,6 +20,7 @@ async function bundle(entry, format, define = {}) {
     absWorkingDir: here,
     entryPoints: [entry],
     bundle: true,
+    minify: true, // the two minifiers together save more than each alone
     write: false,
     format,
     target: "es2020",
@@ -31,7 +33,7 @@ async function bundle(entry, format, define = {}) {
     ecma: 2020,
     module: format === "esm",
     toplevel: true,
-    compress: { passes: 4, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, hoist_funs: true },
+    compress: { passes: 4, unsafe: true, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, hoist_funs: true },
     mangle: { toplevel: true },
     format: { comments: false },
   });

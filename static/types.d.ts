@@ -41,13 +41,21 @@ declare namespace Leadlight {
   interface Status {
     site: string | undefined;
     /**
-     * Why nothing is sent, or null: `site_missing`, `frame`, `automation`, `opted_out`, `gpc`, `dnt`,
+     * Why nothing is sent; empty when it is: `site_missing`, `frame`, `automation`, `opted_out`, `gpc`, `dnt`,
      * `consent_required`, `consent_denied`.
      */
-    held: string | null;
+    held: string;
+    /** The visitor's explicit choice: `in.TEXT_VERSION`, `out`, or empty. */
+    choice: string;
+    /** The public half of the lead; the secret is never shown. Empty while held. */
+    lead: string;
+    /** The user id asserted in this page view. */
+    user: string | undefined;
+    /** The id of the page view. */
+    view: string;
     /** Items that wait: for the network, for consent, or for their user to be identified again. */
     queued: number;
-    /** Items that the collector acknowledged in this page, duplicates included. */
+    /** Items that the collector answered in this page, duplicates and refused ones included. */
     sent: number;
     /** The last twenty items or envelopes that were refused. */
     refused: { code: string; field?: string }[];
@@ -55,24 +63,22 @@ declare namespace Leadlight {
     dropped: number;
     /** When the next attempt is due after a failure (ms), or 0. */
     retry_at: number;
-    /** The public half of the lead; the secret is never shown. */
-    lead: string | null;
-    user: string | null;
-    view: string | null;
-    consent: { choice: "in" | "out" | null; text_version: string | null };
   }
 
   interface Call {
     (method: "track", name: string, metadata?: { [key: string]: Value }): void;
     (method: "page"): void;
     (method: "identify", user_id: string | number | null, attributes?: Attributes): void;
+    (method: "identify", attributes: Attributes & { user_id?: string | number }): void;
     (method: "reset"): void;
     (method: "optIn", text_version?: string): void;
     (method: "optOut"): void;
     (method: "showMessage", id: string): void;
     (method: "onMessage", listener: (event: MessageEvent) => void): void;
     (method: "status"): Status;
+    /** Calls made before the script arrived. */
     q?: any;
+    /** Set once the tracker is there. */
     v?: number;
   }
 }

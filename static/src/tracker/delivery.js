@@ -209,7 +209,7 @@ export const exit = () => {
   let rows;
   while ((rows = pick(keys, room, 1).sort())[0]) {
     const text = body(rows, envelope(rows[0][3]));
-    log(text);
+    log("exit", rows.length);
     attempt(() => navigator.sendBeacon(ADDRESS, text));
     room -= text.length;
     const went = rows.map(([key]) => key);

@@ -11,12 +11,18 @@ export const { parse, stringify } = JSON;
 // The collector keeps 255 code points of a text and links of 2,048: a cut far above loses nothing, and spares the store.
 const LONGEST = 8192;
 const DEEPEST = 5;
-const MOST_VALUES = 999;
+// What lies beyond is dropped, so that no page can pass more than the store holds (a DOM node leads to a whole framework).
+const MOST = 2e5;
+const EACH = 9;
 
 let left = 0;
 
 /** @param {any} value what is text, or has a good one */
-const quote = (value) => stringify(("" + value).slice(0, LONGEST).replace(/\p{Cs}/gu, "\ufffd"));
+const quote = (value) => {
+  const short = ("" + value).slice(0, LONGEST);
+  left -= short.length;
+  return stringify(short.replace(/\p{Cs}/gu, "\ufffd"));
+};
 
 /**
  * @param {any} value @param {any[]} above the objects it lies in
@@ -24,9 +30,10 @@ const quote = (value) => stringify(("" + value).slice(0, LONGEST).replace(/\p{Cs
  */
 const text = (value, above) => {
   const type = typeof value;
+  if ((left -= EACH) < 0) return;
   if (type == "string" || type == "bigint" || value instanceof Error || value instanceof URL) return quote(value);
   if (value === null || type == "boolean" || type == "number") return "" + (isFinite(value) ? value : null);
-  if (type != "object" || above.length > DEEPEST || above.includes(value) || --left < 0) return;
+  if (type != "object" || above.length > DEEPEST || above.includes(value)) return;
   if (value.toISOString) return quote(value.toISOString());
   const list = Array.isArray(value);
   const parts = [];
@@ -45,7 +52,7 @@ const text = (value, above) => {
 
 /** @param {any} value @returns {string} JSON; empty for what cannot be written at all */
 export const write = (value) => {
-  left = MOST_VALUES;
+  left = MOST;
   return attempt(() => text(value, [])) || "";
 };
 

@@ -15,7 +15,6 @@ import { uuid } from "./ids.js";
  */
 
 const MOST = 6e5; // characters; an item has 500 and more
-const LARGEST = 2e5;
 
 /** The last twenty. @type {{code: string, field?: string}[]} */
 export let refused = [];
@@ -63,7 +62,6 @@ export const add = (item, id = uuid()) => {
   log(held, item);
   if (!mayWait()) return;
   const text = write(item);
-  if (text.length > LARGEST) return refuse("body_too_large", "", item);
   const row = write(sender()) + "\n" + text;
   set("q." + id + tab + (item.name == "page-view" ? ".v" : "."), row);
   size += row.length;
