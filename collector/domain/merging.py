@@ -26,22 +26,56 @@ class Claim(Enum):
 
 
 def claim_lead(
-    tx: Connection, site: int, lead: Identity, user: Identity, row_ids: RowIds, now_ms: int, *, verified: bool, by: str, reason: str
+    tx: Connection,
+    site: int,
+    lead: Identity,
+    user: Identity,
+    row_ids: RowIds,
+    now_ms: int,
+    *,
+    verified: bool,
+    by: str,
+    reason: str,
+    asked: bool = False,
 ) -> Claim:
     """Merge a lead into a user's person where the rules allow it. Both identities and their principals are locked by the caller.
 
-    `by` says who (`browser`, `rest`, an account), `reason` why (`identify`, `contacts_merge`).
+    `by` says who (`browser`, `rest`, `console`), `reason` why (`identify`, `contacts_merge`). `asked` by somebody who knows what
+    they do, a pair merges again although it was undone before.
     """
     if lead.principal_id == user.principal_id:
         return Claim.ALREADY
     if lead.absorbed:
         _journal(tx, site, lead, user, row_ids, now_ms, outcome="refused", verified=verified, by=by, reason="lead_claimed")
         return Claim.REFUSED
-    if tx.row("SELECT 1 FROM merges WHERE site = ? AND lead = ? AND target = ? AND blocked = 1", (site, lead.id, user.principal_id)):
+    if not asked and tx.row(
+        "SELECT 1 FROM merges WHERE site = ? AND lead = ? AND target = ? AND blocked = 1", (site, lead.id, user.principal_id)
+    ):
         return Claim.BLOCKED
     _absorb(tx, site, lead, user)
     _journal(tx, site, lead, user, row_ids, now_ms, outcome="merged", verified=verified, by=by, reason=reason)
     return Claim.MERGED
+
+
+def merge_contacts(tx: Connection, site: int, lead_id: str, user_id: str, row_ids: RowIds, now_ms: int, *, by: str) -> Claim:
+    """Merge a lead into a user on request, both named by contact id.
+
+    Raises:
+        LookupError: there is no such contact.
+        ValueError: they are not a lead and a user, or the lead is another user's already.
+    """
+    found = [identities.by_public_id(tx, site, contact_id) for contact_id in (lead_id, user_id)]
+    if found[0] is None or found[1] is None:
+        raise LookupError(lead_id if found[0] is None else user_id)
+    numbers = [number for one in found if one is not None for number in (one.id, one.principal_id)]
+    locked = identities.by_ids(tx, site, numbers, lock=True)
+    lead, user = locked[found[0].id], locked[found[1].id]
+    if lead.kind != LEAD or locked.get(user.principal_id, user).kind == LEAD:
+        raise ValueError("a lead merges into a user")
+    claim = claim_lead(tx, site, lead, user, row_ids, now_ms, verified=True, by=by, reason="contacts_merge", asked=True)
+    if claim is Claim.REFUSED:
+        raise ValueError("the lead belongs to another user already")
+    return claim
 
 
 def undo(tx: Connection, site: int, merge_id: int, now_ms: int) -> bool:

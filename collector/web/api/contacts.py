@@ -43,17 +43,17 @@ def create(services: Services, site: Site) -> Response:
         contact_id: str = services.writer.run(site.id, work)
     except ContactExists as error:
         raise _conflict(error) from None
-    return _answer(services, site, lookup.by_contact_id(services, site, contact_id))
+    return answer_contact(services, site, lookup.by_contact_id(services, site, contact_id))
 
 
 def show(services: Services, site: Site, contact_id: str) -> Response:
     """Give out a contact; a merged lead answers 410 and names the contact it became part of."""
-    return _answer(services, site, lookup.by_contact_id(services, site, contact_id))
+    return answer_contact(services, site, lookup.by_contact_id(services, site, contact_id))
 
 
 def find(services: Services, site: Site, external_id: str) -> Response:
     """Give out the user with an external id."""
-    return _answer(services, site, lookup.by_external_id(services, site, external_id))
+    return answer_contact(services, site, lookup.by_external_id(services, site, external_id))
 
 
 def update(services: Services, site: Site, contact_id: str) -> Response:
@@ -77,7 +77,7 @@ def update(services: Services, site: Site, contact_id: str) -> Response:
         raise _conflict(error) from None
     except LookupError:  # merged or deleted since it was read
         raise lookup.user_not_found() from None
-    return _answer(services, site, lookup.by_contact_id(services, site, contact_id))
+    return answer_contact(services, site, lookup.by_contact_id(services, site, contact_id))
 
 
 def index(services: Services, site: Site) -> Response:
@@ -125,7 +125,8 @@ def _conflict(error: ContactExists) -> Problem:
     return problem(409, Reason.CONFLICT, error.field, f"a contact with this {error.field} exists already: id={error.contact_id}")
 
 
-def _answer(services: Services, site: Site, person: Person) -> Response:
+def answer_contact(services: Services, site: Site, person: Person) -> Response:
+    """Give out a contact in its whole shape."""
     with services.database.read() as connection:
         return jsonify(contact_json(services, connection, site, person))
 
