@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_
 from tests.browser.gateway import Gateway, gateway_to
 from tests.browser.stored import Stored, open_stored
 from tests.environment import find_chromium
+from tests.support.client import Client
 from tests.support.pages import Pages, page_server
 from tests.support.postgres import new_database
 from tests.support.servers import Collector, Demo
@@ -231,3 +232,33 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     running = Demo(tmp_path_factory.mktemp("demo"))
     yield running
     running.stop()
+
+
+class Message:
+    """An auto message that is live, and its numbers."""
+
+    def __init__(self, client: Client, definition: dict[str, Any]) -> None:
+        self.client = client
+        answer = client.api("POST", "/auto_messages", definition)
+        assert answer.status == 201, answer.text
+        self.id: str = answer.json["id"]
+
+    def stats(self) -> dict[str, Any]:
+        """Return what became of it."""
+        answer = self.client.api("GET", f"/auto_messages/{self.id}/stats")
+        assert answer.status == 200, answer.text
+        found: dict[str, Any] = answer.json
+        return found
+
+
+@pytest.fixture
+def new_message(collector: Collector) -> Callable[..., Message]:
+    """Makes a message for one path; keywords are those of the definition, or of its content."""
+
+    def make(path: str | None, **fields: Any) -> Message:
+        content = {name: fields.pop(name) for name in ("title", "body", "position", "buttons", "image_url") if name in fields}
+        page = None if path is None else {"field": "path", "operator": "is", "value": path}
+        base = {"name": f"Message for {path}", "type": "popup", "state": "live", "page": page, "ignore_caps": True}
+        return Message(collector.client, {**base, "content": content, **fields})
+
+    return make

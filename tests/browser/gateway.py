@@ -36,7 +36,7 @@ class Sent:
 
 
 class Gateway:
-    """Hands on to a collector. What is posted to `collect` meets one of these fates; `fates` come first, then `fate`.
+    """Hands on to a collector. What is posted to `path` meets one of these fates; `fates` come first, then `fate`.
 
     `pass`: handed on. `drop`: the connection is cut before. `cut`: handed on, and the connection cut instead of the answer.
     `busy`: 503 with Retry-After of one second. `fail`: 500. `portal`: status 200 and a page of somebody else's. `garble`: handed on,
@@ -47,6 +47,7 @@ class Gateway:
     def __init__(self, port: int, target: str) -> None:
         self.port = port
         self.target = urlsplit(target)
+        self.path = "/collect"
         self.fate = "pass"
         self.fates: list[str] = []
         self.log: list[Sent] = []
@@ -78,7 +79,7 @@ def gateway_to(target: str) -> Iterator[Gateway]:
             request = Sent(self.command, self.path, self.headers, body)
             gateway.log.append(request)
             fate = "pass"
-            if request.method == "POST" and request.path == "/collect":
+            if request.method == "POST" and request.path == gateway.path:
                 fate = gateway.fates.pop(0) if gateway.fates else gateway.fate
             elif request.path == "/endless":
                 fate = "hang"

@@ -1,0 +1,155 @@
+"""Consent: until it is given nothing is kept and nothing is asked but for the script itself."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from tests.browser.gateway import Gateway
+from tests.browser.stored import Stored
+from tests.browser.tabs import call, fence, lead, push, status, storage, visit
+from tests.support.pages import Pages
+from tests.support.servers import Collector
+
+GPC = "Object.defineProperty(navigator, 'globalPrivacyControl', {get: () => true})"
+DNT = "Object.defineProperty(navigator, 'doNotTrack', {get: () => '1'})"
+
+
+def left_traces(context: BrowserContext, page: Page, gateway: Gateway) -> list[str]:
+    """Everything beside the script that shows in the browser or on the network, after the page did much of what pages do."""
+    call(page, "track", "unasked", {"n": 1})
+    call(page, "identify", "unasked-user", {"name": "Ada"})
+    push(page, "/unasked")
+    page.evaluate("window.dispatchEvent(new Event('pagehide'))")
+    call(page, "status")
+    requests = [sent.path for sent in gateway.log if sent.path != "/tracker.js"]
+    return [*requests, *(one["name"] for one in context.cookies()), *storage(page)]
+
+
+@pytest.mark.parametrize(
+    ("script", "attributes", "held"),
+    [
+        (GPC, "", "gpc"),
+        (DNT, "", "dnt"),
+        ("", 'data-consent="required"', "consent_required"),
+        ("", 'data-consent="denied"', "consent_denied"),
+    ],
+)
+def test_without_consent_there_is_no_request_no_cookie_and_no_storage(
+    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway, script: str, attributes: str, held: str
+) -> None:
+    page.add_init_script(script)
+    visit(page, pages.add("/", head=tag(attributes, gateway.address)))
+    assert left_traces(context, page, gateway) == []
+    assert status(page)["held"] == held
+
+
+def test_what_waited_for_consent_is_sent_once_it_is_given(
+    page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=tag('data-consent="required"', gateway.address)))
+    call(page, "track", "before-consent", {"n": 1})
+    assert gateway.sent() == []
+    call(page, "optIn", "2026-03")
+    fence(page)
+    assert [event.name for event in stored.events(lead=lead(page))] == ["page-view", "before-consent", "fence"]
+
+
+def test_what_waited_for_a_consent_that_never_came_is_gone_with_the_page(
+    page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway, stored: Stored
+) -> None:
+    shop = pages.add("/", head=tag('data-consent="required"', gateway.address))
+    visit(page, shop)
+    call(page, "track", "never-allowed")
+    visit(page, shop)
+    call(page, "optIn")
+    fence(page)
+    assert stored.events("never-allowed") == []
+
+
+def test_a_choice_made_once_holds_for_the_next_pages(page: Page, pages: Pages, tag: Callable[..., str], stored: Stored) -> None:
+    shop = pages.add("/", head=tag('data-consent="required"'))
+    visit(page, shop)
+    call(page, "optIn")
+    fence(page)
+    visit(page, shop)
+    assert not status(page)["held"]
+    fence(page)
+    assert len(stored.views(lead(page))) == 2
+
+
+def test_an_opt_in_outweighs_the_signal_of_the_browser(
+    new_context: Callable[..., BrowserContext], pages: Pages, tag: Callable[..., str], gateway: Gateway, stored: Stored
+) -> None:
+    context = new_context(extra_http_headers={"Sec-GPC": "1"})
+    page = context.new_page()
+    page.add_init_script(GPC)
+    visit(page, pages.add("/", head=tag(address=gateway.address)))
+    call(page, "optIn")
+    fence(page)
+    assert {(sent.headers["Sec-GPC"], sent.json["consent"]) for sent in gateway.sent()} == {("1", "granted")}
+    assert len(stored.views(lead(page))) == 1
+
+
+def test_the_collector_honours_the_signal_where_the_page_cannot_see_it(
+    new_context: Callable[..., BrowserContext], pages: Pages, snippet: str, stored: Stored
+) -> None:
+    page = new_context(extra_http_headers={"Sec-GPC": "1"}).new_page()
+    visit(page, pages.add("/", head=snippet))
+    page.wait_for_function("leadlight('status').refused.some(({code}) => code == 'consent_withheld')")
+    assert stored.events(lead=lead(page)) == []
+
+
+def test_a_withdrawal_wipes_the_browser_down_to_its_marker(
+    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway, lead_cookie: str, stored: Stored
+) -> None:
+    shop = pages.add("/", head=tag(address=gateway.address))
+    visit(page, shop)
+    call(page, "identify", "withdrawn")
+    fence(page)
+    gateway.log.clear()
+    call(page, "optOut")
+    call(page, "track", "after-withdrawal")
+    visit(page, shop)
+    call(page, "track", "after-withdrawal")
+    assert status(page)["held"] == "opted_out"
+    assert status(page)["lead"] in (None, "")
+    assert gateway.sent() == []
+    assert [one["name"] for one in context.cookies()] == [f"{lead_cookie}_choice"]
+    assert storage(page) == {}
+
+
+def test_a_withdrawal_in_one_tab_holds_in_the_others(
+    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway
+) -> None:
+    visit(page, pages.add("/", head=tag(address=gateway.address)))
+    other = context.new_page()
+    visit(other, pages.url("/"))
+    fence(page)
+    fence(other)
+    call(page, "optOut")
+    other.wait_for_function("leadlight('status').held == 'opted_out'")
+    gateway.log.clear()
+    call(other, "track", "after-withdrawal-elsewhere")
+    other.evaluate("window.dispatchEvent(new Event('pagehide'))")
+    assert gateway.sent() == []
+
+
+def test_who_opts_in_again_is_somebody_new(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    visit(page, pages.add("/", head=snippet))
+    fence(page)
+    before = lead(page)
+    call(page, "optOut")
+    call(page, "optIn")
+    fence(page)
+    assert lead(page) != before
+    assert [event.name for event in stored.events(lead=lead(page))][-1] == "fence"
+
+
+def test_a_driven_browser_is_stored_nowhere_unless_the_site_counts_it(
+    context: BrowserContext, page: Page, pages: Pages, gateway: Gateway, collector: Collector
+) -> None:
+    script = f'<script async src="{gateway.address}/tracker.js" data-site="{collector.site_key}"></script>'
+    visit(page, pages.add("/", head=script))
+    assert left_traces(context, page, gateway) == []
+    assert status(page)["held"] == "automation"

@@ -1,0 +1,309 @@
+"""Who sends: the lead in the cookie, the user whom the page asserts, and what must never be mixed up."""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import BrowserContext, Page
+
+from tests.browser.gateway import Gateway
+from tests.browser.stored import Stored
+from tests.browser.tabs import call, cookie, fence, lead, status, storage, until, visit
+from tests.support.pages import Pages
+from tests.support.servers import Collector
+
+DAY = 86_400
+OTHER_SECRET = "A" * 22
+
+
+def names(stored: Stored, **whose: str) -> list[str]:
+    return [event.name for event in stored.events(**whose) if event.name not in ("page-view", "fence")]
+
+
+def contact(collector: Collector, user_id: str) -> dict[str, Any]:
+    answer = collector.client.api("GET", f"/contacts/find_by_external_id/{user_id}")
+    assert answer.status == 200, answer.text
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def counts(collector: Collector, user_id: str) -> dict[str, int]:
+    """The totals of a user's person, without page views."""
+    answer = collector.client.api("GET", f"/events?type=user&user_id={user_id}&summary=true")
+    assert answer.status == 200, answer.text
+    return {one["name"]: one["count"] for one in answer.json["events"] if one["name"] not in ("page-view", "fence")}
+
+
+def user_hash(collector: Collector, user_id: str) -> str:
+    return hmac.new(collector.identity_secret.encode(), user_id.encode(), hashlib.sha256).hexdigest()
+
+
+def test_the_lead_is_one_cookie_of_the_sites_widest_domain_for_four_hundred_days(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
+) -> None:
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/", host="app.shop.example"))
+    (only,) = context.cookies()
+    assert only["name"] == lead_cookie
+    assert re.fullmatch(r"[\w-]{22}\.[\w-]{22}", only["value"])
+    assert (only["domain"], only["path"], only["sameSite"], only["secure"]) == (".shop.example", "/", "Lax", False)
+    assert abs(only["expires"] - time.time() - 400 * DAY) < 120
+
+
+def test_sibling_hosts_share_the_lead(page: Page, pages: Pages, snippet: str) -> None:
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/", host="app.shop.example"))
+    first = lead(page)
+    visit(page, pages.url("/"))
+    assert lead(page) == first
+
+
+def test_the_lead_belongs_to_this_host_alone_where_the_site_asks(
+    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str]
+) -> None:
+    pages.add("/", head=tag('data-cookie-domain="none"'))
+    visit(page, pages.url("/", host="app.shop.example"))
+    assert [one["domain"] for one in context.cookies()] == ["app.shop.example"]
+
+
+def test_localhost_takes_a_cookie_without_a_domain(context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/", host="localhost"))
+    fence(page)
+    assert [one["domain"] for one in context.cookies()] == ["localhost"]
+    assert len(stored.views(lead(page))) == 1
+
+
+def test_each_visit_gives_the_cookie_its_full_life_again(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
+) -> None:
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    before = cookie(context, lead_cookie)
+    context.add_cookies([{**before, "expires": time.time() + DAY}])
+    visit(page, shop)
+    after = cookie(context, lead_cookie)
+    assert after["value"] == before["value"]
+    assert after["expires"] - time.time() > 399 * DAY
+
+
+def test_a_browser_whose_cookies_were_cleared_is_somebody_new(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
+) -> None:
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    first = lead(page)
+    page.goto("about:blank")
+    context.clear_cookies()
+    visit(page, shop)
+    assert lead(page) != first
+
+
+def test_identify_makes_lead_and_user_one_person_with_one_history(
+    page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=snippet))
+    call(page, "track", "looked")
+    call(page, "identify", "one-person", {"name": "Ada", "plan": "Team"})
+    call(page, "track", "looked")
+    fence(page)
+    assert counts(collector, "one-person") == {"looked": 2}
+    found = contact(collector, "one-person")
+    assert (found["role"], found["name"], found["custom_attributes"]) == ("user", "Ada", {"plan": "Team"})
+    assert names(stored, lead=lead(page)) == ["looked"]
+    assert names(stored, user="one-person") == ["looked"]
+
+
+def test_a_user_hash_made_by_the_site_verifies_the_user(page: Page, pages: Pages, snippet: str, collector: Collector) -> None:
+    visit(page, pages.add("/", head=snippet))
+    call(page, "identify", "verified", {"user_hash": user_hash(collector, "verified")})
+    fence(page)
+    assert contact(collector, "verified")["verified"] is True
+    call(page, "identify", "not-verified")
+    fence(page)
+    assert contact(collector, "not-verified")["verified"] is False
+
+
+def test_a_wrong_user_hash_reaches_nobody(page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored) -> None:
+    visit(page, pages.add("/", head=snippet))
+    fence(page)
+    call(page, "identify", "victim", {"user_hash": user_hash(collector, "somebody else")})
+    call(page, "track", "as-victim")
+    page.wait_for_function("leadlight('status').refused.some(({code}) => code == 'user_hash_invalid')")
+    assert collector.client.api("GET", "/contacts/find_by_external_id/victim").status == 404
+    assert stored.events("as-victim") == []
+
+
+def test_a_page_that_asserts_nobody_is_counted_for_the_person_without_being_them(
+    page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored
+) -> None:
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    call(page, "identify", "signed-out-page")
+    fence(page)
+    visit(page, shop)
+    assert status(page)["user"] is None
+    call(page, "track", "read-on")
+    fence(page)
+    assert names(stored, lead=lead(page)) == ["read-on"]
+    assert counts(collector, "signed-out-page") == {"read-on": 1}
+
+
+def test_reset_makes_a_new_lead_and_leaves_nothing_of_the_user(
+    page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=snippet))
+    before = lead(page)
+    call(page, "identify", "leaver-7391", {"name": "Leaver Lovelace"})
+    fence(page)
+    call(page, "reset")
+    call(page, "track", "after-reset")
+    fence(page)
+    after = status(page)
+    assert after["user"] is None
+    assert after["lead"] != before
+    assert names(stored, lead=after["lead"]) == ["after-reset"]
+    assert counts(collector, "leaver-7391") == {}
+    left = json.dumps([storage(page), page.evaluate("document.cookie")])
+    assert "leaver-7391" not in left
+    assert "Lovelace" not in left
+    assert before not in left
+
+
+def test_two_users_at_one_browser_with_a_reset_are_two_people(
+    page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=snippet))
+    call(page, "identify", "morning")
+    call(page, "track", "worked")
+    call(page, "reset")
+    call(page, "identify", "evening")
+    call(page, "track", "worked")
+    fence(page)
+    assert counts(collector, "morning") == counts(collector, "evening") == {"worked": 1}
+    assert contact(collector, "morning")["id"] != contact(collector, "evening")["id"]
+
+
+def test_a_second_user_without_sign_out_is_another_person_and_gets_a_new_lead(
+    page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=snippet))
+    call(page, "track", "browsed")
+    call(page, "identify", "first-user")
+    call(page, "track", "bought")
+    fence(page)
+    before = lead(page)
+    call(page, "identify", "second-user")
+    call(page, "track", "bought")
+    fence(page)
+    assert lead(page) != before
+    call(page, "track", "bought")
+    fence(page)
+    assert counts(collector, "first-user") == {"browsed": 1, "bought": 1}
+    assert counts(collector, "second-user") == {"bought": 2}
+    assert contact(collector, "first-user")["id"] != contact(collector, "second-user")["id"]
+
+
+def test_tabs_share_the_lead_and_each_page_asserts_for_itself(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=snippet))
+    other = context.new_page()
+    visit(other, pages.url("/"))
+    call(page, "identify", "tab-user")
+    call(page, "track", "in-first")
+    call(other, "track", "in-second")
+    fence(page)
+    fence(other)
+    assert lead(other) == lead(page)
+    assert names(stored, user="tab-user") == ["in-first"]
+    assert names(stored, lead=lead(other)) == ["in-second"]
+
+
+def test_a_reset_in_one_tab_is_one_in_the_others(context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    visit(page, pages.add("/", head=snippet))
+    other = context.new_page()
+    visit(other, pages.url("/"))
+    call(other, "identify", "shared-desk")
+    fence(other)
+    call(page, "reset")
+    other.wait_for_function("!leadlight('status').user")
+    assert lead(other) == lead(page)
+    call(other, "track", "after-reset-elsewhere")
+    fence(other)
+    assert [event.owner for event in stored.events("after-reset-elsewhere")] == [lead(page)]
+
+
+def test_a_cookie_with_another_secret_pulls_nothing_and_is_replaced(
+    new_context: Callable[..., BrowserContext], pages: Pages, snippet: str, collector: Collector, stored: Stored, lead_cookie: str
+) -> None:
+    shop = pages.add("/", head=snippet)
+    owner, thief = new_context(), new_context()
+    victim = owner.new_page()
+    visit(victim, shop)
+    call(victim, "identify", "robbed")
+    fence(victim)
+    known = cookie(owner, lead_cookie)
+    stolen = known["value"].partition(".")[0]
+    thief.add_cookies([{**known, "value": f"{stolen}.{OTHER_SECRET}"}])
+    page = thief.new_page()
+    visit(page, shop)
+    call(page, "track", "as-robbed")
+    page.wait_for_function("leadlight('status').refused.some(({code}) => code == 'lead_secret_invalid')")
+    assert until(page, lambda: lead(page) != stolen)
+    call(page, "track", "as-myself")
+    fence(page)
+    assert stored.events("as-robbed") == []
+    assert [event.owner for event in stored.events("as-myself")] == [lead(page)]
+    assert counts(collector, "robbed") == {}
+
+
+def test_a_cookie_that_is_no_lead_is_replaced(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored, lead_cookie: str
+) -> None:
+    forged = {"name": lead_cookie, "value": "../../etc/passwd", "domain": ".shop.example", "path": "/"}
+    context.add_cookies([forged])
+    visit(page, pages.add("/", head=snippet))
+    fence(page)
+    assert re.fullmatch(r"[\w-]{22}", lead(page))
+    assert len(stored.views(lead(page))) == 1
+    assert [one["value"].partition(".")[0] for one in context.cookies()] == [lead(page)]
+
+
+def test_the_session_of_a_user_is_kept_and_stands_in_for_the_proof(
+    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway, collector: Collector, lead_cookie: str
+) -> None:
+    proof = user_hash(collector, "kept-session")
+    shop = pages.add("/", head=tag(address=gateway.address))
+    visit(page, shop)
+    call(page, "identify", "kept-session", {"user_hash": proof})
+    fence(page)
+    kept = storage(page).values()
+    assert all(proof not in text and collector.identity_secret not in text for text in kept)
+    visit(page, shop)
+    call(page, "identify", "kept-session")
+    call(page, "track", "with-session")
+    fence(page)
+    (sent,) = gateway.tries("with-session")
+    session = sent.json["user"]["session"]
+    assert any(session in text for text in kept)
+    assert "hash" not in sent.json["user"]
+    assert contact(collector, "kept-session")["verified"] is True
+    secret = cookie(context, lead_cookie)["value"].partition(".")[2]
+    readable = session + "".join(base64.urlsafe_b64decode(part + "===").decode("latin-1") for part in session.split("."))
+    assert secret not in readable
+
+
+def test_status_never_shows_the_secret(context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str) -> None:
+    visit(page, pages.add("/", head=snippet))
+    call(page, "identify", "asked-for-status", {"user_hash": "0" * 64})
+    public, _, secret = cookie(context, lead_cookie)["value"].partition(".")
+    shown = json.dumps(status(page))
+    assert public in shown
+    assert secret not in shown
+    assert "0" * 64 not in shown
