@@ -189,9 +189,10 @@ def _check_method(method: str) -> None:
 def _cors(origin: str | None) -> list[tuple[str, str]]:
     if origin is None:
         return [("Vary", "Origin")]
-    return [("Vary", "Origin"), ("Access-Control-Allow-Origin", origin), ("Access-Control-Allow-Credentials", "true")]
+    return [("Vary", "Origin"), ("Access-Control-Allow-Origin", origin), ("Access-Control-Allow-Credentials", "true"), _EXPOSED]
 
 
+_EXPOSED = ("Access-Control-Expose-Headers", "Retry-After")
 _COMMON = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 _PREFLIGHT = [
     ("Access-Control-Allow-Methods", "POST"),

@@ -40,7 +40,8 @@ class World:
     def new_site(self, name: str = "Shop", origin: str = "https://shop.example") -> Site:
         made = self.services.writer.run(0, lambda tx: self.services.sites.create(tx, name, [origin], "Europe/Berlin", self.clock()))
         self.access_token: str = made.access_token
-        return made.site
+        site: Site = made.site
+        return site
 
     def event(self, name: str = "page-view", *, at: int | None = None, visit: str | None = None, metadata: str | None = None) -> Event:
         """A new event, tracked now."""

@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from collector import __version__
 from collector.services import Services
 from collector.values.metadata import DisplayValue, display_value
-from collector.web.console import cookies, csrf, current, install, messages, people, profile, words
+from collector.web.console import cookies, csrf, current, install, joining, messages, people, profile, words
 from collector.web.console.current import Current
 from collector.web.console.sign_in import SignIn
 
@@ -49,7 +49,7 @@ def blueprint(services: Services) -> Blueprint:
     bp = Blueprint("console", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
     versions = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in (folder / "static").iterdir()}
     SignIn(services).register(bp)
-    for part in (people, profile, messages, install):
+    for part in (people, profile, joining, messages, install):
         part.register(bp, services)
 
     @bp.before_request

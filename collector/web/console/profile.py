@@ -11,7 +11,7 @@ from collector.domain.people import Person, TimelineEvent
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
-from collector.web.console import current, reading
+from collector.web.console import current, joining, reading
 
 PER_PAGE = 50
 _MOST_IN_ONE_MS = 1_000
@@ -52,6 +52,7 @@ def register(bp: Blueprint, services: Services) -> None:
                 earlier=before is not None,
                 before_sign_up=people.pages_before_sign_up(connection, site.id, services.names, person, oldest),
                 journal=people.journal(connection, site.id, person),
+                namesakes=joining.namesakes(connection, site, services.names, person),
                 received=_received(connection, services, site, person),
                 retention_days=services.settings.retention_days,
             )

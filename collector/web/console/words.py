@@ -85,10 +85,10 @@ def journal(merge: Merge, person: Person) -> str:
         return "Another user signed in in this person's browser, and was kept apart."
     how = {
         "identify": "when the page said who was signed in",
-        "contacts_merge": "by a merge over REST",
+        "contacts_merge": "on request",
         "convert": "by a conversion over REST",
     }.get(merge.reason, f"({merge.reason})")
-    by = {"browser": "", "rest": ""}.get(merge.by, f", by {merge.by}")
+    by = {"browser": "", "rest": " over REST", "console": " in the console"}.get(merge.by, f", by {merge.by}")
     proof = "" if merge.by != "browser" else ", verified by a user hash" if merge.verified else ", not verified"
     undone = ". Undone since" if merge.undone_at is not None else ""
     return f"{lead} became part of {whom.replace('This person', 'this person')} {how}{by}{proof}{undone}."
