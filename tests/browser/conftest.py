@@ -35,10 +35,15 @@ TIMEOUT_MS = 15_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder, so that `-m 'not browser'` leaves it out."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.browser)
+    """Mark what is in this folder, so that `-m 'not browser'` leaves it out, and run it after everything else.
+
+    Playwright keeps an event loop running in the main thread from its first use on; no test after it could call `asyncio.run`.
+    """
+    own = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in own:
+        item.add_marker(pytest.mark.browser)
+    chosen = set(own)
+    items[:] = [*(item for item in items if item not in chosen), *own]
 
 
 @pytest.hookimpl(wrapper=True)
