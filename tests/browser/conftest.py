@@ -15,9 +15,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from tests.browser.gateway import Gateway, gateway_to
+from tests.browser.messages import Message
 from tests.browser.stored import Stored, open_stored
+from tests.browser.tabs import until
 from tests.environment import find_chromium
-from tests.support.client import Client
 from tests.support.pages import Pages, page_server
 from tests.support.postgres import new_database
 from tests.support.servers import Collector, Demo
@@ -35,15 +36,10 @@ TIMEOUT_MS = 15_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder, so that `-m 'not browser'` leaves it out, and run it after everything else.
-
-    Playwright keeps an event loop running in the main thread from its first use on; no test after it could call `asyncio.run`.
-    """
-    own = [item for item in items if Path(__file__).parent in item.path.parents]
-    for item in own:
-        item.add_marker(pytest.mark.browser)
-    chosen = set(own)
-    items[:] = [*(item for item in items if item not in chosen), *own]
+    """Mark what is in this folder, so that `-m 'not browser'` leaves it out."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -226,6 +222,23 @@ def snippet(tag: Callable[..., str]) -> str:
 
 
 @pytest.fixture
+def through(tag: Callable[..., str], gateway: Gateway) -> str:
+    """The script tag of a collector behind the gateway."""
+    return tag(address=gateway.address)
+
+
+@pytest.fixture
+def numbers(page: Page, stored: Stored) -> Callable[[str, int], list[int]]:
+    """Waits for that many events of a name and returns the numbers they carry, in the order of tracking."""
+
+    def read(name: str, count: int) -> list[int]:
+        until(page, lambda: len(stored.events(name)) >= count)
+        return [event.metadata["n"] for event in stored.events(name)]
+
+    return read
+
+
+@pytest.fixture
 def lead_cookie(collector: Collector) -> str:
     """The name of the lead's cookie."""
     return f"leadlight_{collector.site_key}"
@@ -237,23 +250,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     running = Demo(tmp_path_factory.mktemp("demo"))
     yield running
     running.stop()
-
-
-class Message:
-    """An auto message that is live, and its numbers."""
-
-    def __init__(self, client: Client, definition: dict[str, Any]) -> None:
-        self.client = client
-        answer = client.api("POST", "/auto_messages", definition)
-        assert answer.status == 201, answer.text
-        self.id: str = answer.json["id"]
-
-    def stats(self) -> dict[str, Any]:
-        """Return what became of it."""
-        answer = self.client.api("GET", f"/auto_messages/{self.id}/stats")
-        assert answer.status == 200, answer.text
-        found: dict[str, Any] = answer.json
-        return found
 
 
 @pytest.fixture

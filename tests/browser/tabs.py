@@ -68,3 +68,8 @@ def storage(page: Page) -> dict[str, str]:
 def push(page: Page, address: str) -> None:
     """Go to another address inside the document, as routers do."""
     page.evaluate("address => history.pushState({}, '', address)", address)
+
+
+def track(page: Page, name: str, *numbers: int) -> None:
+    """Track one event for each number, with the number as `n`."""
+    page.evaluate("([name, numbers]) => numbers.forEach(n => leadlight('track', name, {n}))", [name, list(numbers)])

@@ -29,10 +29,10 @@ def left_traces(context: BrowserContext, page: Page, gateway: Gateway) -> list[s
 @pytest.mark.parametrize(
     ("script", "attributes", "held"),
     [
-        (GPC, "", "gpc"),
-        (DNT, "", "dnt"),
-        ("", 'data-consent="required"', "consent_required"),
-        ("", 'data-consent="denied"', "consent_denied"),
+        pytest.param(GPC, "", "gpc", id="gpc"),
+        pytest.param(DNT, "", "dnt", id="dnt"),
+        pytest.param("", 'data-consent="required"', "consent_required", id="required"),
+        pytest.param("", 'data-consent="denied"', "consent_denied", id="denied"),
     ],
 )
 def test_without_consent_there_is_no_request_no_cookie_and_no_storage(

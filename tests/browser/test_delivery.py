@@ -3,43 +3,21 @@
 from collections.abc import Callable
 from itertools import pairwise
 
-import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.gateway import Gateway
 from tests.browser.stored import Stored
-from tests.browser.tabs import SECONDS, call, fence, lead, ready, status, until, visit
+from tests.browser.tabs import SECONDS, fence, ready, status, track, until, visit
 from tests.support.pages import Pages
 from tests.support.servers import Collector
 
 LEAVE = "([name, n, address]) => { leadlight('track', name, {n}); location.href = address }"
+Numbers = Callable[[str, int], list[int]]
+
 TEN_KILOBYTES = "Object.fromEntries([...Array(10).keys()].map(key => ['key_' + key, 'x'.repeat(1000)]))"
 
 
-@pytest.fixture
-def through(tag: Callable[..., str], gateway: Gateway) -> str:
-    """The script tag of a collector behind the gateway."""
-    return tag(address=gateway.address)
-
-
-@pytest.fixture
-def numbers(page: Page, stored: Stored) -> Callable[[str, int], list[int]]:
-    """Waits for that many events of a name and returns the numbers they carry, in the order of tracking."""
-
-    def read(name: str, count: int) -> list[int]:
-        until(page, lambda: len(stored.events(name)) >= count)
-        return [event.metadata["n"] for event in stored.events(name)]
-
-    return read
-
-
-def track(page: Page, name: str, *values: int) -> None:
-    page.evaluate("([name, values]) => values.forEach(n => leadlight('track', name, {n}))", [name, list(values)])
-
-
-def test_an_event_tracked_right_before_leaving_arrives(
-    page: Page, pages: Pages, snippet: str, numbers: Callable[[str, int], list[int]]
-) -> None:
+def test_an_event_tracked_right_before_leaving_arrives(page: Page, pages: Pages, snippet: str, numbers: Numbers) -> None:
     shop = pages.add("/", head=snippet)
     elsewhere = pages.url("/no-script", host="app.shop.example")
     for n in range(5):
@@ -50,7 +28,7 @@ def test_an_event_tracked_right_before_leaving_arrives(
 
 
 def test_an_event_tracked_before_the_page_has_loaded_arrives_when_it_is_left(
-    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
+    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
     endless = f'<img alt="" src="{gateway.address}/endless">'
     shop = pages.add("/", head=through, body=endless)
@@ -65,7 +43,7 @@ def test_an_event_tracked_before_the_page_has_loaded_arrives_when_it_is_left(
 
 
 def test_a_tab_closed_right_after_an_event_loses_nothing(
-    context: BrowserContext, page: Page, pages: Pages, snippet: str, numbers: Callable[[str, int], list[int]]
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, numbers: Numbers
 ) -> None:
     visit(page, pages.add("/", head=snippet))
     tab = context.new_page()
@@ -76,7 +54,7 @@ def test_a_tab_closed_right_after_an_event_loses_nothing(
 
 
 def test_twelve_events_of_ten_kilobytes_arrive_though_the_page_is_left_at_once(
-    page: Page, pages: Pages, snippet: str, numbers: Callable[[str, int], list[int]]
+    page: Page, pages: Pages, snippet: str, numbers: Numbers
 ) -> None:
     shop = pages.add("/", head=snippet)
     visit(page, shop)
@@ -102,7 +80,7 @@ def test_one_event_of_a_hundred_kilobytes_arrives(page: Page, pages: Pages, thro
 
 
 def test_what_was_tracked_while_the_collector_was_down_arrives_once_with_its_own_time(
-    page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored, numbers: Callable[[str, int], list[int]]
+    page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored, numbers: Numbers
 ) -> None:
     visit(page, pages.add("/", head=snippet))
     fence(page)
@@ -118,7 +96,7 @@ def test_what_was_tracked_while_the_collector_was_down_arrives_once_with_its_own
 
 
 def test_what_could_not_be_sent_is_sent_by_the_next_page(
-    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
+    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
     visit(page, pages.add("/", head=through))
     fence(page)
@@ -132,9 +110,7 @@ def test_what_could_not_be_sent_is_sent_by_the_next_page(
     assert numbers("next-page", 2) == [1, 2]
 
 
-def test_a_lost_answer_leaves_one_copy(
-    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
-) -> None:
+def test_a_lost_answer_leaves_one_copy(page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers) -> None:
     visit(page, pages.add("/", head=through))
     fence(page)
     gateway.fates = ["cut", "cut"]
@@ -145,7 +121,7 @@ def test_a_lost_answer_leaves_one_copy(
 
 
 def test_a_busy_collector_is_left_alone_as_long_as_it_asks_and_then_gets_all_once(
-    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
+    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
     visit(page, pages.add("/", head=through))
     fence(page)
@@ -159,7 +135,7 @@ def test_a_busy_collector_is_left_alone_as_long_as_it_asks_and_then_gets_all_onc
 
 
 def test_the_next_page_also_waits_as_long_as_a_busy_collector_asked(
-    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
+    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
     visit(page, pages.add("/", head=through))
     fence(page)
@@ -176,7 +152,7 @@ def test_the_next_page_also_waits_as_long_as_a_busy_collector_asked(
 
 
 def test_a_failing_collector_is_asked_again_with_growing_pauses(
-    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
+    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
     visit(page, pages.add("/", head=through))
     fence(page)
@@ -189,7 +165,7 @@ def test_a_failing_collector_is_asked_again_with_growing_pauses(
 
 
 def test_what_was_tracked_offline_arrives_when_the_network_is_back(
-    context: BrowserContext, page: Page, pages: Pages, snippet: str, numbers: Callable[[str, int], list[int]]
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, numbers: Numbers
 ) -> None:
     visit(page, pages.add("/", head=snippet))
     fence(page)
@@ -202,7 +178,7 @@ def test_what_was_tracked_offline_arrives_when_the_network_is_back(
 
 
 def test_three_tabs_with_stored_events_double_none(
-    context: BrowserContext, page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
+    context: BrowserContext, page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
     visit(page, pages.add("/", head=through))
     tabs = [page, context.new_page(), context.new_page()]
@@ -221,7 +197,7 @@ def test_three_tabs_with_stored_events_double_none(
 
 
 def test_what_a_closed_tab_left_behind_is_sent_by_another_tab_a_little_later(
-    context: BrowserContext, page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
+    context: BrowserContext, page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
     context.clock.install()
     visit(page, pages.add("/", head=through))
@@ -239,58 +215,7 @@ def test_what_a_closed_tab_left_behind_is_sent_by_another_tab_a_little_later(
     assert numbers("orphan", 1) == [1]
 
 
-def test_a_sandboxed_page_without_storage_and_cookies_is_tracked(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
-    visit(page, pages.add("/", head=snippet, headers={"Content-Security-Policy": "sandbox allow-scripts"}))
-    assert page.evaluate("() => { try { return !localStorage } catch (error) { return error.name } }") == "SecurityError"
-    call(page, "track", "sandboxed")
-    fence(page)
-    who = lead(page)
-    assert [event.name for event in stored.events(lead=who)] == ["page-view", "sandboxed", "fence"]
-
-
-def test_a_sandboxed_frame_is_tracked_where_frames_are_asked_for(page: Page, pages: Pages, tag: Callable[..., str], stored: Stored) -> None:
-    pages.add("/framed", head=tag("data-frames"))
-    page.goto(pages.add("/", body='<iframe sandbox="allow-scripts" src="/framed"></iframe>'))
-    frame = page.frame(url="**/framed")
-    assert frame is not None
-    frame.wait_for_function("window.leadlight?.v")
-    frame.evaluate("leadlight('track', 'sandboxed-frame')")
-    frame.wait_for_function("leadlight('status').sent >= 2")
-    (event,) = stored.events("sandboxed-frame")
-    assert [found.path for found in stored.views(event.owner)] == ["/framed"]
-
-
-def test_getters_of_storage_and_cookies_that_throw_stop_nothing(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
-    page.add_init_script("""
-        const refuse = { get() { throw new DOMException('no', 'SecurityError') }, set() { throw new DOMException('no', 'SecurityError') } };
-        for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, refuse);
-        Object.defineProperty(Document.prototype, 'cookie', refuse);
-    """)
-    visit(page, pages.add("/", head=snippet))
-    call(page, "track", "refused-storage")
-    fence(page)
-    assert [event.name for event in stored.events(lead=lead(page))] == ["page-view", "refused-storage", "fence"]
-
-
-def test_a_full_storage_neither_throws_nor_loses(
-    page: Page, pages: Pages, snippet: str, stored: Stored, numbers: Callable[[str, int], list[int]]
-) -> None:
-    page.goto(pages.add("/fill"))
-    page.evaluate("""() => {
-        for (let size = 1 << 22; size; size >>= 1) {
-            try { for (;;) localStorage['fill' + Object.keys(localStorage).length] = 'x'.repeat(size) } catch { /* full */ }
-        }
-    }""")
-    visit(page, pages.add("/", head=snippet))
-    track(page, "full", 1, 2, 3)
-    fence(page)
-    assert numbers("full", 3) == [1, 2, 3]
-    assert len(stored.views(lead(page))) == 1
-
-
-def test_the_answer_of_a_hotel_portal_counts_as_none(
-    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
-) -> None:
+def test_the_answer_of_a_hotel_portal_counts_as_none(page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers) -> None:
     visit(page, pages.add("/", head=through))
     fence(page)
     gateway.fates = ["portal"]
@@ -300,7 +225,7 @@ def test_the_answer_of_a_hotel_portal_counts_as_none(
 
 
 def test_an_answer_that_is_no_json_harms_neither_its_events_nor_the_next(
-    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
+    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
     visit(page, pages.add("/", head=through))
     fence(page)
@@ -313,7 +238,7 @@ def test_an_answer_that_is_no_json_harms_neither_its_events_nor_the_next(
 
 
 def test_a_collector_that_hangs_holds_neither_the_page_nor_what_comes_after(
-    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
+    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
     visit(page, pages.add("/", head=through))
     fence(page)
@@ -325,32 +250,8 @@ def test_a_collector_that_hangs_holds_neither_the_page_nor_what_comes_after(
     assert numbers("hanging", 1) == [1]
 
 
-def test_the_store_is_bounded_gives_up_views_first_and_says_how_many_were_lost(
-    page: Page, pages: Pages, through: str, gateway: Gateway, stored: Stored
-) -> None:
-    visit(page, pages.add("/", head=through))
-    fence(page)
-    who = lead(page)
-    gateway.fate = "drop"
-    page.evaluate("() => { for (let n = 0; n < 20; n++) history.pushState({}, '', '/' + n) }")
-    page.wait_for_function("leadlight('status').queued == 20")
-    page.evaluate("() => { for (let n = 0; n < 2000; n++) leadlight('track', 'overflow', {n, text: 'x'.repeat(300)}) }")
-    assert page.evaluate("() => { localStorage.mine = 'y'.repeat(1e6); return Object.entries(localStorage).join('').length }") < 2_000_000
-    lost = status(page)["dropped"]
-    assert lost > 0
-    gateway.fate = "pass"
-    gateway.log.clear()
-    fence(page)
-    assert max(sent.json.get("dropped", 0) for sent in gateway.sent()) == lost
-    assert status(page)["dropped"] == 0
-    kept = [event.metadata["n"] for event in stored.events("overflow")]
-    assert kept == list(range(2000 - len(kept), 2000))
-    assert [view.path for view in stored.views(who)] == ["/"]
-    assert len(kept) + lost == 2020
-
-
 def test_events_of_one_sender_arrive_in_the_order_they_were_tracked(
-    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Callable[[str, int], list[int]]
+    page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
     visit(page, pages.add("/", head=through))
     for n in range(0, 600, 100):

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.browser.conftest import Message
 from tests.browser.gateway import Gateway
+from tests.browser.messages import Message
 from tests.browser.stored import Stored
 from tests.browser.tabs import call, fence, push, ready, until, visit
 from tests.support.pages import Pages

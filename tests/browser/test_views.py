@@ -169,8 +169,9 @@ def test_a_frame_is_no_view_unless_asked(page: Page, pages: Pages, snippet: str,
         frame.wait_for_function("window.leadlight?.v")
     assert inner.evaluate("leadlight('status').held") == "frame"
     counted.evaluate("leadlight('track', 'inside')")
-    counted.wait_for_function("leadlight('status').sent >= 2")
-    assert sorted(paths(page, stored)) == ["/", "/counted"]
+    call(page, "track", "outside")
+    assert until(page, lambda: stored.events("inside") and stored.events("outside") and len(stored.views(lead(page))) >= 2)
+    assert sorted(view.path for view in stored.views(lead(page))) == ["/", "/counted"]
 
 
 def test_the_title_is_the_one_shown_half_a_second_after_the_view_began(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:

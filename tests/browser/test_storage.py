@@ -1,0 +1,84 @@
+"""Storage that is forbidden, full or overflowing: tracking goes on, and the page's own storage is spared."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page
+
+from tests.browser.gateway import Gateway
+from tests.browser.stored import Stored
+from tests.browser.tabs import call, fence, lead, status, track, until, visit
+from tests.support.pages import Pages
+
+Numbers = Callable[[str, int], list[int]]
+
+
+def test_a_sandboxed_page_without_storage_and_cookies_is_tracked(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    visit(page, pages.add("/", head=snippet, headers={"Content-Security-Policy": "sandbox allow-scripts"}))
+    assert page.evaluate("() => { try { return !localStorage } catch (error) { return error.name } }") == "SecurityError"
+    call(page, "track", "sandboxed")
+    fence(page)
+    who = lead(page)
+    assert [event.name for event in stored.events(lead=who)] == ["page-view", "sandboxed", "fence"]
+
+
+def test_a_sandboxed_frame_is_tracked_where_frames_are_asked_for(page: Page, pages: Pages, tag: Callable[..., str], stored: Stored) -> None:
+    pages.add("/framed", head=tag("data-frames"))
+    page.goto(pages.add("/", body='<iframe sandbox="allow-scripts" src="/framed"></iframe>'))
+    frame = page.frame(url="**/framed")
+    assert frame is not None
+    frame.wait_for_function("window.leadlight?.v")
+    frame.evaluate("leadlight('track', 'sandboxed-frame')")
+    assert until(page, lambda: stored.events("sandboxed-frame"))
+    frame.wait_for_function("!leadlight('status').queued")
+    (event,) = stored.events("sandboxed-frame")
+    assert [found.path for found in stored.views(event.owner)] == ["/framed"]
+
+
+def test_getters_of_storage_and_cookies_that_throw_stop_nothing(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    page.add_init_script("""
+        const refuse = { get() { throw new DOMException('no', 'SecurityError') }, set() { throw new DOMException('no', 'SecurityError') } };
+        for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, refuse);
+        Object.defineProperty(Document.prototype, 'cookie', refuse);
+    """)
+    visit(page, pages.add("/", head=snippet))
+    call(page, "track", "refused-storage")
+    fence(page)
+    assert [event.name for event in stored.events(lead=lead(page))] == ["page-view", "refused-storage", "fence"]
+
+
+def test_a_full_storage_neither_throws_nor_loses(page: Page, pages: Pages, snippet: str, stored: Stored, numbers: Numbers) -> None:
+    page.goto(pages.add("/fill"))
+    page.evaluate("""() => {
+        for (let size = 1 << 22; size; size >>= 1) {
+            try { for (;;) localStorage['fill' + Object.keys(localStorage).length] = 'x'.repeat(size) } catch { /* full */ }
+        }
+    }""")
+    visit(page, pages.add("/", head=snippet))
+    track(page, "full", 1, 2, 3)
+    fence(page)
+    assert numbers("full", 3) == [1, 2, 3]
+    assert len(stored.views(lead(page))) == 1
+
+
+def test_the_store_is_bounded_gives_up_views_first_and_says_how_many_were_lost(
+    page: Page, pages: Pages, through: str, gateway: Gateway, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=through))
+    fence(page)
+    who = lead(page)
+    gateway.fate = "drop"
+    page.evaluate("() => { for (let n = 0; n < 20; n++) history.pushState({}, '', '/' + n) }")
+    page.wait_for_function("leadlight('status').queued == 20")
+    page.evaluate("() => { for (let n = 0; n < 2000; n++) leadlight('track', 'overflow', {n, text: 'x'.repeat(300)}) }")
+    assert page.evaluate("() => { localStorage.mine = 'y'.repeat(1e6); return Object.entries(localStorage).join('').length }") < 2_000_000
+    lost = status(page)["dropped"]
+    assert lost > 0
+    gateway.fate = "pass"
+    gateway.log.clear()
+    fence(page)
+    assert max(sent.json.get("dropped", 0) for sent in gateway.sent()) == lost
+    assert status(page)["dropped"] == 0
+    kept = [event.metadata["n"] for event in stored.events("overflow")]
+    assert kept == list(range(2000 - len(kept), 2000))
+    assert [view.path for view in stored.views(who)] == ["/"]
+    assert len(kept) + lost == 2020
