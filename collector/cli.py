@@ -38,7 +38,7 @@ def init(name: str, origins: tuple[str, ...], time_zone: str, email: str | None,
             email=email,
             echo=lambda line: click.echo(line, err=True),
         )
-    except (SettingsError, ValueError, LookupError) as error:
+    except (SettingsError, ValueError, LookupError, OSError) as error:
         raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps(made))
@@ -54,13 +54,16 @@ def init(name: str, origins: tuple[str, ...], time_zone: str, email: str | None,
 def serve(host: str | None, port: int | None) -> None:
     """Serve the collector, the scripts, the API and the console."""
     from collector import serving
+    from collector.setup import open_services
 
     try:
         settings = require_secret_key(load_settings())
-    except SettingsError as error:
+        given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+        settings = msgspec.structs.replace(settings, **given)
+        open_services(settings).close()  # what is wrong is said here, in one line, before anything listens
+        serving.check_address(settings)
+    except (SettingsError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = msgspec.structs.replace(settings, **given)
     click.echo(f"serving on http://{settings.host}:{settings.port}", err=True)
     serving.serve(settings)
 

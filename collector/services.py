@@ -29,10 +29,12 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sites: Sites
     auto_messages: AutoMessages
     writer: Writer
+    written: Database
 
     def close(self) -> None:
         """Write what is queued and close the connections."""
         self.writer.close()
+        self.written.close()
         self.database.close()
 
 
@@ -50,8 +52,11 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
     slices = Slices(database, settings.retention)
     slices.ensure(clock())
     names = Names(database, settings.new_names_per_day)
-    ledger = Ledger(slices, names, row_ids, clock)
+    ledger = Ledger(database, slices, names, row_ids, clock)
+    # The writer has connections of its own: readers must never keep it waiting for one.
+    written = Database(settings.database_url, connections=2)
     return Services(
+        written=written,
         settings=settings,
         clock=clock,
         database=database,
@@ -60,6 +65,6 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         slices=slices,
         names=names,
         sites=Sites(database, keyring, row_ids),
-        auto_messages=AutoMessages(database, row_ids, settings.retention_days),
-        writer=Writer(database, ledger, queue_limit=settings.queue_limit, group_limit=settings.group_limit),
+        auto_messages=AutoMessages(database, row_ids),
+        writer=Writer(written, ledger, queue_limit=settings.queue_limit, group_limit=settings.group_limit),
     )

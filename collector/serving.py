@@ -1,6 +1,10 @@
 """Serving: granian in front of the collector, and the collector as a WSGI application for any other server."""
 
 import logging
+import os
+import socket
+import threading
+import time
 from typing import TYPE_CHECKING
 
 from granian import Granian
@@ -31,11 +35,27 @@ def wsgi_application() -> "WSGIApplication":
 def application() -> RsgiEntry:
     """Return the RSGI application for the settings of the environment; what granian's worker loads."""
     services = _services()
+    _end_with_parent(services)
     responder = Responder(services)
     app = create_app(services, responder)
     return RsgiEntry(
         responder, app.wsgi_app, threads=services.settings.threads, largest=app.config["MAX_CONTENT_LENGTH"], close=services.close
     )
+
+
+def check_address(settings: Settings) -> None:
+    """Make sure that the address is free: granian's socket would share it with another server, and half the traffic.
+
+    Raises:
+        OSError: the address is not one of this machine, or in use.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise OSError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
 
 
 def serve(settings: Settings) -> None:
@@ -56,3 +76,16 @@ def serve(settings: Settings) -> None:
 def _services() -> Services:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     return build(load_settings())
+
+
+def _end_with_parent(services: Services) -> None:
+    """End this worker when the process that started it is gone: an orphan would go on serving beside its successor."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        services.writer.close()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

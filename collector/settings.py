@@ -8,13 +8,14 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from collector.values.clock import DAY
 
 CONFIG_FILE = "leadlight.toml"
+_SHORTEST_KEY = 16
 
 
 class SettingsError(Exception):
@@ -30,27 +31,27 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Signs sessions and encrypts secrets. Several, separated by commas, for rotation: the last one signs, all are accepted."""
     host: str = "127.0.0.1"
     """The address `serve` binds."""
-    port: int = 8000
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8000
     """The port `serve` binds."""
     public_url: str = ""
     """The address under which browsers reach the collector, as printed by `init`; empty: made from host and port."""
-    threads: int = 64
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
     """Requests in work at once in one process; each may be waiting for a commit."""
-    database_connections: int = 20
+    database_connections: Annotated[int, msgspec.Meta(ge=2, le=1_000)] = 20
     """Most connections of one process to PostgreSQL."""
-    queue_limit: int = 10_000
+    queue_limit: Annotated[int, msgspec.Meta(ge=1)] = 10_000
     """Requests that may wait for the writer; beyond it the answer is 503."""
-    group_limit: int = 500
+    group_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500
     """Most requests in one commit."""
-    body_limit: int = 1_048_576
+    body_limit: Annotated[int, msgspec.Meta(ge=1_024, le=2**30)] = 1_048_576
     """Largest body, after inflating, in bytes."""
-    retention_days: int = 90
+    retention_days: Annotated[int, msgspec.Meta(ge=1, le=3_000)] = 90
     """Days of the timeline; totals stay for good."""
-    session_days: int = 7
+    session_days: Annotated[int, msgspec.Meta(ge=1, le=400)] = 7
     """Days a browser's session of a signed-in user lives without being renewed."""
-    new_names_per_day: int = 1_000
+    new_names_per_day: Annotated[int, msgspec.Meta(ge=0)] = 1_000
     """New event names a day that the browsers of one site may bring."""
-    message_budget_ms: int = 250
+    message_budget_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 250
     """Time for deciding messages in one answer, in ms; what is not decided then is left out."""
     insecure_cookies: bool = False
     """Lets the console sign in over plain http on an address that is not loopback."""
@@ -95,10 +96,16 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     values.update(overrides)
     if isinstance(values.get("secret_key"), str):
         values["secret_key"] = tuple(part.strip() for part in values["secret_key"].split(",") if part.strip())
+    unknown = sorted(name for name in environ if name.startswith("LEADLIGHT_") and name not in _KNOWN)
+    if unknown:
+        raise SettingsError(f"{unknown[0]} is no setting of this version")
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"a setting is wrong: {error}") from None
+
+
+_KNOWN = {environment_name(field) for field in Settings.__struct_fields__} | {"LEADLIGHT_CONFIG"}
 
 
 def require_secret_key(settings: Settings) -> Settings:
@@ -107,9 +114,11 @@ def require_secret_key(settings: Settings) -> Settings:
     Raises:
         SettingsError: there is none, or it is short.
     """
-    if not settings.secret_key or any(len(key) < 16 for key in settings.secret_key):
+    if any(len(key) < _SHORTEST_KEY for key in settings.secret_key):
+        raise SettingsError(f"the secret key is too short: it needs at least {_SHORTEST_KEY} random characters")
+    if not settings.secret_key:
         raise SettingsError(
-            "no secret key: run `leadlight init` in this folder (it writes one to leadlight.toml), "
+            f"no secret key (looked for in {config_path()}): run `leadlight init` in this folder, which writes one, "
             "or set SECRET_KEY to at least 16 random characters"
         )
     return settings

@@ -10,7 +10,7 @@ import msgspec
 
 from collector.domain import accounts
 from collector.services import Services, build
-from collector.settings import Settings, config_path
+from collector.settings import Settings, SettingsError, config_path
 from collector.storage.database import Connection
 
 FIRST_EMAIL = "admin@example.com"
@@ -22,15 +22,15 @@ def ensure_secret_key(settings: Settings, folder: Path, echo: Callable[[str], No
         return settings
     path = folder / config_path()
     key = secrets.token_urlsafe(48)
-    line = f'secret_key = ["{key}"]\n'
-    if path.exists():
-        text = path.read_text("utf-8")
-        path.chmod(0o600)
-        path.write_text(line + text, "utf-8")
-    else:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(line)
+    text = path.read_text("utf-8") if path.exists() else ""
+    if "secret_key" in text:
+        raise SettingsError(f"{path} names a secret_key that is empty: take the line out, or put a key there")
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(f'secret_key = ["{key}"]\n{text}')
+    draft.replace(path)  # whole or not at all
     echo(f"made a secret key in {path}")
     return msgspec.structs.replace(settings, secret_key=(key,))
 
@@ -54,13 +54,34 @@ def init_site(
         ValueError: an origin or time zone is wrong.
     """
     settings = ensure_secret_key(settings, folder or Path.cwd(), echo)
-    services = build(settings)
+    services = open_services(settings)
     try:
         echo(f"the database {_shown(settings.database_url)} is up to date")
         made: dict[str, Any] = services.writer.run(0, lambda tx: _make(services, tx, name, origins, time_zone, email))
     finally:
         services.close()
     return {**made, "console_url": f"{settings.base_url()}/console/"}
+
+
+def open_services(settings: Settings) -> Services:
+    """Open the installation, or say in one line why it cannot be.
+
+    Raises:
+        SettingsError: no or a wrong secret key, or the database cannot be used.
+    """
+    try:
+        services = build(settings)
+    except (SettingsError, OSError):
+        raise
+    except Exception as error:  # the drivers' classes are many, and whoever starts a server wants the reason, not a traceback
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SettingsError(f"the database {_shown(settings.database_url)} cannot be used: {reason}") from None
+    try:
+        services.sites.all()
+    except ValueError as error:
+        services.close()
+        raise SettingsError(str(error)) from None
+    return services
 
 
 def _make(services: Services, tx: Connection, name: str, origins: list[str], time_zone: str, email: str | None) -> dict[str, Any]:

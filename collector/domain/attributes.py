@@ -1,7 +1,7 @@
 """Attributes: one current value about a person, with where it came from and when.
 
-Each identity keeps its own value; the person's stands on the principal's row: the principal's own where it has one, else the
-newest among the identities it absorbed. Own values are ordered by (source, time, text of the value), so that the order of
+Each identity keeps its own value; the person's stands on the principal's row: the user's own where it has one, else the newest
+among its leads. Own values are ordered by (source, time, text of the value), so that the order of
 arrival does not matter and an unverified browser never displaces what REST or a verified browser set.
 """
 
@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from collector.domain.identities import Identity, marks
+from collector.domain.identities import EMAIL, LEAD, USER, Identity, marks
 from collector.domain.names import ATTRIBUTE, Names
 from collector.storage.database import Connection
 from collector.values.text import fold
@@ -18,6 +18,9 @@ BROWSER = 1
 """Source of a lead or an unverified user id."""
 TRUSTED = 2
 """Source of REST, the console, import, or a verified user id."""
+
+_RANKS = {LEAD: 0, EMAIL: 1, USER: 2}
+"""A user's own value counts before that of the email it was known by first, and both before those of its leads."""
 
 Own = tuple[str, int, int]
 """An identity's own value: JSON, time in ms, source."""
@@ -64,13 +67,14 @@ def refold(tx: Connection, site: int, principal_id: int, attrs: Iterable[int]) -
     if not wanted:
         return
     rows = tx.rows(
-        f"SELECT attr, identity, own_value, own_at, own_source FROM attributes WHERE site = ? AND attr IN ({marks(wanted)}) "  # noqa: S608
-        "AND identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?) AND own_value IS NOT NULL",
-        (site, *wanted, site, principal_id),
+        "SELECT a.attr, i.kind, a.own_value, a.own_at, a.own_source FROM attributes a "  # noqa: S608
+        "JOIN identities i ON i.site = a.site AND i.id = a.identity "
+        f"WHERE a.site = ? AND a.attr IN ({marks(wanted)}) AND i.principal_id = ? AND a.own_value IS NOT NULL",
+        (site, *wanted, principal_id),
     )
     for attr in wanted:
-        candidates = [(identity == principal_id, *_order((value, at, source))) for a, identity, value, at, source in rows if a == attr]
-        _, source, at, text = max(candidates) if candidates else (False, None, None, None)
+        candidates = [(_RANKS[kind], *_order((value, at, source))) for a, kind, value, at, source in rows if a == attr]
+        _, source, at, text = max(candidates) if candidates else (0, None, None, None)
         value = None if text is None else json.loads(text)
         tx.run(
             "INSERT INTO attributes (site, attr, identity, value, num, folded, set_at, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "

@@ -1,6 +1,7 @@
 """Auto messages as stored: drafts, live and paused ones, and their numbers. What a definition may hold is in values/messages."""
 
 import json
+import logging
 import threading
 import time
 from typing import Any
@@ -9,10 +10,15 @@ import msgspec
 
 from collector.domain.identities import marks
 from collector.storage.database import Connection, Database
+from collector.values.errors import Problem
 from collector.values.ids import RowIds, new_public_id
 from collector.values.messages import AutoMessageDefinition, clean_auto_message
 
+log = logging.getLogger(__name__)
+
 _CACHE_SECONDS = 1.0
+_ANY_RETENTION = 36_500
+"""Days: what was valid when it was stored is read whatever the retention is now; measures are bounded by that anyway."""
 STEPS = ("sent", "seen", "clicked", "dismissed", "answered", "goal")
 
 
@@ -35,10 +41,9 @@ class AutoMessage(msgspec.Struct, frozen=True, kw_only=True):
 class AutoMessages:
     """Reads and writes auto messages; the live ones of each site are kept for a second."""
 
-    def __init__(self, database: Database, row_ids: RowIds, retention_days: int) -> None:
+    def __init__(self, database: Database, row_ids: RowIds) -> None:
         self._database = database
         self._row_ids = row_ids
-        self._retention_days = retention_days
         self._lock = threading.Lock()
         self._live: dict[int, tuple[float, list[AutoMessage]]] = {}
 
@@ -68,7 +73,7 @@ class AutoMessages:
         return found[0] if found else None
 
     def create(self, tx: Connection, site: int, definition: AutoMessageDefinition, now_ms: int) -> AutoMessage:
-        """Store a new message."""
+        """Store a new message. Whoever asked for it calls `forget` after the commit."""
         number = self._row_ids.mint(now_ms)
         message = AutoMessage(
             id=number,
@@ -95,7 +100,6 @@ class AutoMessages:
                 message.live_since,
             ),
         )
-        self.forget(site)
         return message
 
     def forget(self, site: int) -> None:
@@ -105,18 +109,25 @@ class AutoMessages:
 
     def _select(self, connection: Connection, where: str, parameters: tuple[Any, ...]) -> list[AutoMessage]:
         rows = connection.rows(f"SELECT {_COLUMNS} FROM auto_messages WHERE {where}", parameters)  # noqa: S608
-        return [
-            AutoMessage(
-                id=row[0],
-                public_id=row[1],
-                version=row[2],
-                definition=clean_auto_message(json.loads(row[6]), retention_days=self._retention_days),
-                created_at=row[7],
-                updated_at=row[8],
-                live_since=row[9],
-            )
-            for row in rows
-        ]
+        return [message for row in rows if (message := self._message(row)) is not None]
+
+    @staticmethod
+    def _message(row: tuple[Any, ...]) -> AutoMessage | None:
+        """Return a stored message; one that cannot be read must not silence the others, so it is reported and passed over."""
+        try:
+            definition = clean_auto_message(json.loads(row[6]), retention_days=_ANY_RETENTION)
+        except (Problem, ValueError):
+            log.error("the stored message %s cannot be read", row[1])  # noqa: TRY400 (its content is nobody's business)
+            return None
+        return AutoMessage(
+            id=row[0],
+            public_id=row[1],
+            version=row[2],
+            definition=definition,
+            created_at=row[7],
+            updated_at=row[8],
+            live_since=row[9],
+        )
 
 
 _COLUMNS = "id, public_id, version, state, name, priority, definition, created_at, updated_at, live_since"

@@ -138,9 +138,9 @@ def _insert(tx: Connection, site: int, key: Key, field: str, row_ids: RowIds, no
     while True:
         number = row_ids.mint(now_ms)
         made = tx.run(
-            "INSERT INTO identities (site, id, kind, value, public_id, principal_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "INSERT INTO identities (site, id, kind, value, folded, public_id, principal_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT DO NOTHING",
-            (site, number, *key, new_public_id(), number if principal is None else principal, now_ms),
+            (site, number, *key, fold(key[1]), new_public_id(), number if principal is None else principal, now_ms),
         )
         present = identities.find(tx, site, [key]).get(key)
         if present is not None and made:
@@ -161,7 +161,7 @@ def _rename(tx: Connection, site: int, principal: Identity, email: str | None, *
     other = people.by_email(tx, site, email)
     if other is not None and other.id != principal.id:
         raise ContactExists("email", other.contact_id)
-    tx.run("UPDATE identities SET value = ? WHERE site = ? AND id = ?", (fold(email), site, principal.id))
+    tx.run("UPDATE identities SET value = ?, folded = ? WHERE site = ? AND id = ?", (fold(email), fold(email), site, principal.id))
 
 
 def _chunks(values: Sequence[_T]) -> Iterable[Sequence[_T]]:

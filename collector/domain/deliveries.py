@@ -13,7 +13,9 @@ from collector.values.errors import Reason
 
 ACTIONS = ("seen", "clicked", "dismissed")
 SHOWN = "shown"
-HELD_OUT = "held_out"
+MOST_LINKS = 10
+"""Different links that one delivery may have been clicked at."""
+LONGEST_LINK = 255
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -37,6 +39,7 @@ class Delivery(msgspec.Struct, frozen=True):
     nonce: str
     claimed_at: int
     event: bytes | None
+    view: bytes | None
     seen_at: int | None
     clicked_at: int | None
     answered_at: int | None
@@ -82,10 +85,7 @@ def record(tx: Connection, site: int, person: int, report: Report) -> bool | Rea
         return Reason.DELIVERY_UNKNOWN
     identity, message, n, present = row
     if report.action == "clicked" and report.link:
-        tx.run(
-            "INSERT INTO delivery_links (site, identity, message, n, link, clicked_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (site, identity, message, n, report.link, report.at),
-        )
+        _note_link(tx, (site, identity, message, n), report.link[:LONGEST_LINK], report.at)
     columns = ["seen_at", "clicked_at"] if report.action == "clicked" else [f"{report.action}_at"]
     for column in columns:
         tx.run(
@@ -96,7 +96,16 @@ def record(tx: Connection, site: int, person: int, report: Report) -> bool | Rea
     return present is None
 
 
+def _note_link(tx: Connection, key: tuple[int, int, int, int], link: str, at: int) -> None:
+    """Note what was clicked. The browser says it, so there is a bound: nobody may fill the numbers with inventions."""
+    known = tx.value("SELECT count(*) FROM delivery_links WHERE site = ? AND identity = ? AND message = ? AND n = ?", key)
+    if known < MOST_LINKS:
+        sql = "INSERT INTO delivery_links (site, identity, message, n, link, clicked_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        tx.run(sql, (*key, link, at))
+
+
 def _delivery(row: tuple[Any, ...]) -> Delivery:
     values = dict(zip(Delivery.__struct_fields__, row, strict=True))
-    values["event"] = None if values["event"] is None else bytes(values["event"])  # bytes from either driver
+    for field in ("event", "view"):
+        values[field] = None if values[field] is None else bytes(values[field])  # bytes from either driver
     return Delivery(**values)

@@ -25,7 +25,11 @@ from collector.values.query_tree import needs
 TRIGGER_LIFE = DAY
 """An event opens its messages for this long (ms)."""
 
-KNOWN_TO_USERS_ONLY = ("external_id", "email", "name", "phone")
+LEASE = MINUTE
+"""A message that was claimed but not seen yet is not given out again for this long (ms)."""
+
+COMPUTED = frozenset({"created_at", "last_active_at", "last_seen_at", "page_view_count", "session_count"})
+"""What a signed-out browser may be told apart by, of a user: what it did. Everything that was said about the user is not."""
 
 
 class TriggerEvent(msgspec.Struct, frozen=True):
@@ -45,6 +49,8 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     asserted: bool
     """Whether the page asserts a user id, so that what is meant for users only may be given out."""
     event: TriggerEvent | None = None
+    view: bytes | None = None
+    """The page view in which it would show."""
 
 
 class Recipient(msgspec.Struct, frozen=True):
@@ -85,7 +91,8 @@ def load_recipient(
 ) -> Recipient:
     """Load what deciding these messages for this person needs."""
     wanted = needs(*(message.definition.audience for message in messages if message.definition.audience is not None))
-    known = facts.load(connection, site, names, person, wanted, now_ms, retention_ms)
+    variables = any(message.definition.content.variables() for message in messages)
+    known = facts.load(connection, site, names, person, wanted, now_ms, retention_ms, everything=variables)
     return Recipient(person, known, deliveries.of_person(connection, site.id, person.id))
 
 
@@ -112,7 +119,7 @@ def _audience(site: Site, message: AutoMessage, recipient: Recipient, moment: Mo
         return Verdict("audience", holds=True)
     holds = matches(audience, recipient.facts, moment.now, site.zone)
     if holds and recipient.person.role == "user" and not moment.asserted:
-        # Somebody at the browser of a user who is not signed in: they may see what a visitor with this history would see.
+        # Somebody at the browser of a user who is not signed in: the audience has to hold for a visitor with this history as well.
         return Verdict("audience", matches(audience, _as_lead(recipient.facts), moment.now, site.zone), actual="not_signed_in")
     return Verdict("audience", holds)
 
@@ -141,13 +148,20 @@ def _frequency(site: Site, message: AutoMessage, recipient: Recipient, moment: M
     had = [delivery for delivery in recipient.deliveries if delivery.message == message.id]
     acted = any(delivery.acted for delivery in had)
     last = max((delivery.claimed_at for delivery in had), default=None)
+    # Permitted is once: no second time in one view, nor while it is about to be seen in another tab.
+    leased = any(
+        (moment.view is not None and delivery.view == moment.view)
+        or (delivery.seen_at is None and not delivery.acted and moment.now - delivery.claimed_at < LEASE)
+        for delivery in had
+    )
     holds = (
-        (frequency.type != "once" or not had)
+        not leased
+        and (frequency.type != "once" or not had)
         and (frequency.type != "until_acted" or not acted)
         and (frequency.max is None or len(had) < frequency.max)
         and (frequency.every_days is None or last is None or moment.now - last >= frequency.every_days * DAY)
     )
-    return Verdict("frequency", holds, frequency.type, {"times": len(had), "acted": acted, "last": _iso(last, site)})
+    return Verdict("frequency", holds, frequency.type, {"times": len(had), "acted": acted, "leased": leased, "last": _iso(last, site)})
 
 
 def _caps(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Verdict:
@@ -177,6 +191,7 @@ def grant(tx: Connection, site: Site, message: AutoMessage, recipient: Recipient
         nonce=nonce,
         claimed_at=moment.now,
         event=None if moment.event is None else moment.event.id,
+        view=moment.view,
         seen_at=None,
         clicked_at=None,
         answered_at=None,
@@ -188,7 +203,7 @@ def grant(tx: Connection, site: Site, message: AutoMessage, recipient: Recipient
 
 
 def _as_lead(known: PersonFacts) -> PersonFacts:
-    attributes = {name: value for name, value in known.attributes.items() if name not in KNOWN_TO_USERS_ONLY}
+    attributes = {name: value for name, value in known.attributes.items() if name in COMPUTED}
     return PersonFacts({**attributes, "role": "lead"}, known.totals, known.measures, known.messages)
 
 

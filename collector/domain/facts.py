@@ -1,7 +1,5 @@
 """What is known about one person, loaded as far as the queries at hand ask for it."""
 
-from typing import Any
-
 from collector.domain import deliveries, people
 from collector.domain.audiences import NEVER, PersonFacts, Total, measure_over
 from collector.domain.deliveries import Delivery
@@ -10,13 +8,23 @@ from collector.domain.people import Person
 from collector.domain.sites import Site
 from collector.storage.database import Connection
 from collector.values.clock import DAY
-from collector.values.query_tree import Needs
+from collector.values.query_tree import EventMeasure, Needs
 
 
-def load(connection: Connection, site: Site, names: Names, person: Person, needs: Needs, now_ms: int, retention_ms: int) -> PersonFacts:
-    """Return the facts a query needs, as of now."""
+def load(
+    connection: Connection,
+    site: Site,
+    names: Names,
+    person: Person,
+    needs: Needs,
+    now_ms: int,
+    retention_ms: int,
+    *,
+    everything: bool = False,
+) -> PersonFacts:
+    """Return the facts a query needs, as of now; with `everything` all attributes, whether it asks for them or not."""
     counted = people.totals(connection, site.id, names, person.id)
-    attributes = people.values(connection, site.id, names, person, now_ms) if needs.attributes else {}
+    attributes = people.values(connection, site.id, names, person, now_ms) if needs.attributes or everything else {}
     attributes["page_view_count"] = counted.get(PAGE_VIEW, NEVER).count
     return PersonFacts(
         attributes=attributes,
@@ -29,18 +37,21 @@ def load(connection: Connection, site: Site, names: Names, person: Person, needs
 def _measures(
     connection: Connection, site: Site, names: Names, person: Person, needs: Needs, now_ms: int, retention_ms: int
 ) -> dict[str, Total]:
-    """Measure over the timeline, reading each event's rows once however many measures ask for them."""
-    by_event: dict[str, list[Any]] = {}
-    for measure in needs.measures:
-        by_event.setdefault(measure.event, []).append(measure)
+    """Measure over the timeline: by the database where it can, else reading each event's rows once however many measures ask."""
     measured: dict[str, Total] = {}
-    for event, measures in by_event.items():
+    read: dict[str, list[EventMeasure]] = {}
+    for measure in needs.measures:
+        if measure.where or measure.within_days is None:
+            read.setdefault(measure.event, []).append(measure)
+        else:
+            oldest = now_ms - min(measure.within_days * DAY, retention_ms) + 1
+            measured[measure.key] = people.measured(connection, site.id, names, person.id, oldest, measure.event)
+    for event, measures in read.items():
         spans = [retention_ms if one.within_days is None else one.within_days * DAY for one in measures]
         oldest = now_ms - min(max(spans), retention_ms)
-        rows = people.timeline(connection, site.id, names, person.identities, oldest, event=event, limit=None)
-        happened = [(row.at, row.metadata) for row in rows]
+        rows = list(people.happened(connection, site.id, names, person.id, oldest, event))
         for measure in measures:
-            measured[measure.key] = measure_over(happened, measure, now_ms, site.zone)
+            measured[measure.key] = measure_over(rows, measure, now_ms, site.zone)
     return measured
 
 

@@ -3,13 +3,14 @@
 Everything that changes what a person adds up to first locks the identity and its principal, in ascending order of ids.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from collector.storage.database import Connection
 from collector.values.ids import RowIds, new_public_id
+from collector.values.text import fold
 
 _T = TypeVar("_T")
 
@@ -21,7 +22,9 @@ Key = tuple[str, str]
 """Kind and value: `("user", "u-1")`."""
 
 _CHUNK = 500
-_COLUMNS = "id, kind, value, secret_hash, public_id, principal_id, created_at, not_before, active_at, verified, unverified_at"
+_COLUMNS = (
+    "id, kind, value, secret_hash, public_id, principal_id, created_at, not_before, active_at, own_active_at, verified, unverified_at"
+)
 
 
 class Identity(msgspec.Struct, kw_only=True):
@@ -36,6 +39,7 @@ class Identity(msgspec.Struct, kw_only=True):
     created_at: int
     not_before: int
     active_at: int | None
+    own_active_at: int | None
     verified: int
     unverified_at: int | None
 
@@ -94,17 +98,22 @@ def of_person(connection: Connection, site: int, principal_id: int) -> list[Iden
 def create(tx: Connection, site: int, wanted: Iterable[NewIdentity], row_ids: RowIds, now_ms: int) -> None:
     """Make the identities that do not exist, in a fixed order; those that another transaction makes meanwhile are left alone."""
     rows = [
-        (site, (number := row_ids.mint(now_ms)), new.key[0], new.key[1], new.secret_hash, new_public_id(), number, now_ms)
+        (site, (number := row_ids.mint(now_ms)), *new.key, fold(new.key[1]), new.secret_hash, new_public_id(), number, now_ms)
         for new in sorted(wanted, key=lambda new: new.key)
     ]
-    columns = ("site", "id", "kind", "value", "secret_hash", "public_id", "principal_id", "created_at")
+    columns = ("site", "id", "kind", "value", "folded", "secret_hash", "public_id", "principal_id", "created_at")
     tx.insert("identities", columns, rows, "ON CONFLICT DO NOTHING")
 
 
-def resolve(tx: Connection, site: int, wanted: Sequence[NewIdentity], row_ids: RowIds, now_ms: int) -> dict[Key, Identity]:
-    """Return the identities for these keys, made where missing, they and their principals locked until the commit."""
+def resolve(
+    tx: Connection, site: int, wanted: Sequence[NewIdentity], row_ids: RowIds, now_ms: int, known: Mapping[Key, Identity] | None = None
+) -> dict[Key, Identity]:
+    """Return the identities for these keys, made where missing, they and their principals locked until the commit.
+
+    `known` are those of them that were found in this transaction already.
+    """
     keys = {new.key for new in wanted}
-    found = find(tx, site, keys)
+    found = find(tx, site, keys) if known is None else {key: one for key, one in known.items() if key in keys}
     while True:
         missing = {new.key: new for new in wanted if new.key not in found}
         if missing:

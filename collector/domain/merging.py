@@ -106,7 +106,11 @@ def undo(tx: Connection, site: int, merge_id: int, now_ms: int) -> bool:
     attributes.refold(tx, site, lead_id, touched)
     attributes.refold(tx, site, target, touched)
     for person in (lead_id, target):
-        _refold_activity(tx, site, person)
+        tx.run(
+            "UPDATE identities SET active_at = (SELECT max(own_active_at) FROM identities WHERE site = ? AND principal_id = ?) "
+            "WHERE site = ? AND id = ?",
+            (site, person, site, person),
+        )
     return True
 
 
@@ -152,14 +156,6 @@ def _refold_totals(tx: Connection, site: int, lead_id: int, person: int) -> None
     )
 
 
-def _refold_activity(tx: Connection, site: int, person: int) -> None:
-    tx.run(
-        "UPDATE identities SET active_at = (SELECT max(ended_at) FROM visits WHERE site = ? AND identity IN "
-        "(SELECT id FROM identities WHERE site = ? AND principal_id = ?)) WHERE site = ? AND id = ?",
-        (site, site, person, site, person),
-    )
-
-
 def _journal(
     tx: Connection,
     site: int,
@@ -173,8 +169,11 @@ def _journal(
     by: str,
     reason: str,
 ) -> None:
-    tx.run(
-        "INSERT INTO merges (site, id, lead, target, outcome, at, by_whom, reason, verified) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT DO NOTHING",
-        (site, row_ids.mint(now_ms), lead.id, user.principal_id, outcome, now_ms, by, reason, int(verified)),
+    # A merge must have its line, or it could not be undone; a refusal is written down once for each pair.
+    again = "ON CONFLICT DO NOTHING" if outcome == "refused" else ""
+    tx.insert(
+        "merges",
+        ("site", "id", "lead", "target", "outcome", "at", "by_whom", "reason", "verified"),
+        [(site, row_ids.mint(now_ms), lead.id, user.principal_id, outcome, now_ms, by, reason, int(verified))],
+        again,
     )

@@ -91,7 +91,9 @@ class Names:
             made: dict[str, int] = {}
             left = len(missing)
             if browser:
-                today = tx.value("SELECT count(*) FROM names WHERE site = ? AND browser = 1 AND created_at > ?", (site, now_ms - DAY))
+                today = tx.value(
+                    "SELECT count(*) FROM names WHERE site = ? AND kind = ? AND browser = 1 AND created_at > ?", (site, kind, now_ms - DAY)
+                )
                 left = max(self._new_per_day - today, 0)
             highest = tx.value("SELECT max(id) FROM names WHERE site = ?", (site,)) or _FIRST_FREE
             for text in missing:

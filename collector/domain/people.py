@@ -5,14 +5,14 @@ pruning ran.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from collector.domain import attributes, identities
 from collector.domain.audiences import Total
-from collector.domain.identities import EMAIL, LEAD, USER, Identity, marks
+from collector.domain.identities import EMAIL, LEAD, USER, Identity
 from collector.domain.names import EVENT, PAGE_VIEW, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
 from collector.values.clock import MINUTE
@@ -149,6 +149,29 @@ def visit_fields(connection: Connection, site: int, person: int, now_ms: int) ->
     return {"session_count": len(rows), "last_seen_at": seen}
 
 
+_WHOSE = "identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)"
+
+
+def measured(connection: Connection, site: int, names: Names, person: int, oldest: int, event: str) -> Total:
+    """Return count, first and last of an event over the timeline since `oldest` (included, ms)."""
+    number = names.number(site, EVENT, event)
+    if number is None:
+        return Total()
+    sql = f"SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND {_WHOSE} AND at >= ? AND name = ?"  # noqa: S608
+    row = connection.row(sql, (site, site, person, oldest, number))
+    return Total() if row is None else Total(*row)
+
+
+def happened(connection: Connection, site: int, names: Names, person: int, oldest: int, event: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield time (ms) and metadata of each event of a name since `oldest`: no more than conditions on metadata need."""
+    number = names.number(site, EVENT, event)
+    if number is None:
+        return
+    sql = f"SELECT at, metadata FROM events WHERE site = ? AND {_WHOSE} AND at >= ? AND name = ?"  # noqa: S608
+    for at, metadata in connection.rows(sql, (site, site, person, oldest, number)):
+        yield at, msgspec.json.decode(metadata) if metadata else {}
+
+
 def timeline(
     connection: Connection,
     site: int,
@@ -161,13 +184,16 @@ def timeline(
     since: int | None = None,
     limit: int | None = 50,
 ) -> list[TimelineEvent]:
-    """Return single events of these identities, newest first, not older than `oldest`; `before` and `since` are exclusive (ms)."""
+    """Return single events, newest first, not older than `oldest`; `before` and `since` are exclusive (ms).
+
+    `of` is one identity, or all of a person.
+    """
     if not of:
         return []
     kinds = {identity.id: identity.kind for identity in of}
-    sql = "SELECT id, identity, name, at, unverified, page, metadata FROM events WHERE site = ? AND identity IN "
-    conditions = [f"({marks(list(kinds))}) AND at >= ?"]
-    parameters: list[Any] = [site, *kinds, oldest]
+    sql = "SELECT id, identity, name, at, unverified, page, metadata FROM events WHERE site = ? AND "
+    conditions = [_WHOSE if len(of) > 1 else "identity = ?", "at >= ?"]
+    parameters: list[Any] = [site, *((site, of[0].principal_id) if len(of) > 1 else (of[0].id,)), oldest]
     for column, sign, bound in (("at", "<", before), ("at", ">", since)):
         if bound is not None:
             conditions.append(f"{column} {sign} ?")
@@ -191,6 +217,7 @@ def timeline(
             tracked_at=event_id_time(bytes(event_id)),
         )
         for event_id, identity, name, at, unverified, page, metadata in connection.rows(sql, parameters)
+        if identity in kinds
     ]
 
 
@@ -200,9 +227,8 @@ def pages_before_sign_up(connection: Connection, site: int, names: Names, person
         return []
     ends = dict(
         connection.rows(
-            "SELECT lead, at FROM merges WHERE site = ? AND outcome = 'merged' AND undone_at IS NULL "  # noqa: S608
-            f"AND lead IN ({marks(person.lead_ids)})",
-            (site, *person.lead_ids),
+            "SELECT lead, at FROM merges WHERE site = ? AND outcome = 'merged' AND undone_at IS NULL AND target = ?",
+            (site, person.id),
         )
     )
     pages: list[TimelineEvent] = []
@@ -272,11 +298,11 @@ def search(
     if text:
         like = f"%{_like(fold(text))}%"
         conditions.append(
-            "(i.public_id = ? OR (i.kind <> 'lead' AND lower(i.value) LIKE ? ESCAPE '!') OR i.id IN (SELECT identity FROM attributes "
+            "(i.public_id = ? OR (i.kind <> 'lead' AND i.folded LIKE ? ESCAPE '!') OR i.id IN (SELECT identity FROM attributes "
             "WHERE site = ? AND attr IN (?, ?) AND folded LIKE ? ESCAPE '!'))"
         )
         named = (STANDARD_ATTRIBUTES["email"], STANDARD_ATTRIBUTES["name"])
-        parameters += [text.strip(), f"%{_like(text.strip().lower())}%", site, *named, like]
+        parameters += [text.strip(), like, site, *named, like]
     if event:
         conditions.append("i.id IN (SELECT identity FROM totals WHERE site = ? AND name = ? AND count >= ?)")
         parameters += [site, names.number(site, EVENT, event) or 0, at_least]

@@ -1,6 +1,7 @@
 """Sites: the tracked websites of an installation, their keys, origins, secrets and settings."""
 
 import json
+import re
 import secrets
 import threading
 import time
@@ -11,11 +12,12 @@ import msgspec
 
 from collector.domain.secrets import Keyring, digest
 from collector.storage.database import Connection, Database
-from collector.values.clock import DAY, MINUTE
+from collector.values.clock import MINUTE
 from collector.values.ids import RowIds
 
 _CACHE_SECONDS = 2.0
 _KEY_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+_SITE_KEY = re.compile("[a-z0-9]{1,32}")
 
 
 class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +93,11 @@ def clean_origin(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc.removesuffix(default)}"
 
 
+def is_site_key(text: str) -> bool:
+    """Say whether a text has the form of a site key; what has not is no secret of ours and need not be looked for."""
+    return _SITE_KEY.fullmatch(text) is not None
+
+
 class Sites:
     """Finds sites by key or token; answers are kept for two seconds, so that other processes' changes arrive."""
 
@@ -101,8 +108,15 @@ class Sites:
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, str], tuple[float, Site | None]] = {}
 
+    def kept(self, key: str) -> Site | None:
+        """Return the site of a site key where it is in memory and fresh, without asking the database."""
+        kept = self._kept.get(("key", key))
+        return kept[1] if kept is not None and kept[0] > time.monotonic() else None
+
     def by_key(self, key: str) -> Site | None:
         """Return the site of a public site key."""
+        if not is_site_key(key):
+            return None
         return self._find("key", key, "SELECT {} FROM sites WHERE site_key = ?", key)
 
     def by_token(self, token: str) -> Site | None:
@@ -213,5 +227,3 @@ class Sites:
 
 
 _COLUMNS = "id, site_key, name, origins, time_zone, verification, salt, identity_secrets, settings"
-SESSION_RENEWAL = DAY
-"""A browser's session token is renewed once its issue lies this long back (ms)."""

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from collector.domain import attributes, deliveries, identities
-from collector.domain.identities import LEAD, USER, Identity, Key, NewIdentity
+from collector.domain.identities import USER, Identity, Key, NewIdentity
 from collector.domain.merging import Claim, claim_lead
 from collector.domain.names import ATTRIBUTE, EVENT, Names
-from collector.storage.database import Connection
+from collector.storage.database import Connection, Database
 from collector.storage.slices import EVENT_COLUMNS, OVERFLOW, WEEK, Slices
 from collector.values.clock import MINUTE, Clock
 from collector.values.errors import Reason
@@ -58,18 +58,18 @@ class Outcome(msgspec.Struct):
     error: Reason | None = None
     person: int | None = None
     contact_id: str | None = None
-    absorbed: bool = False
-    """The lead belonged to a user although none was asserted."""
     claim: Claim | None = None
     events: list[bool | Reason] = msgspec.field(default_factory=list)
-    protected: list[str] = msgspec.field(default_factory=list)
+    protected: list[tuple[int, str, Reason]] = msgspec.field(default_factory=list)
+    """Attributes that were not set: place of the change, name, why."""
     reports: list[bool | Reason] = msgspec.field(default_factory=list)
 
 
 class Ledger:
     """Writes submissions. A `storage.writer.Bulk`; a payload is a list of submissions and its result the list of outcomes."""
 
-    def __init__(self, slices: Slices, names: Names, row_ids: RowIds, clock: Clock) -> None:
+    def __init__(self, database: Database, slices: Slices, names: Names, row_ids: RowIds, clock: Clock) -> None:
+        self._database = database
         self._slices = slices
         self._names = names
         self._row_ids = row_ids
@@ -81,10 +81,30 @@ class Ledger:
         self._slices.ensure(now)
         for browser in (False, True):
             submissions = [one for payload in payloads for one in payload if one.browser is browser]
-            events = {event.name for one in submissions for event in one.events}
-            attrs = {name for one in submissions for change in one.changes for name in change.values}
-            self._names.allocate(site, EVENT, events, now, browser=browser)
-            self._names.allocate(site, ATTRIBUTE, attrs, now, browser=browser)
+            if self._missing(site, submissions):
+                honest = self._honest(site, submissions) if browser else submissions
+                events = {event.name for one in honest for event in one.events}
+                attrs = {name for one in honest for change in one.changes for name in change.values}
+                self._names.allocate(site, EVENT, events, now, browser=browser)
+                self._names.allocate(site, ATTRIBUTE, attrs, now, browser=browser)
+
+    def _missing(self, site: int, submissions: Sequence[Submission]) -> bool:
+        return any(
+            self._names.number(site, kind, name) is None
+            for one in submissions
+            for kind, names in ((EVENT, [event.name for event in one.events]), (ATTRIBUTE, [n for c in one.changes for n in c.values]))
+            for name in names
+        )
+
+    def _honest(self, site: int, submissions: Sequence[Submission]) -> list[Submission]:
+        """Return those whose lead is new or shows its secret: the others may not use up the day's new names."""
+        with self._database.read() as connection:
+            known = identities.find(connection, site, {one.lead.key for one in submissions if one.lead is not None})
+        return [
+            one
+            for one in submissions
+            if one.lead is None or one.lead.key not in known or known[one.lead.key].secret_hash == one.lead.secret_hash
+        ]
 
     def write(self, tx: Connection, site: int, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
         """Write everything in the given transaction."""
@@ -106,12 +126,14 @@ class _Group:
     def write(self, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
         outcomes = [[Outcome() for _ in payload] for payload in payloads]
         pairs = [pair for payload, results in zip(payloads, outcomes, strict=True) for pair in zip(payload, results, strict=True)]
-        self.resolve([submission for submission, _ in pairs])
+        self.resolve(pairs)
         for submission, outcome in pairs:
             self.check_sender(submission, outcome)
         accepted = [(submission, outcome) for submission, outcome in pairs if outcome.error is None]
         for submission, outcome in accepted:
             self.claim(submission, outcome)
+        for submission, outcome in accepted:
+            outcome.events = [self.admit(submission, event) for event in submission.events]
         self.touch(accepted)
         self.insert_events(accepted)
         for submission, outcome in accepted:
@@ -119,23 +141,25 @@ class _Group:
             outcome.reports = [self.report(submission, report) for report in submission.reports]
         return outcomes
 
-    def resolve(self, submissions: Sequence[Submission]) -> None:
-        """Find, make and lock every identity of the group."""
+    def resolve(self, pairs: Sequence[tuple[Submission, Outcome]]) -> None:
+        """Find, make and lock the identities of the group; nothing is made for a sender whose lead is somebody else's."""
+        keys = {key for one, _ in pairs for key in ((one.owner,) if one.lead is None else (one.owner, one.lead.key))}
+        known = identities.find(self.tx, self.site, keys)
         wanted: dict[Key, NewIdentity] = {}
-        unasked: set[Key] = set()
-        for one in submissions:
+        for one, outcome in pairs:
+            if one.lead is not None and one.lead.key in known and known[one.lead.key].secret_hash != one.lead.secret_hash:
+                outcome.error = Reason.LEAD_SECRET_INVALID
+                continue
             if one.lead is not None:
                 wanted.setdefault(one.lead.key, one.lead)
-            if one.create:
+            if one.create or one.owner in known:
                 wanted.setdefault(one.owner, NewIdentity(one.owner))
-            else:
-                unasked.add(one.owner)
-        for key in identities.find(self.tx, self.site, unasked - wanted.keys()):
-            wanted[key] = NewIdentity(key)
-        self.identities = identities.resolve(self.tx, self.site, list(wanted.values()), self.row_ids, self.now)
+        self.identities = identities.resolve(self.tx, self.site, list(wanted.values()), self.row_ids, self.now, known)
 
     def check_sender(self, submission: Submission, outcome: Outcome) -> None:
         """Refuse a lead whose secret is not the one seen first, and persons that are not to be created."""
+        if outcome.error is not None:
+            return
         owner = self.identities.get(submission.owner)
         if submission.lead is not None and self.identities[submission.lead.key].secret_hash != submission.lead.secret_hash:
             outcome.error = Reason.LEAD_SECRET_INVALID
@@ -163,7 +187,6 @@ class _Group:
         if submission.browser and owner.kind == USER:
             self.mark_verification(owner, verified=submission.verified)
         outcome.person = owner.principal_id
-        outcome.absorbed = owner.kind == LEAD and owner.absorbed
 
     def mark_verification(self, user: Identity, *, verified: bool) -> None:
         if verified and not user.verified:
@@ -173,15 +196,21 @@ class _Group:
             self.tx.run("UPDATE identities SET unverified_at = ? WHERE site = ? AND id = ?", (self.now, self.site, user.id))
             user.unverified_at = self.now
 
+    def admit(self, submission: Submission, event: Event) -> bool | Reason:
+        """Refuse an event whose name has no number, or that is older than its person's deletion; else it is not counted yet."""
+        if self.names.number(self.site, EVENT, event.name) is None:
+            return Reason.NAME_LIMIT
+        return Reason.PERSON_DELETED if event.at < self.identities[submission.owner].not_before else False
+
     def touch(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
         """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither."""
         own: dict[int, int] = {}
         visits: dict[tuple[int, bytes], tuple[int, int, str | None]] = {}
-        for submission, _ in accepted:
-            if not submission.browser or not submission.events:
-                continue
+        for submission, outcome in accepted:
             owner = self.identities[submission.owner]
-            for event in submission.events:
+            for event, refused in zip(submission.events, outcome.events, strict=True):
+                if refused or not submission.browser:
+                    continue
                 own[owner.id] = max(own.get(owner.id, 0), event.at)
                 if event.visit is not None:
                     start, end, context = visits.get((owner.id, event.visit), (event.at, event.at, event.page))
@@ -198,20 +227,23 @@ class _Group:
     def note_activity(self, own: dict[int, int]) -> None:
         """Note when people were last active, to the minute: a column written with each event would be the hottest of all."""
         by_id = {identity.id: identity for identity in self.identities.values()}
+        minutes = {number: at // MINUTE * MINUTE for number, at in own.items()}
         active: dict[int, int] = {}
-        for number, at in own.items():
+        for number, at in minutes.items():
             principal = by_id[number].principal_id
             active[principal] = max(active.get(principal, 0), at)
-        late = [
-            (at, self.site, number, at)
-            for number, at in sorted(active.items())
-            if number not in by_id or (by_id[number].active_at or 0) + MINUTE <= at
-        ]
-        self.tx.run_many("UPDATE identities SET active_at = ? WHERE site = ? AND id = ? AND (active_at IS NULL OR active_at < ?)", late)
+        for column, times in (("own_active_at", minutes), ("active_at", active)):
+            late = [
+                (at, self.site, number, at)
+                for number, at in sorted(times.items())
+                if number not in by_id or (getattr(by_id[number], column) or -1) < at
+            ]
+            sql = f"UPDATE identities SET {column} = ? WHERE site = ? AND id = ? AND ({column} IS NULL OR {column} < ?)"  # noqa: S608
+            self.tx.run_many(sql, late)
 
     def insert_events(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
         """Insert what is new, each event into its slice, and count it."""
-        known = self.slices.ensure(self.now)
+        known = self.slices.known()
         by_slice: dict[int, list[tuple[Any, ...]]] = {}
         places: dict[int, list[tuple[Outcome, int]]] = {}
         for submission, outcome in accepted:
@@ -219,10 +251,8 @@ class _Group:
             unverified = int(submission.browser and owner.kind == USER and not submission.verified)
             for index, event in enumerate(submission.events):
                 name = self.names.number(self.site, EVENT, event.name)
-                if name is None or event.at < owner.not_before:
-                    outcome.events.append(Reason.NAME_LIMIT if name is None else Reason.PERSON_DELETED)
+                if outcome.events[index]:
                     continue
-                outcome.events.append(False)
                 home = self.slices.home(event_id_time(event.id), event.at, known)
                 row = (self.site, home, event.id, owner.id, name, event.at, unverified, event.visit, event.page, event.metadata)
                 by_slice.setdefault(home, []).append(row)
@@ -276,10 +306,13 @@ class _Group:
         """Set attributes in order; what a trusted source set stays."""
         source = attributes.TRUSTED if submission.verified or not submission.browser else attributes.BROWSER
         owner = self.identities[submission.owner]
-        for change in submission.changes:
+        for place, change in enumerate(submission.changes):
+            if change.at < owner.not_before:
+                continue
             allowed = {name: value for name, value in change.values.items() if self.names.number(self.site, ATTRIBUTE, name) is not None}
-            outcome.protected += [name for name in change.values if name not in allowed]
-            outcome.protected += attributes.apply(self.tx, self.site, self.names, owner, allowed, change.at, source)
+            outcome.protected += [(place, name, Reason.NAME_LIMIT) for name in change.values if name not in allowed]
+            outranked = attributes.apply(self.tx, self.site, self.names, owner, allowed, change.at, source)
+            outcome.protected += [(place, name, Reason.ATTRIBUTE_PROTECTED) for name in outranked]
 
     def report(self, submission: Submission, report: deliveries.Report) -> bool | Reason:
         """Note what became of a shown message, at any identity of this person."""

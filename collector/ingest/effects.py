@@ -19,6 +19,8 @@ class Record(msgspec.Struct, frozen=True):
 
     site: int
     payload: Any
+    size: int
+    """About how many bytes wait in memory until then."""
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -29,9 +31,10 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class Read(msgspec.Struct, frozen=True):
-    """Waits for a call that reads the database; the result is the call's."""
+    """Waits for a call that reads the database; the result is the call's. On an event loop TimeoutError comes after `seconds`."""
 
     call: Callable[[], Any]
+    seconds: float | None = None
 
 
 Effect = Record | Write | Read

@@ -12,7 +12,7 @@ from typing import Any
 
 from collector.domain import delivery, people
 from collector.domain.auto_messages import AutoMessage
-from collector.domain.delivery import Moment, TriggerEvent
+from collector.domain.delivery import Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
 from collector.domain.tracking import Event, Outcome
 from collector.ingest.failures import log_failure
@@ -24,6 +24,7 @@ from collector.values.page_rules import page_matches
 log = logging.getLogger(__name__)
 
 _REST_SECONDS = 10.0
+_MOST_OCCASIONS = 20
 
 Question = Callable[[], list[dict[str, Any]]]
 
@@ -33,14 +34,14 @@ class Offers:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._resting_until = 0.0
+        self._resting: dict[int, float] = {}
 
     def question(self, sender: Verified, outcome: Outcome | None, events: Sequence[Event], now_ms: int) -> Question | None:
         """Return the call that decides what may be claimed after these events, or None where nothing could be.
 
         The call returns `{"id", "trigger", "event"?}`, best first, and nothing where deciding fails.
         """
-        if outcome is None or outcome.person is None or not events or time.monotonic() < self._resting_until:
+        if outcome is None or outcome.person is None or not events or time.monotonic() < self._resting.get(sender.site.id, 0.0):
             return None
         live = self._services.auto_messages.kept(sender.site.id)
         if live is not None and not _candidates(live, events):
@@ -50,8 +51,10 @@ class Offers:
     def _safely(self, site: Site, person: int, events: Sequence[Event], now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:
         try:
             return self._decide(site, person, events, now_ms, asserted=asserted)
+        except LookupError:  # the person became part of another since the commit; the next answer knows
+            return []
         except Exception as error:  # the events are committed; their answer must not become an error
-            self._resting_until = time.monotonic() + _REST_SECONDS
+            self._resting[site.id] = time.monotonic() + _REST_SECONDS
             log_failure("that decides messages", error)
             return []
 
@@ -60,31 +63,36 @@ class Offers:
         candidates = _candidates(self._services.auto_messages.live(site.id), events)
         if not candidates:
             return []
-        with self._services.database.read() as connection:
-            recipient = delivery.load_recipient(
-                connection,
-                site,
-                self._services.names,
-                people.load(connection, site.id, person),
-                [message for message, _ in candidates],
-                now_ms,
-                self._services.settings.retention,
-            )
+        recipient = load_recipient(self._services, site, person, [message for message, _ in candidates], now_ms)
         offers: list[dict[str, Any]] = []
-        for message, event in candidates:
+        for message, occasions in candidates:
             if time.monotonic() > deadline:
                 log.warning("the time for deciding messages of site %s is spent", site.key)
                 break
             triggered = message.definition.trigger.type == "event"
-            moment = Moment(now=now_ms, page_url=_url(event), asserted=asserted, event=trigger_event(event) if triggered else None)
-            if delivery.decide(site, message, recipient, moment).show:
-                offer: dict[str, Any] = {"id": message.public_id, "trigger": message.definition.trigger.type}
-                offers.append({**offer, "event": event_id_text(event.id)} if triggered else offer)
+            for event in occasions:
+                moment = Moment(now=now_ms, page_url=_url(event), asserted=asserted, event=trigger_event(event) if triggered else None)
+                if delivery.decide(site, message, recipient, moment).show:
+                    offer: dict[str, Any] = {"id": message.public_id, "trigger": message.definition.trigger.type}
+                    offers.append({**offer, "event": event_id_text(event.id)} if triggered else offer)
+                    break
         return offers
 
 
-def _candidates(live: list[AutoMessage], events: Sequence[Event]) -> list[tuple[AutoMessage, Event]]:
-    return [(message, event) for message in live for event in [_occasion(message, events)] if event is not None]
+def load_recipient(services: Services, site: Site, person: int, messages: list[AutoMessage], now_ms: int) -> Recipient:
+    """Load what deciding these messages for a person needs.
+
+    Raises:
+        LookupError: the person became part of another, or is gone.
+    """
+    with services.database.read() as connection:
+        found = people.load(connection, site.id, person)
+        return delivery.load_recipient(connection, site, services.names, found, messages, now_ms, services.settings.retention)
+
+
+def _candidates(live: list[AutoMessage], events: Sequence[Event]) -> list[tuple[AutoMessage, list[Event]]]:
+    found = [(message, _occasions(message, events)) for message in live]
+    return [(message, occasions) for message, occasions in found if occasions]
 
 
 def trigger_event(event: Event) -> TriggerEvent:
@@ -92,15 +100,14 @@ def trigger_event(event: Event) -> TriggerEvent:
     return TriggerEvent(event.id, event.name, event.at, json.loads(event.metadata) if event.metadata else {})
 
 
-def _occasion(message: AutoMessage, events: Sequence[Event]) -> Event | None:
-    """Return the event that gives this message its occasion: the newest that could trigger it, or stands for the page now shown."""
+def _occasions(message: AutoMessage, events: Sequence[Event]) -> list[Event]:
+    """Return the events that may give this message its occasion, the newest first: those that could trigger it, or the page now shown."""
     trigger, page = message.definition.trigger, message.definition.page
     if trigger.type == "event":
-        return next((event for event in reversed(events) if event.name == trigger.event), None)
-    if trigger.type == "page":
-        newest = events[-1]
-        return newest if page is None or page_matches(page, _url(newest)) else None
-    return None
+        return [event for event in reversed(events) if event.name == trigger.event][:_MOST_OCCASIONS]
+    if trigger.type == "page" and (page is None or page_matches(page, _url(events[-1]))):
+        return [events[-1]]
+    return []
 
 
 def _url(event: Event) -> str:

@@ -1,12 +1,15 @@
-"""The path of one envelope, top to bottom: `collect` runs STEPS in order, waits for the commit, then asks for messages.
+"""The path of one envelope, top to bottom: `collect` decodes, finds the site, runs STEPS in order, waits for the commit,
+then asks for messages.
 
 One function serves every entry (Flask, raw WSGI, RSGI). Verbs: `decode_*` and `check_*` end the request with a Problem; `drop_*`
 answer 202 but store nothing; `clean_items` refuses single items. Deciding messages is a guest and never fails an envelope.
 """
 
+import contextlib
 from typing import Any
 
 from collector.domain.merging import Claim
+from collector.domain.sites import Site
 from collector.domain.tracking import Outcome, Submission
 from collector.ingest import items, senders, wire
 from collector.ingest.effects import Exchange, Read, Record
@@ -34,6 +37,7 @@ class Collection:
         self.duplicates = 0
         self.messages: list[dict[str, Any]] = []
         self.envelope: wire.Envelope | wire.LooseEnvelope
+        self.site: Site
         self.sender: senders.Verified
         self.submission: Submission
         self.places: dict[str, list[int]] = {"event": [], "identify": [], "message": []}
@@ -69,18 +73,21 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
         Problem: the envelope is refused as a whole; nothing was written.
     """
     collection = Collection(services, body, headers)
+    decode_envelope(collection)
+    collection.site = yield from senders.find_site(services.sites, collection.envelope, headers)
     for step in STEPS:
         step(collection)
         if collection.answered:
             return collection.answer()
     try:
-        outcomes = yield Record(collection.sender.site.id, [collection.submission])
+        outcomes = yield Record(collection.site.id, [collection.submission], len(body))
     except Overloaded:
         raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")]) from None
     note_outcome(collection, outcomes[0])
     decide = offers.question(collection.sender, collection.outcome, collection.submission.events, collection.now)
     if decide is not None:
-        collection.messages = yield Read(decide)
+        with contextlib.suppress(TimeoutError):
+            collection.messages = yield Read(decide, services.settings.message_budget_ms / 1000)
     return collection.answer()
 
 
@@ -91,7 +98,6 @@ def decode_envelope(c: Collection) -> None:
 
 def drop_unwanted(c: Collection) -> None:
     """Store nothing of crawlers and of visitors who asked not to be tracked, and say so."""
-    senders.find_site(c.services.sites, c.envelope, c.headers)
     reason = senders.refused_sender(c.envelope, c.headers)
     if reason is not None:
         for index in range(len(c.envelope.items)):
@@ -100,9 +106,8 @@ def drop_unwanted(c: Collection) -> None:
 
 
 def check_sender(c: Collection) -> None:
-    """Check site, lead and user."""
-    site = senders.find_site(c.services.sites, c.envelope, c.headers)
-    c.sender = senders.check_sender(c.services.keyring, site, c.envelope, c.services.settings.session_duration, c.now)
+    """Check lead and user."""
+    c.sender = senders.check_sender(c.services.keyring, c.site, c.envelope, c.services.settings.session_duration, c.now)
 
 
 def clean_items(c: Collection) -> None:
@@ -121,8 +126,7 @@ def clean_items(c: Collection) -> None:
                 change, refusals = items.clean_change(item, when, flags)
                 c.submission.changes.append(change)
                 c.places["identify"].append(index)
-                for refusal in refusals:
-                    c.refuse(index, refusal)
+                flags += [(refusal.code, refusal.field or "attributes") for refusal in refusals]
             else:
                 c.submission.reports.append(items.clean_report(item, when, flags))
                 c.places["message"].append(index)
@@ -146,10 +150,10 @@ def note_outcome(c: Collection, outcome: Outcome) -> None:
                 c.accepted += 1
             else:
                 c.duplicates += 1
-    if outcome.protected and c.places["identify"]:
-        for name in outcome.protected:
-            c.refuse(c.places["identify"][0], Refusal(Reason.ATTRIBUTE_PROTECTED, f"attributes.{name.removeprefix(CUSTOM)}"))
+    for place, name, reason in outcome.protected:
+        field = f"attributes.{name.removeprefix(CUSTOM)}"
+        c.flagged.append({"index": c.places["identify"][place], "code": reason.value, "field": field})
     c.refused.sort(key=lambda entry: int(entry["index"]))
 
 
-STEPS = (decode_envelope, drop_unwanted, check_sender, clean_items)
+STEPS = (drop_unwanted, check_sender, clean_items)

@@ -7,11 +7,15 @@ import msgspec
 
 from collector.domain.identities import LEAD, USER, Key, NewIdentity
 from collector.domain.secrets import Keyring, digest, jwt_user_id, user_hash_fits
-from collector.domain.sites import SESSION_RENEWAL, Site, Sites
+from collector.domain.sites import Site, Sites, is_site_key
 from collector.ingest import bots, wire
+from collector.ingest.effects import Exchange, Read
+from collector.values.clock import DAY
 from collector.values.errors import Reason, Refusal, problem
 from collector.values.fields import clean_user_id
 
+_LONGEST_AGENT = 512
+_RENEWAL = DAY  # a session is renewed once its issue lies this long back (ms)
 _LEAD = re.compile(r"([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22,86})")
 
 
@@ -21,7 +25,6 @@ class Headers(msgspec.Struct, frozen=True):
     origin: str | None = None
     user_agent: str = ""
     gpc: bool = False
-    language: str = ""
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -39,13 +42,19 @@ class Verified(msgspec.Struct, frozen=True):
         return self.lead.key if self.user_id is None else (USER, self.user_id)
 
 
-def find_site(sites: Sites, sender: wire.Sender, headers: Headers) -> Site:
-    """Return the site of a site key, for an origin it admits."""
-    site = sites.by_key(sender.site)
+def find_site(sites: Sites, sender: wire.Sender, headers: Headers) -> Exchange[Site]:
+    """Return the site of a site key, for an origin it admits; the database is asked only where the memory does not know.
+
+    Raises:
+        Problem: 403.
+    """
+    site = sites.kept(sender.site)
+    if site is None and is_site_key(sender.site):
+        site = yield Read(lambda: sites.by_key(sender.site))
     if site is None:
         raise problem(403, Reason.SITE_UNKNOWN, "site")
     if not site.admits(headers.origin):
-        raise problem(403, Reason.ORIGIN_NOT_ALLOWED, "origin", f"add {headers.origin} to the site's allowed origins")
+        raise problem(403, Reason.ORIGIN_NOT_ALLOWED, "origin", "add the page's origin to the site's allowed origins")
     return site
 
 
@@ -53,7 +62,7 @@ def refused_sender(sender: wire.Sender, headers: Headers) -> Reason | None:
     """Return why nothing of this sender is stored although its requests are in order, or None."""
     if headers.gpc and sender.consent != "granted":
         return Reason.CONSENT_WITHHELD
-    if sender.automation != "count" and bots.is_bot(headers.user_agent):
+    if sender.automation != "count" and bots.is_bot(headers.user_agent[:_LONGEST_AGENT]):
         return Reason.BOT
     return None
 
@@ -80,39 +89,55 @@ def check_sender(keyring: Keyring, site: Site, sender: wire.Sender, session_dura
         user_id = clean_user_id(user.id)
     except Refusal as refusal:
         raise problem(400, refusal.code, "user.id", refusal.message) from None
+    return _check_user(keyring, site, user, user_id, lead, session_duration, now_ms)
+
+
+def _check_user(
+    keyring: Keyring, site: Site, user: wire.User, user_id: str, lead: NewIdentity, session_duration: int, now_ms: int
+) -> Verified:
+    """Check what proves a user id: the page's proof, else the session. Proof makes a new session, which ends unless it is given again."""
+    proved = user.hash is not None or user.jwt is not None
+    if user.hash is not None and not (isinstance(user.hash, str) and user_hash_fits(site.identity_secrets, user_id, user.hash)):
+        raise problem(403, Reason.USER_HASH_INVALID, "user.hash")
+    if user.hash is None and user.jwt is not None and _jwt_user(site, user.jwt, now_ms) != user_id:
+        raise problem(403, Reason.USER_HASH_INVALID, "user.jwt")
     session = _session(keyring, site, user, user_id, lead.key[1])
-    verified = False
-    if user.hash is not None:
-        verified = user_hash_fits(site.identity_secrets, user_id, user.hash)
-        if not verified:
-            raise problem(403, Reason.USER_HASH_INVALID, "user.hash")
-    elif user.jwt is not None:
-        verified = jwt_user_id(site.identity_secrets, user.jwt, now_ms) == user_id
-        if not verified:
-            raise problem(403, Reason.USER_HASH_INVALID, "user.jwt")
-    elif session is not None:
-        if session[1] <= now_ms:
-            raise problem(401, Reason.SESSION_EXPIRED, "user.session")
-        verified = session[0]
+    if not proved and session is not None and session.ends <= now_ms:
+        raise problem(401, Reason.SESSION_EXPIRED, "user.session")
+    verified = proved or (session is not None and session.verified)
     if not verified and site.verification == "required":
         raise problem(403, Reason.IDENTITY_UNVERIFIED, "user")
-    renewed = session is None or session[0] != verified or session[1] - now_ms < session_duration - SESSION_RENEWAL
-    return Verified(
-        site,
-        lead,
-        user_id,
-        verified=verified,
-        session=_issue(keyring, site, user_id, lead, verified, now_ms + session_duration) if renewed else None,
-    )
+    stale = session is None or session.verified != verified or session.ends - now_ms < session_duration - _RENEWAL
+    issued = None
+    if stale and (proved or not verified):
+        issued = _issue(keyring, site, user_id, lead.key[1], verified=verified, ends=now_ms + session_duration)
+    return Verified(site, lead, user_id, verified=verified, session=issued)
 
 
-def _issue(keyring: Keyring, site: Site, user_id: str, lead: NewIdentity, verified: bool, expires: int) -> tuple[str, int]:
-    return keyring.sign(f"session:{site.key}", [user_id, lead.key[1], int(verified), expires]), expires
+def _jwt_user(site: Site, token: object, now_ms: int) -> str | None:
+    return jwt_user_id(site.identity_secrets, token, now_ms) if isinstance(token, str) else None
 
 
-def _session(keyring: Keyring, site: Site, user: wire.User, user_id: str, lead_id: str) -> tuple[bool, int] | None:
-    """Return (verified, end in ms) of a session that is this user's in this browser, else None."""
+class _Session(msgspec.Struct, frozen=True):
+    """A session token's content: whether the user id was proved, and when it ends (ms)."""
+
+    verified: bool
+    ends: int
+
+
+def _issue(keyring: Keyring, site: Site, user_id: str, lead_id: str, *, verified: bool, ends: int) -> tuple[str, int]:
+    return keyring.sign(f"session:{site.key}", [user_id, lead_id, int(verified), ends, _stamp(site.identity_secrets[0])]), ends
+
+
+def _session(keyring: Keyring, site: Site, user: wire.User, user_id: str, lead_id: str) -> _Session | None:
+    """Return a session that is this user's in this browser, begun under an identity secret that is still valid, else None."""
     payload: Any = keyring.unsign(f"session:{site.key}", user.session) if user.session else None
-    if not isinstance(payload, list) or len(payload) != 4 or payload[:2] != [user_id, lead_id]:
+    if not isinstance(payload, list) or len(payload) != 5 or payload[:2] != [user_id, lead_id]:
         return None
-    return bool(payload[2]), int(payload[3])
+    if payload[4] not in {_stamp(secret) for secret in site.identity_secrets}:
+        return None
+    return _Session(bool(payload[2]), int(payload[3]))
+
+
+def _stamp(identity_secret: str) -> str:
+    return digest("session stamp:" + identity_secret).hex()[:12]

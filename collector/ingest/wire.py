@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from collector.values.errors import Reason, Refusal, problem
+from collector.values.fields import MAX_DIGITS
 
 MOST_ITEMS = 500
 LATEST_VERSION = 1
@@ -20,8 +21,8 @@ class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The user id a page asserts, and what it gave to prove it."""
 
     id: Any
-    hash: str | None = None
-    jwt: str | None = None
+    hash: Any = None
+    jwt: Any = None
     session: str | None = None
 
 
@@ -159,8 +160,10 @@ def decode_item(raw: Any) -> Item:
     except msgspec.ValidationError as error:
         code, field, message = explain(error)
         raise Refusal(Reason.ITEM_INVALID if code is Reason.FIELD_INVALID and field is None else code, field, message) from None
+    except UnicodeError:
+        raise Refusal(Reason.ITEM_INVALID, None, "a lone surrogate stands where none may be") from None
     except (ValueError, RecursionError):
-        raise Refusal(Reason.ITEM_INVALID, None, "expected a JSON object, not nested deeper than 100 levels") from None
+        raise Refusal(Reason.ITEM_INVALID, None, "expected a JSON object, not nested too deeply") from None
 
 
 def explain(error: msgspec.ValidationError) -> tuple[Reason, str | None, str]:
@@ -187,7 +190,9 @@ def loads(body: bytes) -> Any:
     """
     try:
         return _loads(body)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise problem(400, Reason.BODY_INVALID, None, "the JSON is nested too deeply") from None
+    except ValueError:
         raise problem(400, Reason.BODY_INVALID, None, "expected JSON in UTF-8") from None
 
 
@@ -195,14 +200,22 @@ def _loads(body: bytes) -> Any:
     def refuse(name: str) -> Any:
         raise ValueError(f"{name} is no JSON")
 
-    return json.loads(body.decode("utf-8"), parse_constant=refuse)
+    return json.loads(body.decode("utf-8"), parse_constant=refuse, parse_int=_whole)
+
+
+def _whole(digits: str) -> int | float:
+    """Return a whole number; one too long to be written out again becomes infinite, which costs its own item alone."""
+    return int(digits) if len(digits) <= MAX_DIGITS else float("inf")
 
 
 def _convert(body: bytes, kind: type[Any]) -> Any:
+    value = loads(body)
     try:
-        return msgspec.convert(loads(body), kind)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise _bad_body(error) from None
+    except UnicodeError:  # a lone surrogate where the decoder wants to show it
+        raise problem(400, Reason.BODY_INVALID, None, "the envelope holds a lone surrogate outside of its items") from None
 
 
 def _check(sender: Sender) -> None:

@@ -5,21 +5,24 @@ synchronous=FULL, so that a commit is on disk when it returns. PostgreSQL runs a
 and rows are locked in ascending order by those who need them.
 """
 
+import contextlib
 import functools
+import os
+import random
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import peewee
 import psycopg
-from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
+from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase, PooledSqliteDatabase
 
 Engine = Literal["sqlite", "postgresql"]
 T = TypeVar("T")
 
 SQLITE_PRAGMAS = {
-    "journal_mode": "wal",
     "synchronous": 2,  # FULL: the WAL is synced at each commit
     "foreign_keys": 1,
     "temp_store": 2,
@@ -27,9 +30,21 @@ SQLITE_PRAGMAS = {
     "wal_autocheckpoint": 4_000,
 }
 SQLITE_BUSY_SECONDS = 30
+CONNECT_SECONDS = 5
 _ATTEMPTS = 6
+_WAL_ATTEMPTS = 100
 _BLOCK = 64  # rows in one INSERT
 _RETRIED_STATES = {"40001", "40P01"}  # serialisation failure, deadlock
+_UNAVAILABLE_CLASSES = {"08", "53"}  # connection, resources
+_UNAVAILABLE_STATES = {"25006", "57P01", "57P02", "57P03", "57P05"}  # read-only, shut down, crashed, starting, idle too long
+_UNAVAILABLE_SQLITE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+}
 
 
 class Connection:
@@ -128,6 +143,7 @@ class Database:
     def __init__(self, url: str, *, connections: int = 20) -> None:
         if url.startswith("sqlite:///"):
             self.engine: Engine = "sqlite"
+            _make_private(url.removeprefix("sqlite:///"))
             self._pool: Any = PooledSqliteDatabase(
                 url.removeprefix("sqlite:///"),
                 pragmas=SQLITE_PRAGMAS,
@@ -136,6 +152,7 @@ class Database:
                 check_same_thread=False,
                 cached_statements=512,
             )
+            self._use_wal()
         elif url.startswith(("postgresql://", "postgres://")):
             self.engine = "postgresql"
             self._pool = PooledPostgresqlDatabase(
@@ -145,10 +162,23 @@ class Database:
                 stale_timeout=300,
                 prefer_psycopg3=True,
                 isolation_level="READ COMMITTED",
+                connect_timeout=CONNECT_SECONDS,
             )
         else:
             raise ValueError("DATABASE_URL must begin with sqlite:/// or postgresql://")
         self.url = url
+
+    def _use_wal(self) -> None:
+        """Put the file into WAL mode, for good. The switch does not wait for other processes that do the same, so it is tried again."""
+        for attempt in range(_WAL_ATTEMPTS):
+            try:
+                with self.read() as connection:
+                    if connection.value("PRAGMA journal_mode") == "wal" or connection.value("PRAGMA journal_mode = wal") == "wal":
+                        return
+            except sqlite3.OperationalError as error:
+                if not is_unavailable(error) or attempt + 1 == _WAL_ATTEMPTS:
+                    raise
+            time.sleep(0.05)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -173,6 +203,7 @@ class Database:
             except Exception as error:
                 if attempt + 1 == _ATTEMPTS or not is_transient(error):
                     raise
+                back_off(attempt)
         raise AssertionError("unreachable")
 
     def close(self) -> None:
@@ -180,18 +211,46 @@ class Database:
         self._pool.close_all()
 
 
+def _make_private(name: str) -> None:
+    """Make the file where there is none, readable by its owner alone: it holds personal data. WAL and index take after it."""
+    if name and name != ":memory:" and not Path(name).exists():
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def back_off(attempt: int) -> None:
+    """Wait a little before a transaction that met another is run again, each at its own time."""
+    time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 (no secret)
+
+
 def is_transient(error: BaseException) -> bool:
     """Say whether the same transaction may succeed when it is run again at once."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, psycopg.Error) and cause.sqlstate in _RETRIED_STATES:
-            return True
-        cause = getattr(cause, "orig", None) or cause.__cause__
-    return False
+    return any(isinstance(cause, psycopg.Error) and cause.sqlstate in _RETRIED_STATES for cause in _causes(error))
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Say whether the database, and not the statement, is at fault: unreachable, full, read-only, locked."""
-    return isinstance(
-        error, (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError, peewee.OperationalError, peewee.InterfaceError)
-    )
+    """Say whether the database, and not the statement, is at fault: unreachable, full, read-only, locked, out of connections.
+
+    The drivers' classes do not say: psycopg calls a value too large for an index an OperationalError, sqlite3 a missing table.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, MaxConnectionsExceeded):
+            return True
+        if isinstance(cause, psycopg.Error):
+            state = cause.sqlstate
+            if state is None:  # not said by the server, so there was none to say it
+                return isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
+            return state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_STATES
+        if isinstance(cause, sqlite3.Error):
+            return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in _UNAVAILABLE_SQLITE
+    return False
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those it was made of (peewee wraps the drivers')."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = getattr(cause, "orig", None) or cause.__cause__ or cause.__context__

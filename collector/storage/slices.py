@@ -39,6 +39,10 @@ class Slices:
                 self._known = self._database.transact(lambda tx: _make(tx, wanted))
             return self._known
 
+    def known(self) -> frozenset[int]:
+        """Return the slices that `ensure` has made or found, without making any."""
+        return self._known
+
     def home(self, id_time_ms: int, at_ms: int, known: frozenset[int]) -> int:
         """Return the slice of an event: its id's week, or the overflow where id and corrected time differ by over a day."""
         week = id_time_ms // WEEK

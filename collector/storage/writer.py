@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from collector.storage.database import Connection, Database, is_transient, is_unavailable
+from collector.storage.database import Connection, Database, back_off, is_transient, is_unavailable
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,11 @@ _ATTEMPTS = 6
 
 
 class Overloaded(Exception):
-    """The queue is full, the database cannot be reached, or the writer is shutting down; nothing was written."""
+    """The queue is full, the database cannot be reached, or the writer is shutting down: try again later.
+
+    Nothing was written, unless the connection was lost during the commit itself; then nobody can know, and what is sent again
+    has to be recognised by its id.
+    """
 
 
 class Bulk(Protocol):
@@ -38,14 +42,16 @@ class Bulk(Protocol):
 class _Unit:
     """Something to write, and its answer."""
 
-    __slots__ = ("error", "payload", "result", "site", "work")
+    __slots__ = ("done", "error", "payload", "result", "site", "size", "work")
 
-    def __init__(self, site: int, payload: Any, work: Work | None) -> None:
+    def __init__(self, site: int, payload: Any, work: Work | None, size: int) -> None:
         self.site = site
+        self.size = size
         self.payload = payload
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
+        self.done = False
 
 
 class _Waited(_Unit):
@@ -53,8 +59,8 @@ class _Waited(_Unit):
 
     __slots__ = ("_answered",)
 
-    def __init__(self, site: int, payload: Any, work: Work | None) -> None:
-        super().__init__(site, payload, work)
+    def __init__(self, site: int, payload: Any, work: Work | None, size: int = 0) -> None:
+        super().__init__(site, payload, work, size)
         self._answered = threading.Lock()
         self._answered.acquire()
 
@@ -75,8 +81,8 @@ class _Awaited(_Unit):
 
     __slots__ = ("future", "loop")
 
-    def __init__(self, site: int, payload: Any, work: Work | None, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(site, payload, work)
+    def __init__(self, site: int, payload: Any, work: Work | None, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(site, payload, work, size)
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
 
@@ -84,24 +90,26 @@ class _Awaited(_Unit):
 class Writer:
     """One thread that commits for a whole process."""
 
-    def __init__(self, database: Database, bulk: Bulk, *, queue_limit: int, group_limit: int) -> None:
+    def __init__(self, database: Database, bulk: Bulk, *, queue_limit: int, group_limit: int, byte_limit: int = 2**28) -> None:
         self._database = database
         self._bulk = bulk
         self._queue_limit = queue_limit
         self._group_limit = group_limit
+        self._byte_limit = byte_limit
+        self._bytes = 0
         self._queue: deque[_Unit] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._loop, name="writer", daemon=True)
         self._thread.start()
 
-    def record(self, site: int, payload: Any) -> Any:
-        """Write a payload in the next bulk and return its result after the commit.
+    def record(self, site: int, payload: Any, size: int = 0) -> Any:
+        """Write a payload (of about `size` bytes) in the next bulk and return its result after the commit.
 
         Raises:
             Overloaded: nothing was written, try again later.
         """
-        unit = _Waited(site, payload, None)
+        unit = _Waited(site, payload, None, size)
         self._submit(unit)
         return unit.wait()
 
@@ -115,21 +123,25 @@ class Writer:
         self._submit(unit)
         return unit.wait()
 
-    def recorded(self, site: int, payload: Any) -> "asyncio.Future[Any]":
+    def recorded(self, site: int, payload: Any, size: int = 0) -> "asyncio.Future[Any]":
         """Do as `record` does, for the running event loop to await."""
-        unit = _Awaited(site, payload, None, asyncio.get_running_loop())
+        unit = _Awaited(site, payload, None, size, asyncio.get_running_loop())
         self._submit(unit)
         return unit.future
 
     def done(self, site: int, work: Work) -> "asyncio.Future[Any]":
         """Do as `run` does, for the running event loop to await."""
-        unit = _Awaited(site, None, work, asyncio.get_running_loop())
+        unit = _Awaited(site, None, work, 0, asyncio.get_running_loop())
         self._submit(unit)
         return unit.future
 
     def waiting(self) -> int:
         """Return how many units wait."""
         return len(self._queue)
+
+    def alive(self) -> bool:
+        """Say whether anything can be written at all."""
+        return self._thread.is_alive() and not self._closing
 
     def close(self) -> None:
         """Write what is queued, then stop."""
@@ -140,9 +152,10 @@ class Writer:
 
     def _submit(self, unit: _Unit) -> None:
         with self._wake:
-            if self._closing or len(self._queue) >= self._queue_limit:
+            if self._closing or len(self._queue) >= self._queue_limit or self._bytes > self._byte_limit:
                 raise Overloaded
             self._queue.append(unit)
+            self._bytes += unit.size
             self._wake.notify()
 
     def _loop(self) -> None:
@@ -153,7 +166,25 @@ class Writer:
                 if not self._queue:
                     return
                 group = self._take()
-            self._commit(group)
+                self._bytes -= sum(unit.size for unit in group)
+            try:
+                for part in self._transactions(group):
+                    self._commit(part)
+            except BaseException:
+                # Nobody may wait for ever for a thread that is gone; readiness says so, and the process is to be started again.
+                log.critical("the writer died", exc_info=True)
+                with self._wake:
+                    self._closing = True
+                    _answer([unit for unit in (*group, *self._queue) if not unit.done], None)
+                    self._queue.clear()
+                raise
+
+    def _transactions(self, group: list[_Unit]) -> list[list[_Unit]]:
+        """Return what becomes one transaction each. Where rows are locked, work of its own kind would lock out of order."""
+        if self._database.engine == "sqlite":
+            return [group]
+        bulk = [unit for unit in group if unit.work is None]
+        return [*([bulk] if bulk else []), *([unit] for unit in group if unit.work is not None)]
 
     def _take(self) -> list[_Unit]:
         """Take the units of the site at the head, in order, up to the limit; others keep their places."""
@@ -173,9 +204,9 @@ class Writer:
         except Exception as error:  # whatever it is, somebody waits for an answer
             if is_unavailable(error) and not is_transient(error):
                 log.warning("the database refused a commit of %d requests: %s", len(group), type(error).__name__)
-                self._fail(group, Overloaded())
+                _answer(group, [(None, Overloaded()) for _ in group])
             elif len(group) == 1:
-                self._fail(group, error)
+                _answer(group, [(None, error)])
             else:
                 middle = len(group) // 2
                 self._commit(group[:middle])
@@ -194,6 +225,7 @@ class Writer:
             except Exception as error:
                 if attempt + 1 == _ATTEMPTS or not is_transient(error):
                     raise
+                back_off(attempt)
         raise AssertionError("unreachable")
 
     def _run(self, tx: Connection, group: list[_Unit], bulk: list[Any]) -> list[tuple[Any, BaseException | None]]:
@@ -212,16 +244,13 @@ class Writer:
                 results.append((None, error))
         return results
 
-    @staticmethod
-    def _fail(group: list[_Unit], error: BaseException) -> None:
-        _answer(group, [(None, error)] * len(group))
 
-
-def _answer(group: list[_Unit], results: Sequence[tuple[Any, BaseException | None]]) -> None:
-    """Wake everybody who waits for one of these units; each event loop once."""
+def _answer(group: Sequence[_Unit], results: Sequence[tuple[Any, BaseException | None]] | None) -> None:
+    """Wake everybody who waits for one of these units, each event loop once. Without results, there will be none."""
     awaited: dict[asyncio.AbstractEventLoop, list[_Awaited]] = {}
-    for unit, (result, error) in zip(group, results, strict=True):
-        unit.result, unit.error = result, error
+    for index, unit in enumerate(group):
+        unit.result, unit.error = (None, Overloaded()) if results is None else results[index]
+        unit.done = True
         if isinstance(unit, _Awaited):
             awaited.setdefault(unit.loop, []).append(unit)
         elif isinstance(unit, _Waited):

@@ -45,7 +45,7 @@ class Reason(StrEnum):
     FIELD_INVALID = "field_invalid", "The field has the wrong type or a value that is not allowed."
     FIELD_UNKNOWN = "field_unknown", "There is no such field here."
     NAME_INVALID = "name_invalid", "A name is 1 to 120 code points without U+0000 and lone surrogates."
-    NAME_LIMIT = "name_limit", "Browsers sent too many new event names today."
+    NAME_LIMIT = "name_limit", "Browsers sent too many new names of events or attributes today."
     ID_INVALID = "id_invalid", "The id is not a UUIDv7, or not text of 1 to 128 code points."
     TIME_INVALID = "time_invalid", "The time is not unix seconds, or is milliseconds, negative or beyond the year 9999."
     TOO_OLD = "too_old", "The event is older than the timeline; only import takes older ones."

@@ -20,6 +20,7 @@ from collector.ingest.offers import Offers
 from collector.ingest.pipeline import collect
 from collector.ingest.senders import Headers
 from collector.services import Services
+from collector.storage.database import is_unavailable
 from collector.values.errors import Problem, Reason, problem
 from collector.values.ids import new_nonce
 
@@ -77,8 +78,9 @@ class Responder:
         except Exception as error:  # the last line of defence: a defect of ours must still be answered in the one shape
             request_id = new_nonce()
             log_failure(request_id, error)
-            status = 500
-            body = _encode(problem(500, Reason.INTERNAL).as_json(request_id))
+            status, code = (503, Reason.OVERLOADED) if is_unavailable(error) else (500, Reason.INTERNAL)
+            headers = [("Retry-After", "5")] if status == 503 else []
+            body = _encode(problem(status, code).as_json(request_id))
         return Answer(status, [*_COMMON, ("Content-Length", str(len(body))), *cors, *headers], body)
 
     def wait(self, path: str, asked: TrackerRequest) -> Answer:
@@ -89,7 +91,7 @@ class Responder:
             while True:
                 try:
                     if isinstance(effect, Record):
-                        result = self.services.writer.record(effect.site, effect.payload)
+                        result = self.services.writer.record(effect.site, effect.payload, effect.size)
                     elif isinstance(effect, Write):
                         result = self.services.writer.run(effect.site, effect.work)
                     else:
@@ -171,9 +173,12 @@ def _inflated(body: bytes | None, encoding: str, limit: int) -> bytes:
     encoding = encoding.strip().lower()
     if body is not None and encoding in ("gzip", "deflate"):
         try:
-            body = zlib.decompressobj(wbits=47).decompress(body, limit + 1)  # 47: either format, by its header
+            inflater = zlib.decompressobj(wbits=47)  # either format, by its header
+            body = inflater.decompress(body, limit + 1)
         except zlib.error:
             raise problem(400, Reason.BODY_INVALID, None, f"the body is not {encoding}") from None
+        if len(body) <= limit and (not inflater.eof or inflater.unused_data):
+            raise problem(400, Reason.BODY_INVALID, None, f"the {encoding} body is not whole, or more follows it")
     elif encoding not in ("", "identity", "gzip", "deflate"):
         raise problem(415, Reason.BODY_INVALID, None, "expected gzip, deflate or no Content-Encoding")
     if body is None or len(body) > limit:

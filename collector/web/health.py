@@ -19,7 +19,11 @@ def blueprint(services: Services) -> Blueprint:
     @bp.get("/readyz")
     def readyz() -> tuple[Response, int]:
         """Say whether the database answers, its schema is this version's, and the writer keeps up."""
-        checks = {"database": False, "schema": False, "queue": services.writer.waiting() < services.settings.queue_limit}
+        checks = {
+            "database": False,
+            "schema": False,
+            "writer": services.writer.alive() and services.writer.waiting() < services.settings.queue_limit,
+        }
         try:
             with services.database.read() as connection:
                 applied = {row[0] for row in connection.rows("SELECT version FROM schema_migrations")}

@@ -5,14 +5,16 @@ request, and a whole group's answers wake it once.
 """
 
 import asyncio
+import contextlib
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported without saying so
 
 from collector.ingest.effects import Effect, Record, Write
 from collector.ingest.senders import Headers
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from granian.rsgi import Scope
 
 
+_READERS = 8
+
+
 class RsgiEntry:
     """An RSGI application: `others` answers what is not the tracker's; `largest` bounds its bodies in bytes."""
 
@@ -35,6 +40,7 @@ class RsgiEntry:
         self._largest = largest
         self._close = close
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")  # the console must not keep the tracker waiting
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Write what is queued when the worker ends."""
@@ -42,6 +48,13 @@ class RsgiEntry:
 
     async def __rsgi__(self, scope: "Scope", protocol: "HTTPProtocol") -> None:
         """Answer one request, as RSGI asks for."""
+        if scope.proto != "http":
+            protocol.close(400)  # type: ignore[attr-defined]  # a websocket's, which we do not speak
+            return
+        with contextlib.suppress(ProtocolClosed):  # the visitor left while sending
+            await self._answer(scope, protocol)
+
+    async def _answer(self, scope: "Scope", protocol: "HTTPProtocol") -> None:
         loop = asyncio.get_running_loop()
         if scope.path in PATHS:
             answer = await self._tracker(loop, scope, protocol)
@@ -69,12 +82,13 @@ class RsgiEntry:
             answer: Answer = end.value
             return answer
 
-    def _effect(self, loop: asyncio.AbstractEventLoop, effect: Effect) -> "asyncio.Future[Any]":
+    def _effect(self, loop: asyncio.AbstractEventLoop, effect: Effect) -> Awaitable[Any]:
         if isinstance(effect, Record):
-            return self._responder.services.writer.recorded(effect.site, effect.payload)
+            return self._responder.services.writer.recorded(effect.site, effect.payload, effect.size)
         if isinstance(effect, Write):
             return self._responder.services.writer.done(effect.site, effect.work)
-        return loop.run_in_executor(self._pool, effect.call)
+        reading = loop.run_in_executor(self._readers, effect.call)
+        return reading if effect.seconds is None else asyncio.wait_for(reading, effect.seconds)
 
 
 async def _body(scope: "Scope", protocol: "HTTPProtocol", limit: int) -> bytes | None:

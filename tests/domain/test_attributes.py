@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from collector.values.errors import Reason
 from tests.support.world import World, lead, user
 
 PLAN = "custom_attributes.plan"
@@ -32,7 +33,7 @@ def test_the_users_own_value_stays_whatever_a_lead_says_later(world: World) -> N
 def test_an_unverified_browser_does_not_overwrite_what_rest_set(world: World) -> None:
     world.set(user(), {PLAN: "enterprise"}, browser=False)
     outcome = world.set(user(), {PLAN: "free"}, lead=lead())
-    assert outcome.protected == [PLAN]
+    assert outcome.protected == [(0, PLAN, Reason.ATTRIBUTE_PROTECTED)]
     assert world.attributes(user()) == {PLAN: "enterprise"}
 
 

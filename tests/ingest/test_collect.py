@@ -260,9 +260,10 @@ def test_attributes_are_cleaned_one_by_one(tracker: Tracker, world: World) -> No
     item = {"type": "identify", "at": world.clock(), "attributes": {"plan": "pro", "last_seen_at": 5, "bad.key": 1}}
     answer = tracker.collect(item)
     assert answer["accepted"] == 1
-    assert {(code, field) for _, code, field in codes(answer)} == {
-        ("attribute_protected", "attributes.last_seen_at"),
-        ("attribute_invalid", "attributes.bad.key"),
+    assert answer["refused"] == []
+    assert {(flag["index"], flag["code"], flag["field"]) for flag in answer["flagged"]} == {
+        (0, "attribute_protected", "attributes.last_seen_at"),
+        (0, "attribute_invalid", "attributes.bad.key"),
     }
     lead_id = tracker.lead.split(".")[0]
     assert world.attributes(("lead", lead_id)) == {"custom_attributes.plan": "pro"}

@@ -31,6 +31,7 @@ def create(world: World, **fields: Any) -> str:
     made = world.services.writer.run(
         world.site.id, lambda tx: world.services.auto_messages.create(tx, world.site.id, definition, world.clock())
     )
+    world.services.auto_messages.forget(world.site.id)
     return made.public_id
 
 

@@ -1,6 +1,8 @@
 """An RSGI server for one request at a time, dressed as a WSGI application, so that one test client reaches every entry."""
 
 import asyncio
+import functools
+import threading
 from collections.abc import AsyncIterator, Iterable
 from http import HTTPStatus
 from typing import Any
@@ -25,6 +27,7 @@ class Scope:
         self.path = unquote(environ["PATH_INFO"])
         self.query_string = environ.get("QUERY_STRING", "")
         self.authority = environ.get("HTTP_HOST")
+        self.proto = "http"
         self.scheme = "http"
         self.http_version = "1.1"
         self.server = "127.0.0.1:80"
@@ -50,15 +53,23 @@ class Protocol:
 
 
 class RsgiServer:
-    """Runs each request on an event loop of its own."""
+    """Runs requests on an event loop in another thread (Playwright keeps one running in the tests' thread)."""
 
     def __init__(self, responder: Responder, others: Any) -> None:
         self._entry = RsgiEntry(responder, others, threads=4, largest=10_000_000, close=lambda: None)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         protocol = Protocol(environ["wsgi.input"].read())
-        asyncio.run(self._entry.__rsgi__(Scope(environ), protocol))  # type: ignore[arg-type]
+        asyncio.run_coroutine_threadsafe(self._entry.__rsgi__(Scope(environ), protocol), loop()).result(60)  # type: ignore[arg-type]
         assert protocol.answer is not None
         status, headers, body = protocol.answer
         start_response(f"{status} {HTTPStatus(status).phrase}", headers)
         return [body]
+
+
+@functools.cache
+def loop() -> asyncio.AbstractEventLoop:
+    """The event loop of all requests, running in a thread until the tests end."""
+    made = asyncio.new_event_loop()
+    threading.Thread(target=made.run_forever, daemon=True).start()
+    return made

@@ -86,7 +86,7 @@ def test_people_are_listed_with_the_words_of_the_interface(on: Console) -> None:
     on.viewed(lead("lead-2"), "/", at=START - 3 * HOUR)
     text = Parsed(on.page("/people")).text
     assert "2 people" in text
-    assert "AL Ada Lovelace ada@shop.example User Not verified just now 2 0" in text
+    assert "AL Ada Lovelace ada@shop.example User Not verified less than a minute ago 2 0" in text
     assert f"{words.short(on.contact_id(lead('lead-2')))} Visitor 3 hours ago 1 0" in text
 
 

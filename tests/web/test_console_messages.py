@@ -24,7 +24,9 @@ def on(database_url: str, clock: FakeClock) -> Iterator[Console]:
 
 def delivered(on: Console, message: Any, who: Any, n: int = 1, **times: int) -> None:
     person = on.world.person(who)
-    row = Delivery(person.id, message.id, n, 1, "shown", f"{message.id}-{person.id}-{n}", START - HOUR, None, None, None, None, None, None)
+    row = Delivery(
+        person.id, message.id, n, 1, "shown", f"{message.id}-{person.id}-{n}", START - HOUR, None, None, None, None, None, None, None
+    )
     on.services.writer.run(on.site.id, lambda tx: deliveries.insert(tx, on.site.id, row))
     for action, at in times.items():
         report = Report(message.public_id, row.nonce, action, at, "https://shop.example/team" if action == "clicked" else None)

@@ -31,8 +31,9 @@ _SITES = [
 _IDENTITIES = [
     """CREATE TABLE identities (
         site BIGINT NOT NULL, id BIGINT NOT NULL, kind STRING NOT NULL, value STRING NOT NULL, secret_hash BYTES,
-        public_id STRING NOT NULL, principal_id BIGINT NOT NULL, created_at BIGINT NOT NULL, not_before BIGINT NOT NULL DEFAULT 0,
-        active_at BIGINT, verified SMALLINT NOT NULL DEFAULT 0, unverified_at BIGINT,
+        public_id STRING NOT NULL, folded STRING NOT NULL, principal_id BIGINT NOT NULL, created_at BIGINT NOT NULL,
+        not_before BIGINT NOT NULL DEFAULT 0,
+        active_at BIGINT, own_active_at BIGINT, verified SMALLINT NOT NULL DEFAULT 0, unverified_at BIGINT,
         PRIMARY KEY (site, id)) CLUSTERED""",
     "CREATE UNIQUE INDEX identities_value ON identities (site, kind, value)",
     "CREATE UNIQUE INDEX identities_public ON identities (site, public_id)",
@@ -81,7 +82,7 @@ _MESSAGES = [
     "CREATE UNIQUE INDEX auto_messages_public ON auto_messages (site, public_id)",
     """CREATE TABLE deliveries (
         site BIGINT NOT NULL, identity BIGINT NOT NULL, message BIGINT NOT NULL, n INTEGER NOT NULL, version INTEGER NOT NULL,
-        arm STRING NOT NULL, nonce STRING NOT NULL, claimed_at BIGINT NOT NULL, event BYTES, seen_at BIGINT, clicked_at BIGINT,
+        arm STRING NOT NULL, nonce STRING NOT NULL, claimed_at BIGINT NOT NULL, event BYTES, view BYTES, seen_at BIGINT, clicked_at BIGINT,
         answered_at BIGINT, dismissed_at BIGINT, goal_at BIGINT, PRIMARY KEY (site, identity, message, n)) CLUSTERED""",
     "CREATE INDEX deliveries_message ON deliveries (site, message, identity)",
     """CREATE TABLE delivery_links (

@@ -19,7 +19,7 @@ def create(services: Services, site: Site) -> tuple[Response, int]:
     definition = clean_auto_message(body, retention_days=services.settings.retention_days, time_zone=site.zone)
     now = services.clock()
     message: AutoMessage = services.writer.run(site.id, lambda tx: services.auto_messages.create(tx, site.id, definition, now))
-    services.auto_messages.forget(site.id)  # again: until the commit a reader may have kept the list without it
+    services.auto_messages.forget(site.id)
     return jsonify(message.as_json()), 201
 
 

@@ -1,5 +1,11 @@
-"""How often a password may be tried: a bounded memory of attempts per email, and a bound on the work of checking them."""
+"""How often a password may be tried: a bounded memory of attempts, and a bound on the work of checking them.
 
+Attempts are counted for an email at an address, so that a stranger cannot lock the owner out, and more loosely for the email alone.
+Addresses are kept as digests under a key of this process.
+"""
+
+import hashlib
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -8,9 +14,11 @@ from contextlib import contextmanager
 from collector.values.clock import MINUTE, Clock
 
 MOST = 10
-"""Attempts per email within WINDOW; a successful one clears them."""
+"""Attempts for an email at one address within WINDOW; a successful one clears them."""
+MOST_ANYWHERE = 200
+"""Attempts for an email from all addresses within WINDOW."""
 WINDOW = 15 * MINUTE
-_MOST_EMAILS = 10_000
+_MOST_PLACES = 20_000
 _AT_ONCE = 4  # each check takes 32 MB and a core
 _PATIENCE_SECONDS = 10.0
 
@@ -22,23 +30,31 @@ class Attempts:
         self._clock = clock
         self._lock = threading.Lock()
         self._checks = threading.BoundedSemaphore(_AT_ONCE)
-        self._by_email: OrderedDict[str, list[int]] = OrderedDict()
+        self._key = os.urandom(16)
+        self._recent: OrderedDict[bytes, list[int]] = OrderedDict()
 
-    def allow(self, email: str) -> bool:
+    def allow(self, email: str, address: str) -> bool:
         """Count an attempt, before it is checked so that many at once are no way around; False where there were too many."""
-        now = self._clock()
         with self._lock:
-            recent = [at for at in self._by_email.pop(email, []) if now - at < WINDOW]
-            allowed = len(recent) < MOST
-            self._by_email[email] = [*recent, now] if allowed else recent
-            while len(self._by_email) > _MOST_EMAILS:
-                self._by_email.popitem(last=False)
-            return allowed
+            here = self._count(self._place(email, address), MOST)
+            return here and self._count(self._place(email, ""), MOST_ANYWHERE)
 
-    def succeeded(self, email: str) -> None:
-        """Forget the attempts of an email."""
+    def succeeded(self, email: str, address: str) -> None:
+        """Forget the attempts for an email at an address."""
         with self._lock:
-            self._by_email.pop(email, None)
+            self._recent.pop(self._place(email, address), None)
+
+    def _count(self, place: bytes, most: int) -> bool:
+        now = self._clock()
+        recent = [at for at in self._recent.pop(place, []) if now - at < WINDOW]
+        allowed = len(recent) < most
+        self._recent[place] = [*recent, now] if allowed else recent
+        while len(self._recent) > _MOST_PLACES:
+            self._recent.popitem(last=False)
+        return allowed
+
+    def _place(self, email: str, address: str) -> bytes:
+        return hashlib.blake2b(f"{address} {email}".encode("utf-8", "replace"), key=self._key, digest_size=16).digest()
 
     @contextmanager
     def turn(self) -> Iterator[bool]:

@@ -44,7 +44,7 @@ class SignIn:
         if cookies.kind(request, self._services) is None:
             return self._page(wanted), 400
         key = accounts.clean_email(email)[: accounts.LONGEST_EMAIL]
-        if not self._attempts.allow(key):
+        if not self._attempts.allow(key, request.remote_addr or ""):
             return self._page(wanted, email, _TOO_MANY), 429
         with self._attempts.turn() as taken:
             if not taken:
@@ -52,7 +52,7 @@ class SignIn:
             account = self._authenticate(email, password)
         if account is None:
             return self._page(wanted, email, _WRONG), 401
-        self._attempts.succeeded(key)
+        self._attempts.succeeded(key, request.remote_addr or "")
         response = redirect(wanted, 303)
         cookies.start(response, request, self._services, account)
         return response

@@ -47,7 +47,8 @@ const text = (value, above) => {
     if (list) parts.push(part || null);
     else if (part) parts.push(quote(key) + ":" + part);
   }
-  return list ? `[${parts.map(String)}]` : `{${parts}}`;
+  // an object of which nothing can be written is dropped like any other such value, or the event would be refused for it
+  return list ? `[${parts.map(String)}]` : parts[0] || !above[0] ? `{${parts}}` : undefined;
 };
 
 /** @param {any} value @returns {string} JSON; empty for what cannot be written at all */

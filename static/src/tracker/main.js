@@ -24,8 +24,11 @@ const consent = () => {
   }
 };
 
+/** Whether the calls made before the script arrived are done: until then the first view belongs to whoever they leave here. */
+let started = false;
+
 const reset = () => {
-  settle();
+  if (started) settle();
   leave();
   end();
 };
@@ -108,6 +111,7 @@ const start = () => {
     window.leadlight = leadlight;
     for (const given of stub?.q || []) call(given);
   });
+  started = true;
 };
 
 if (document.prerendering) document.addEventListener("prerenderingchange", start, { once: true });
