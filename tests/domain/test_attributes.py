@@ -63,3 +63,24 @@ def test_the_order_of_arrival_does_not_matter(world: World, order: tuple[int, ..
         values, at = changes[index]
         world.set(user(), values, at=at, lead=lead())
     assert world.attributes(user()) == {PLAN: "b"}
+
+
+def test_a_user_first_known_by_an_email_keeps_its_own_value_too(world: World) -> None:
+    from collector.domain import contacts
+
+    def make(tx):
+        return contacts.create(
+            tx, world.site.id, world.services.names, world.services.row_ids, 1, external_id=None, values={"email": "a@example.com"}
+        )
+
+    world.services.names.allocate(world.site.id, "attribute", [PLAN], 1, browser=False)
+    world.services.writer.run(world.site.id, make)
+    key = ("email", "a@example.com")
+
+    def name(tx):
+        contacts.update(tx, world.site.id, world.services.names, world.services.row_ids, 2, key, external_id="u-1", values={})
+
+    world.services.writer.run(world.site.id, name)
+    world.set(user("u-1"), {PLAN: "own"}, at=100, lead=lead())
+    world.set(lead(), {PLAN: "a lead's"}, at=900)
+    assert world.attributes(user("u-1"))[PLAN] == "own"

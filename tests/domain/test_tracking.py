@@ -108,3 +108,19 @@ def test_metadata_is_kept_as_it_was_cleaned(world: World) -> None:
     metadata = {"plan": "pro", "price": {"amount": 4900, "currency": "eur"}, "seats": 3}
     world.send(lead(), world.event("upgraded", metadata=json.dumps(metadata)))
     assert world.timeline(lead().key)[0].metadata == metadata
+
+
+def test_activity_is_the_same_whatever_the_order_of_arrival(world: World) -> None:
+    now = world.clock()
+    for name, order in (("a", (0, 30_000)), ("b", (30_000, 0))):
+        for age in order:
+            world.send(lead(name), world.event("page-view", at=now - age))
+    assert world.person(lead("a").key).active_at == world.person(lead("b").key).active_at
+
+
+def test_refused_events_open_no_visit(world: World) -> None:
+    names = [f"name-{number}" for number in range(world.services.settings.new_names_per_day)]
+    world.send(lead(), *[world.event(name) for name in names])
+    outcome = world.send(lead("other"), world.event("one-more", visit=new_uuid7(world.clock())))
+    assert outcome.events == [Reason.NAME_LIMIT]
+    assert world.rows("SELECT count(*) FROM visits") == [(0,)]

@@ -273,3 +273,42 @@ def test_an_event_named_like_anything_does_not_break_the_next(tracker: Tracker, 
     tracker.collect(tracker.event("__proto__", metadata={"__proto__": "x", "constructor": "y"}))
     tracker.collect(tracker.event("next", visit=new_uuid7(world.clock())))
     assert stored(world) == 2
+
+
+@pytest.mark.parametrize("site", ["\x00", "\ud800", "x" * 10_000, "' OR 1=1", ""])
+def test_what_cannot_be_a_site_key_is_an_unknown_site(tracker: Tracker, site: str) -> None:
+    answer = tracker.post("/collect", tracker.envelope(tracker.event(), site=site))
+    assert answer.status_code in (400, 403)
+
+
+@pytest.mark.parametrize("field", ["v", "site", "sent_at", "offset", "user", "items", "dropped"])
+def test_a_lone_surrogate_anywhere_in_the_envelope_is_no_error_of_ours(tracker: Tracker, field: str) -> None:
+    answer = tracker.post("/collect", tracker.envelope(tracker.event(), **{field: "\ud800"}))
+    assert answer.status_code in (400, 403)
+    assert answer.json is not None
+    assert answer.json["type"] == "error.list"
+
+
+def test_a_forged_lead_makes_nobody_and_uses_up_no_names(tracker: Tracker, world: World) -> None:
+    tracker.view()
+    tracker.identify("victim")
+    forged = tracker.lead.split(".")[0] + "." + "x" * 22
+    tracker.post("/collect", tracker.envelope(tracker.event("brand-new"), lead=forged))
+    assert world.rows("SELECT count(*) FROM identities WHERE kind = 'user'") == [(0,)]
+    assert world.rows("SELECT count(*) FROM names WHERE text = 'brand-new'") == [(0,)]
+
+
+def test_attributes_beyond_the_days_names_say_so(tracker: Tracker, world: World) -> None:
+    most = world.services.settings.new_names_per_day
+    for start in range(0, most, 200):
+        attributes = {f"a{number}": 1 for number in range(start, start + 200)}
+        tracker.collect({"type": "identify", "at": world.clock(), "attributes": attributes})
+    answer = tracker.collect({"type": "identify", "at": world.clock(), "attributes": {"one-more": 1}})
+    assert answer["flagged"] == [{"index": 0, "code": "name_limit", "field": "attributes.one-more"}]
+    assert tracker.collect(tracker.event("an-event"))["accepted"] == 1
+
+
+def test_a_compressed_body_that_is_cut_off_is_refused(tracker: Tracker) -> None:
+    body = gzip.compress(json.dumps(tracker.envelope(tracker.event())).encode())
+    assert tracker.post("/collect", body[:-4], Content_Encoding="gzip").status_code == 400
+    assert tracker.post("/collect", body + b"more", Content_Encoding="gzip").status_code == 400

@@ -328,3 +328,63 @@ def test_trouble_with_messages_never_fails_an_event(tracker: Tracker, world: Wor
     answer = tracker.view()
     assert answer["accepted"] == 1
     assert "messages" not in answer
+
+
+def test_any_event_of_a_batch_may_open_its_message(tracker: Tracker, world: World) -> None:
+    where = [{"field": "metadata.plan", "operator": "=", "value": "pro"}]
+    message = create(world, trigger={"type": "event", "event": "upgraded", "where": where})
+    pro, basic = (tracker.event("upgraded", metadata={"plan": plan}) for plan in ("pro", "basic"))
+    assert tracker.collect(pro, basic)["messages"] == [{"id": message, "trigger": "event", "event": pro["id"]}]
+
+
+def test_a_message_is_granted_once_in_one_view(tracker: Tracker, world: World) -> None:
+    message = create(world, ignore_caps=True)
+    view = tracker.event()["id"]
+    tracker.view()
+    first = tracker.claim(message, view=view)["message"]
+    tracker.report(message, first["delivery"], "seen")
+    assert tracker.claim(message, view=view)["reason"] == "frequency"
+
+
+def test_while_it_is_about_to_be_seen_in_one_tab_another_gets_none(tracker: Tracker, world: World) -> None:
+    message = create(world, ignore_caps=True)
+    tracker.view()
+    assert tracker.claim(message)["message"]
+    assert tracker.claim(message)["reason"] == "frequency"
+    world.clock.advance(MINUTE)
+    assert tracker.claim(message)["message"]
+
+
+def test_a_signed_out_browser_is_told_nothing_that_was_said_about_its_user(tracker: Tracker, world: World) -> None:
+    message = create(world, audience={"field": "custom_attributes.plan", "operator": "=", "value": "pro"})
+    world.set(("user", "u-1"), {"custom_attributes.plan": "pro"}, browser=False)
+    tracker.identify("u-1")
+    assert offered(tracker.view()) == [message]
+    tracker.user = None
+    assert offered(tracker.view()) == []
+
+
+def test_invented_links_do_not_fill_the_numbers(tracker: Tracker, world: World) -> None:
+    message = create(world)
+    tracker.view()
+    delivery = tracker.claim(message)["message"]["delivery"]
+    for number in range(30):
+        tracker.report(message, delivery, "clicked", link=f"{number} " + "文" * 2_000)
+    links = numbers(world, message)["links"]
+    assert len(links) == 10
+    assert all(len(entry["link"]) <= 255 for entry in links)
+
+
+def test_a_stored_message_that_cannot_be_read_silences_no_other(tracker: Tracker, world: World) -> None:
+    broken, message = create(world), create(world)
+    world.services.writer.run(world.site.id, lambda tx: tx.run("UPDATE auto_messages SET definition = '{}' WHERE public_id = ?", (broken,)))
+    world.services.auto_messages.forget(world.site.id)
+    assert offered(tracker.view()) == [message]
+
+
+def test_a_long_history_is_measured_by_the_database(tracker: Tracker, world: World) -> None:
+    message = create(world, audience={"event": "saved", "field": "count", "operator": ">", "value": 2, "within_days": 7})
+    tracker.collect(tracker.event("saved", at=world.clock() - 8 * DAY), tracker.event("saved"), tracker.event("saved"))
+    assert offered(tracker.view()) == []
+    tracker.collect(tracker.event("saved"))
+    assert offered(tracker.view()) == [message]

@@ -1,11 +1,17 @@
 """`leadlight init` and what it leaves behind, as an operator meets it."""
 
 import json
+import os
+import signal
 import stat
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.processes import run_command
+import pytest
+
+from tests.support.processes import free_port, run_command
 from tests.support.servers import Collector
 
 
@@ -68,3 +74,55 @@ def test_a_token_of_one_site_does_not_open_another(start_collector: Callable[...
     collector.client.api("POST", "/contacts", {"external_id": "u-1"})
     stranger = type(collector.client)(collector.url, other["access_token"])
     assert stranger.api("GET", "/contacts/find_by_external_id/u-1").status == 404
+
+
+def test_the_database_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    init(tmp_path)
+    assert stat.S_IMODE((tmp_path / "leadlight.db").stat().st_mode) == 0o600
+
+
+def serve(folder: Path, port: int, **environ: str):
+    return run_command(["collector", "serve", "--port", str(port)], folder, {"DATABASE_URL": "sqlite:///leadlight.db", **environ})
+
+
+def test_an_address_in_use_is_said_and_nothing_is_shared(collector: Collector) -> None:
+    done = run_command(["collector", "serve", "--port", str(collector.port)], collector.folder, collector.environ)
+    assert done.returncode != 0
+    assert "cannot listen" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_secret_key_that_does_not_fit_the_database_is_said_at_the_start(tmp_path: Path) -> None:
+    init(tmp_path)
+    done = serve(tmp_path, free_port(), SECRET_KEY="another key that is long enough")
+    assert done.returncode != 0
+    assert "does not fit" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("url", ["garbage", "mysql://x/y", "postgresql://nobody@127.0.0.1:1/x", "sqlite:////nonexistent/x.db"])
+def test_a_database_that_cannot_be_used_is_said_in_one_line(tmp_path: Path, url: str) -> None:
+    init(tmp_path)
+    done = serve(tmp_path, free_port(), DATABASE_URL=url)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_setting_that_does_not_exist_or_is_out_of_bounds_is_said(tmp_path: Path) -> None:
+    init(tmp_path)
+    assert "LEADLIGHT_TYPO" in serve(tmp_path, free_port(), LEADLIGHT_TYPO="1").stderr
+    assert "retention_days" in serve(tmp_path, free_port(), LEADLIGHT_RETENTION_DAYS="0").stderr
+
+
+def test_a_killed_server_leaves_no_worker_behind(start_collector: Callable[..., Collector]) -> None:
+    collector = start_collector()
+    os.kill(collector.program.process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            collector.client.get("/healthz")
+        except OSError:
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("the worker still serves")

@@ -155,3 +155,57 @@ def test_a_writer_holds_the_write_lock_from_its_beginning(database: Database) ->
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
         other.close()
+
+
+def test_a_value_the_database_cannot_take_fails_alone_and_is_no_outage(database: Database) -> None:
+    with database.write() as tx:
+        tx.run("CREATE TABLE long_keys (text TEXT PRIMARY KEY)")
+    writer = Writer(database, Rows(), queue_limit=100, group_limit=100)
+    incompressible = "".join(chr(0x4E00 + (number * 7919) % 20_000) for number in range(4_000))
+    if database.engine == "postgresql":
+        with pytest.raises(Exception, match="index row") as failed:
+            writer.run(1, lambda tx: tx.run("INSERT INTO long_keys (text) VALUES (?)", (incompressible,)))
+        assert not isinstance(failed.value, Overloaded)
+    with pytest.raises(Exception, match="no_such_table") as failed:
+        writer.run(1, lambda tx: tx.run("INSERT INTO no_such_table (a) VALUES (1)"))
+    assert not isinstance(failed.value, Overloaded)
+    assert writer.record(1, 1) == 1
+    writer.close()
+
+
+def test_a_writer_that_dies_leaves_nobody_waiting(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=100, group_limit=100)
+
+    def die(tx: Connection) -> None:
+        raise SystemExit
+
+    threading.excepthook, before = (lambda _: None), threading.excepthook
+    try:
+        with pytest.raises(Overloaded):
+            writer.run(1, die)
+    finally:
+        threading.excepthook = before
+    with pytest.raises(Overloaded):
+        writer.record(1, 1)
+    assert not writer.alive()
+
+
+def test_bytes_that_wait_are_bounded_too(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=100, group_limit=10, byte_limit=1_000)
+    entered, gate = threading.Event(), threading.Event()
+
+    def hold(tx: Connection) -> None:
+        entered.set()
+        gate.wait(30)
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(writer.run, 1, hold)
+        entered.wait(30)
+        waiting = pool.submit(writer.record, 1, 1, 5_000)
+        while writer.waiting() < 1:
+            threading.Event().wait(0.001)
+        with pytest.raises(Overloaded):
+            writer.record(1, 2, 1)
+        gate.set()
+        assert waiting.result() == 1
+    writer.close()

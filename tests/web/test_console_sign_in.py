@@ -8,7 +8,7 @@ import pytest
 from collector.domain import accounts
 from collector.values.clock import DAY, MINUTE
 from collector.web.console import cookies
-from collector.web.console.attempts import MOST, WINDOW, Attempts
+from collector.web.console.attempts import MOST, MOST_ANYWHERE, WINDOW, Attempts
 from tests.support.clock import FakeClock
 from tests.web.test_console_support import EMAIL, OWN_PAGE, PASSWORD, Console, Parsed, console
 
@@ -212,18 +212,30 @@ def test_too_many_attempts_for_one_email_have_to_wait(on: Console) -> None:
 
 def test_attempts_are_counted_alike_for_emails_nobody_has() -> None:
     attempts = Attempts(FakeClock())
-    assert [attempts.allow("x") for _ in range(MOST + 1)] == [True] * MOST + [False]
+    assert [attempts.allow("x", "here") for _ in range(MOST + 1)] == [True] * MOST + [False]
+
+
+def test_a_stranger_at_another_address_does_not_lock_the_owner_out() -> None:
+    attempts = Attempts(FakeClock())
+    for _ in range(MOST + 1):
+        attempts.allow("owner@example.com", "203.0.113.9")
+    assert attempts.allow("owner@example.com", "198.51.100.7")
+
+
+def test_from_all_addresses_together_there_is_an_end_too() -> None:
+    attempts = Attempts(FakeClock())
+    allowed = [attempts.allow("owner@example.com", str(number)) for number in range(MOST_ANYWHERE + 1)]
+    assert allowed == [True] * MOST_ANYWHERE + [False]
 
 
 def test_the_memory_of_attempts_is_bounded_and_forgets_the_oldest() -> None:
     clock = FakeClock()
     attempts = Attempts(clock)
     for number in range(10_050):
-        attempts.allow(f"{number}@example.com")
-    assert len(attempts._by_email) == 10_000
-    assert "0@example.com" not in attempts._by_email
+        attempts.allow(f"{number}@example.com", "here")
+    assert len(attempts._recent) == 20_000
     clock.advance(MINUTE)
-    assert attempts.allow("0@example.com")
+    assert attempts.allow("0@example.com", "here")
 
 
 # -- every page
