@@ -28,7 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what runs on the engine that was not asked for."""
+    """Run the browser tests last, and leave out what runs on the engine that was not asked for.
+
+    Playwright keeps an event loop running in the main thread from its first use on: no test after it could call `asyncio.run`.
+    """
+    browser = Path(__file__).parent / "browser"
+    items.sort(key=lambda item: browser in item.path.parents)
     wanted = config.getoption("engine")
     if wanted == "both":
         return
