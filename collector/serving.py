@@ -12,6 +12,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 
 from collector.app import create_app
+from collector.ingest.bots import is_bot
 from collector.services import Services, build
 from collector.settings import Settings, load_settings
 from collector.web.browser import Responder, WsgiEntry
@@ -75,6 +76,7 @@ def serve(settings: Settings) -> None:
 
 def _services() -> Services:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    is_bot("")  # loads its patterns now, not while the first visitor waits
     return build(load_settings())
 
 

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 Work = Callable[[Connection], Any]
 _ATTEMPTS = 6
+_GATHER_SECONDS = 0.002
+_NEVER = 2**62
 
 
 class Overloaded(Exception):
@@ -97,6 +99,7 @@ class Writer:
         self._group_limit = group_limit
         self._byte_limit = byte_limit
         self._bytes = 0
+        self._wanted = 1
         self._queue: deque[_Unit] = deque()
         self._wake = threading.Condition()
         self._closing = False
@@ -156,13 +159,14 @@ class Writer:
                 raise Overloaded
             self._queue.append(unit)
             self._bytes += unit.size
-            self._wake.notify()
+            if len(self._queue) >= self._wanted:
+                self._wake.notify()
 
     def _loop(self) -> None:
+        group: list[_Unit] = []
         while True:
             with self._wake:
-                while not self._queue and not self._closing:
-                    self._wake.wait()
+                self._gather(len(group))
                 if not self._queue:
                     return
                 group = self._take()
@@ -178,6 +182,19 @@ class Writer:
                     _answer([unit for unit in (*group, *self._queue) if not unit.done], None)
                     self._queue.clear()
                 raise
+
+    def _gather(self, last: int) -> None:
+        """Wait for work. Where many asked at once a moment ago, wait a moment for as many: a commit costs the same for all of them.
+
+        Somebody alone never waits: then the last group was one. Who submits wakes this thread only when enough is there.
+        """
+        self._wanted = 1
+        while not self._queue and not self._closing:
+            self._wake.wait()
+        if len(self._queue) < last and not self._closing:
+            self._wanted = last
+            self._wake.wait(_GATHER_SECONDS)
+        self._wanted = _NEVER
 
     def _transactions(self, group: list[_Unit]) -> list[list[_Unit]]:
         """Return what becomes one transaction each. Where rows are locked, work of its own kind would lock out of order."""

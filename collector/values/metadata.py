@@ -5,7 +5,6 @@ the key's ending. Cleaned metadata is JSON-ready and cleaning it again changes n
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from typing import Any, Literal
@@ -26,6 +25,7 @@ _CODES_BY_DIGITS = {
 }
 _DIGITS = {code: digits for digits, codes in _CODES_BY_DIGITS.items() for code in codes.split()}
 
+_KEY = re.compile(f"[^.$\\x00-\\x1f\\x7f-\\x9f]{{1,{MAX_NAME}}}")
 _CURRENCY = re.compile("[A-Za-z]{3}")
 _IMAGE = re.compile(r"(?ai:https?)://[^?#]+\.(?ai:avif|gif|jpe?g|png|svg|webp)(?:[?#].*)?")
 _STRIPE_ID = re.compile("[A-Za-z]{2,6}_[A-Za-z0-9_]{1,250}")
@@ -70,7 +70,7 @@ def clean_key(raw: object, *, code: Reason = Reason.METADATA_KEY_INVALID, prefix
     """
     if isinstance(raw, str) and storable(raw):
         key = normalise(raw)
-        if 1 <= len(key) <= MAX_NAME and "." not in key and "$" not in key and not any(unicodedata.category(c) == "Cc" for c in key):
+        if _KEY.fullmatch(key):
             return key
     label = replace_unstorable(raw)[:MAX_NAME] if isinstance(raw, str) else ""
     raise Refusal(code, f"{prefix}.{label}", "A key is 1 to 120 code points without . $ and control characters.")
