@@ -3,6 +3,7 @@
 import msgspec
 
 from collector.domain.auto_messages import AutoMessages
+from collector.domain.limits import NewLeads
 from collector.domain.names import Names
 from collector.domain.secrets import Keyring
 from collector.domain.sites import Sites
@@ -52,7 +53,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
     slices = Slices(database, settings.retention)
     slices.ensure(clock())
     names = Names(database, settings.new_names_per_day)
-    ledger = Ledger(database, slices, names, row_ids, clock)
+    ledger = Ledger(database, slices, names, row_ids, clock, NewLeads(settings.new_leads_per_minute))
     # The writer has connections of its own: readers must never keep it waiting for one.
     written = Database(settings.database_url, connections=2)
     return Services(

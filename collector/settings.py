@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Days a browser's session of a signed-in user lives without being renewed."""
     new_names_per_day: Annotated[int, msgspec.Meta(ge=0)] = 1_000
     """New event names a day that the browsers of one site may bring."""
+    new_leads_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 6_000
+    """Visitors never seen before that one site may bring in a minute, in one process; beyond it they are told to come back."""
     message_budget_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 250
     """Time for deciding messages in one answer, in ms; what is not decided then is left out."""
     insecure_cookies: bool = False

@@ -11,6 +11,7 @@ import msgspec
 
 from collector.domain import attributes, deliveries, identities
 from collector.domain.identities import USER, Identity, Key, NewIdentity
+from collector.domain.limits import NewLeads
 from collector.domain.merging import Claim, claim_lead
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.storage.database import Connection, Database
@@ -68,7 +69,8 @@ class Outcome(msgspec.Struct):
 class Ledger:
     """Writes submissions. A `storage.writer.Bulk`; a payload is a list of submissions and its result the list of outcomes."""
 
-    def __init__(self, database: Database, slices: Slices, names: Names, row_ids: RowIds, clock: Clock) -> None:
+    def __init__(self, database: Database, slices: Slices, names: Names, row_ids: RowIds, clock: Clock, new_leads: NewLeads) -> None:
+        self._new_leads = new_leads
         self._database = database
         self._slices = slices
         self._names = names
@@ -108,13 +110,14 @@ class Ledger:
 
     def write(self, tx: Connection, site: int, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
         """Write everything in the given transaction."""
-        return _Group(tx, site, self._slices, self._names, self._row_ids, self._clock()).write(payloads)
+        return _Group(tx, site, self._slices, self._names, self._row_ids, self._clock(), self._new_leads).write(payloads)
 
 
 class _Group:
     """One group of submissions of one site in one transaction: `write` reads from top to bottom."""
 
-    def __init__(self, tx: Connection, site: int, slices: Slices, names: Names, row_ids: RowIds, now: int) -> None:
+    def __init__(self, tx: Connection, site: int, slices: Slices, names: Names, row_ids: RowIds, now: int, new_leads: NewLeads) -> None:
+        self.new_leads = new_leads
         self.tx = tx
         self.site = site
         self.slices = slices
@@ -149,6 +152,10 @@ class _Group:
         for one, outcome in pairs:
             if one.lead is not None and one.lead.key in known and known[one.lead.key].secret_hash != one.lead.secret_hash:
                 outcome.error = Reason.LEAD_SECRET_INVALID
+                continue
+            new = one.lead is not None and one.lead.key not in known and one.lead.key not in wanted
+            if new and not self.new_leads.take(self.site, self.now):
+                outcome.error = Reason.LEAD_LIMIT
                 continue
             if one.lead is not None:
                 wanted.setdefault(one.lead.key, one.lead)

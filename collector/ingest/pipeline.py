@@ -138,6 +138,8 @@ def clean_items(c: Collection) -> None:
 
 def note_outcome(c: Collection, outcome: Outcome) -> None:
     """Note what was stored, known already, or refused by the ledger; from here on it is durable."""
+    if outcome.error is Reason.LEAD_LIMIT:
+        raise problem(429, outcome.error, "lead", headers=[("Retry-After", "60")])
     if outcome.error is not None:
         raise problem(403, outcome.error, "lead")
     c.outcome = outcome

@@ -158,7 +158,7 @@ class Database:
             self._pool = PooledPostgresqlDatabase(
                 url,
                 max_connections=connections,
-                timeout=SQLITE_BUSY_SECONDS,
+                timeout=CONNECT_SECONDS,
                 stale_timeout=300,
                 prefer_psycopg3=True,
                 isolation_level="READ COMMITTED",

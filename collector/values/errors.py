@@ -32,6 +32,7 @@ class Reason(StrEnum):
     ORIGIN_NOT_ALLOWED = "origin_not_allowed", "The page's origin is not among the site's allowed origins."
     LEAD_INVALID = "lead_invalid", "The lead is not of the form id.secret."
     LEAD_SECRET_INVALID = "lead_secret_invalid", "The secret does not belong to this lead."
+    LEAD_LIMIT = "lead_limit", "More new visitors a minute than the site may bring; try again after Retry-After seconds."
     LEAD_CLAIMED = "lead_claimed", "The lead belongs to another user already."
     USER_ID_INVALID = "user_id_invalid", "A user id is 1 to 255 code points without U+0000 and lone surrogates."
     USER_HASH_INVALID = "user_hash_invalid", "The user hash or token does not prove this user id."

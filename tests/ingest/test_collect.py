@@ -312,3 +312,17 @@ def test_a_compressed_body_that_is_cut_off_is_refused(tracker: Tracker) -> None:
     body = gzip.compress(json.dumps(tracker.envelope(tracker.event())).encode())
     assert tracker.post("/collect", body[:-4], Content_Encoding="gzip").status_code == 400
     assert tracker.post("/collect", body + b"more", Content_Encoding="gzip").status_code == 400
+
+
+def test_a_flood_of_new_leads_is_bounded_and_costs_known_visitors_nothing(database_url: str, new_tracker, world: World) -> None:
+    limit = world.services.settings.new_leads_per_minute
+    known = new_tracker()
+    known.view()
+    for _ in range(limit - 1):
+        world.services.writer._bulk._new_leads.take(world.site.id, world.clock())
+    stranger = new_tracker()
+    answer = stranger.post("/collect", stranger.envelope(stranger.event()))
+    assert (answer.status_code, answer.json["errors"][0]["code"], answer.headers["Retry-After"]) == (429, "lead_limit", "60")
+    assert known.view()["accepted"] == 1
+    world.clock.advance(60_000)
+    assert stranger.view()["accepted"] == 1

@@ -2,7 +2,9 @@
 
 import sqlite3
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -35,6 +37,30 @@ def database(database_url: str):
     database.close()
 
 
+@contextmanager
+def busy(writer: Writer, threads: int) -> Iterator[tuple[ThreadPoolExecutor, Callable[[], None]]]:
+    """Keep the writer at work, so that what is submitted waits, until the given call releases it."""
+    entered, gate = threading.Event(), threading.Event()
+
+    def hold(tx: Connection) -> None:
+        entered.set()
+        gate.wait(30)
+
+    with ThreadPoolExecutor(threads) as pool:
+        pool.submit(writer.run, 1, hold)
+        entered.wait(30)
+        try:
+            yield pool, gate.set
+        finally:
+            gate.set()
+
+
+def wait_for(writer: Writer, units: int) -> None:
+    """Wait until so many units stand in the queue."""
+    while writer.waiting() < units:
+        threading.Event().wait(0.001)
+
+
 def stored(database: Database) -> list[int]:
     with database.read() as connection:
         return [row[0] for row in connection.rows("SELECT number FROM numbers ORDER BY number")]
@@ -50,19 +76,10 @@ def test_what_is_answered_is_committed(database: Database) -> None:
 def test_waiting_requests_share_a_commit(database: Database) -> None:
     bulk = Rows()
     writer = Writer(database, bulk, queue_limit=1_000, group_limit=100)
-    entered, gate = threading.Event(), threading.Event()
-
-    def hold(tx: Connection) -> None:
-        entered.set()
-        gate.wait(30)
-
-    with ThreadPoolExecutor(51) as pool:
-        pool.submit(writer.run, 1, hold)
-        entered.wait(30)
+    with busy(writer, 51) as (pool, release):
         answers = [pool.submit(writer.record, 1, number) for number in range(50)]
-        while writer.waiting() < 50:
-            threading.Event().wait(0.001)
-        gate.set()
+        wait_for(writer, 50)
+        release()
         assert sorted(answer.result() for answer in answers) == list(range(50))
     assert bulk.groups == [50]
     writer.close()
@@ -70,19 +87,10 @@ def test_waiting_requests_share_a_commit(database: Database) -> None:
 
 def test_one_poisonous_request_fails_alone(database: Database) -> None:
     writer = Writer(database, Rows(), queue_limit=1_000, group_limit=100)
-    entered, gate = threading.Event(), threading.Event()
-
-    def hold(tx: Connection) -> None:
-        entered.set()
-        gate.wait(30)
-
-    with ThreadPoolExecutor(51) as pool:
-        pool.submit(writer.run, 1, hold)
-        entered.wait(30)
+    with busy(writer, 51) as (pool, release):
         answers = {number: pool.submit(writer.record, 1, number) for number in [*range(30), -1]}
-        while writer.waiting() < 31:
-            threading.Event().wait(0.001)
-        gate.set()
+        wait_for(writer, 31)
+        release()
         assert answers[-1].exception() is not None
         assert [answers[number].result() for number in range(30)] == list(range(30))
     assert stored(database) == list(range(30))
@@ -105,21 +113,12 @@ def test_work_that_raises_undoes_its_own_part_only(database: Database) -> None:
 
 def test_a_full_queue_says_so_and_writes_nothing(database: Database) -> None:
     writer = Writer(database, Rows(), queue_limit=1, group_limit=10)
-    entered, gate = threading.Event(), threading.Event()
-
-    def hold(tx: Connection) -> None:
-        entered.set()
-        gate.wait(30)
-
-    with ThreadPoolExecutor(2) as pool:
-        pool.submit(writer.run, 1, hold)
-        entered.wait(30)
+    with busy(writer, 2) as (pool, release):
         waiting = pool.submit(writer.record, 1, 1)
-        while writer.waiting() < 1:
-            threading.Event().wait(0.001)
+        wait_for(writer, 1)
         with pytest.raises(Overloaded):
             writer.record(1, 2)
-        gate.set()
+        release()
         assert waiting.result() == 1
     assert stored(database) == [1]
     writer.close()
@@ -192,20 +191,11 @@ def test_a_writer_that_dies_leaves_nobody_waiting(database: Database) -> None:
 
 def test_bytes_that_wait_are_bounded_too(database: Database) -> None:
     writer = Writer(database, Rows(), queue_limit=100, group_limit=10, byte_limit=1_000)
-    entered, gate = threading.Event(), threading.Event()
-
-    def hold(tx: Connection) -> None:
-        entered.set()
-        gate.wait(30)
-
-    with ThreadPoolExecutor(2) as pool:
-        pool.submit(writer.run, 1, hold)
-        entered.wait(30)
+    with busy(writer, 2) as (pool, release):
         waiting = pool.submit(writer.record, 1, 1, 5_000)
-        while writer.waiting() < 1:
-            threading.Event().wait(0.001)
+        wait_for(writer, 1)
         with pytest.raises(Overloaded):
             writer.record(1, 2, 1)
-        gate.set()
+        release()
         assert waiting.result() == 1
     writer.close()
