@@ -32,8 +32,8 @@ changes = st.tuples(
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[dict[str, str], list[tuple[Any, ...]], list[list[tuple[Any, ...]]]]:
     """Draw the first claims, a history, and one way in which it may arrive: shuffled, with repeats, cut into groups."""
-    first = {name: draw(st.sampled_from(USERS)) for name in draw(st.sets(st.sampled_from(LEADS)))}
-    facts = draw(st.lists(st.one_of(events, changes), max_size=14))
+    first = {name: draw(st.sampled_from(USERS)) for name in draw(st.sets(st.sampled_from(LEADS), min_size=1))}
+    facts = draw(st.lists(st.one_of(events, changes), min_size=4, max_size=16))
     # A fact of another user at a lead that nobody claimed yet would be the first claim itself.
     facts = [fact for fact in facts if fact[2] is None or fact[1] in first]
     numbered = [(*fact, number) for number, fact in enumerate(facts)]
@@ -42,12 +42,12 @@ def histories(draw: st.DrawFn) -> tuple[dict[str, str], list[tuple[Any, ...]], l
     later = draw(st.permutations([fact for fact in numbered if fact not in early]))
     repeats = draw(st.lists(st.sampled_from([*early, *later]), max_size=4)) if early or later else []
     arrival = [*early, *later, *repeats]
-    cuts = sorted(draw(st.sets(st.integers(1, max(len(arrival), 1)), max_size=4)))
+    cuts = sorted(draw(st.sets(st.integers(1, max(len(arrival), 1)), min_size=min(len(arrival), 3), max_size=8)))
     groups = [arrival[start:end] for start, end in zip([0, *cuts], [*cuts, len(arrival)], strict=True)]
     return first, numbered, [group for group in groups if group]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories())
 def test_any_arrival_of_one_history_ends_as_the_naive_fold(world: World, history: Any) -> None:
     first, facts, groups = history
