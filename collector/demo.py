@@ -168,7 +168,7 @@ def _running_collector(folder: Path, port: int, echo: Echo) -> Iterator[subproce
     arguments = [sys.executable, "-m", "collector", "serve", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / LOG_FILE).open("ab") as log:
         # In a session of its own: Ctrl-C comes to this process alone, which then ends the collector when the site has stopped.
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603 (our own program)
             arguments, cwd=folder, env=_environment(folder), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
@@ -191,7 +191,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], collector_url: str, fold
     began = time.monotonic()
     said = 0
     while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{collector_url}/healthz", timeout=2):  # noqa: S310
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{collector_url}/healthz", timeout=2):  # noqa: S310 (an http address of our own)
             return
         if process.poll() is not None:
             raise click.ClickException(f"the collector did not start (exit code {process.returncode}).\n{_last_lines(folder)}")
@@ -216,14 +216,14 @@ def _rest(kept: dict[str, Any], method: str, address: str, body: dict[str, Any] 
     Raises:
         click.ClickException: it was refused; the message has the collector's words.
     """
-    request = urllib.request.Request(  # noqa: S310
+    request = urllib.request.Request(  # noqa: S310 (an http address of our own)
         address,
         data=None if body is None else json.dumps(body).encode(),
         headers={"Authorization": f"Bearer {kept['access_token']}", "Content-Type": "application/json"},
         method=method,
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 (an http address of our own)
             found: dict[str, Any] = json.loads(answer.read() or b"{}")
             return found
     except urllib.error.HTTPError as error:

@@ -80,7 +80,7 @@ def authenticate(connection: Connection, email: str, password: str) -> Account |
     address = clean_email(email)
     if not _possible(address, LONGEST_EMAIL) or not _possible(password, LONGEST_PASSWORD):
         return None
-    row = connection.row(f"SELECT {_COLUMNS} FROM accounts WHERE email = ?", (address,))  # noqa: S608
+    row = connection.row(f"SELECT {_COLUMNS} FROM accounts WHERE email = ?", (address,))
     fits = password_fits(_NOBODY if row is None else str(row[3]), password)
     return _account(row) if row is not None and fits else None
 
@@ -88,13 +88,13 @@ def authenticate(connection: Connection, email: str, password: str) -> Account |
 def by_email(connection: Connection, email: str) -> Account | None:
     """Return the account with this email."""
     address = clean_email(email)
-    row = connection.row(f"SELECT {_COLUMNS} FROM accounts WHERE email = ?", (address,)) if storable(address) else None  # noqa: S608
+    row = connection.row(f"SELECT {_COLUMNS} FROM accounts WHERE email = ?", (address,)) if storable(address) else None
     return None if row is None else _account(row)
 
 
 def by_id(connection: Connection, account: int) -> Account | None:
     """Return an account by its row id."""
-    row = connection.row(f"SELECT {_COLUMNS} FROM accounts WHERE id = ?", (account,))  # noqa: S608
+    row = connection.row(f"SELECT {_COLUMNS} FROM accounts WHERE id = ?", (account,))
     return None if row is None else _account(row)
 
 

@@ -34,7 +34,7 @@ def apply(tx: Connection, site: int, names: Names, identity: Identity, values: M
     own = {
         attr: (value, at, rank)
         for attr, value, at, rank in tx.rows(
-            f"SELECT attr, own_value, own_at, own_source FROM attributes "  # noqa: S608
+            f"SELECT attr, own_value, own_at, own_source FROM attributes "
             f"WHERE site = ? AND identity = ? AND attr IN ({marks(list(numbers))}) AND own_value IS NOT NULL",
             (site, identity.id, *numbers),
         )
@@ -67,7 +67,7 @@ def refold(tx: Connection, site: int, principal_id: int, attrs: Iterable[int]) -
     if not wanted:
         return
     rows = tx.rows(
-        "SELECT a.attr, i.kind, a.own_value, a.own_at, a.own_source FROM attributes a "  # noqa: S608
+        "SELECT a.attr, i.kind, a.own_value, a.own_at, a.own_source FROM attributes a "
         "JOIN identities i ON i.site = a.site AND i.id = a.identity "
         f"WHERE a.site = ? AND a.attr IN ({marks(wanted)}) AND i.principal_id = ? AND a.own_value IS NOT NULL",
         (site, *wanted, principal_id),

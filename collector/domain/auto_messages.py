@@ -85,7 +85,7 @@ class AutoMessages:
             live_since=now_ms if definition.state == "live" else None,
         )
         tx.run(
-            f"INSERT INTO auto_messages (site, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"INSERT INTO auto_messages (site, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 site,
                 number,
@@ -108,7 +108,7 @@ class AutoMessages:
             self._live.pop(site, None)
 
     def _select(self, connection: Connection, where: str, parameters: tuple[Any, ...]) -> list[AutoMessage]:
-        rows = connection.rows(f"SELECT {_COLUMNS} FROM auto_messages WHERE {where}", parameters)  # noqa: S608
+        rows = connection.rows(f"SELECT {_COLUMNS} FROM auto_messages WHERE {where}", parameters)
         return [message for row in rows if (message := self._message(row)) is not None]
 
     @staticmethod
@@ -163,7 +163,7 @@ def recipients(connection: Connection, site: int, messages: list[int]) -> dict[i
         for column in ("claimed_at", "seen_at", "clicked_at", "dismissed_at", "answered_at", "goal_at")
     )
     rows = connection.rows(
-        f"SELECT d.message, count(DISTINCT i.principal_id), count(DISTINCT CASE WHEN d.arm <> 'shown' THEN i.principal_id END), {columns} "  # noqa: S608
+        f"SELECT d.message, count(DISTINCT i.principal_id), count(DISTINCT CASE WHEN d.arm <> 'shown' THEN i.principal_id END), {columns} "
         "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
         f"WHERE d.site = ? AND d.message IN ({marks(messages)}) GROUP BY d.message",
         (site, *messages),

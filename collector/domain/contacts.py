@@ -83,7 +83,7 @@ def update(
 def page(connection: Connection, site: int, after: int | None, limit: int, offset: int = 0) -> list[int]:
     """Return principal ids, the newest first, those made before `after`."""
     bound = "" if after is None else " AND id < ?"
-    sql = f"SELECT id FROM identities WHERE site = ? AND principal_id = id{bound} ORDER BY id DESC LIMIT ? OFFSET ?"  # noqa: S608
+    sql = f"SELECT id FROM identities WHERE site = ? AND principal_id = id{bound} ORDER BY id DESC LIMIT ? OFFSET ?"
     return [row[0] for row in connection.rows(sql, (site, *(() if after is None else (after,)), limit, offset))]
 
 
@@ -113,7 +113,7 @@ def by_contact_ids(connection: Connection, site: int, contact_ids: Collection[st
     """Return the identities that contact ids name, merged leads' too, by contact id."""
     rows: dict[int, str] = {}
     for chunk in _chunks(sorted(contact_ids)):
-        sql = f"SELECT id, public_id FROM identities WHERE site = ? AND public_id IN ({marks(chunk)})"  # noqa: S608
+        sql = f"SELECT id, public_id FROM identities WHERE site = ? AND public_id IN ({marks(chunk)})"
         rows.update(connection.rows(sql, (site, *chunk)))
     return {rows[number]: identity for number, identity in identities.by_ids(connection, site, rows).items()}
 
@@ -124,7 +124,7 @@ def by_emails(connection: Connection, site: int, folded: Collection[str]) -> dic
     owners: dict[str, int] = {}
     for chunk in _chunks(sorted(set(folded) - found.keys())):
         sql = (
-            "SELECT a.folded, i.id FROM attributes a JOIN identities i ON i.site = a.site AND i.id = a.identity "  # noqa: S608
+            "SELECT a.folded, i.id FROM attributes a JOIN identities i ON i.site = a.site AND i.id = a.identity "
             f"WHERE a.site = ? AND a.attr = 1 AND a.folded IN ({marks(chunk)}) AND i.principal_id = i.id AND i.kind <> 'lead' "
             "ORDER BY coalesce(i.active_at, i.created_at), i.id DESC"  # ascending: the one seen last stands last and stays
         )

@@ -58,7 +58,7 @@ _COLUMNS = ", ".join(Delivery.__struct_fields__)
 def of_person(connection: Connection, site: int, person: int) -> list[Delivery]:
     """Return all deliveries of all identities of a person, oldest first."""
     sql = (
-        f"SELECT {_COLUMNS} FROM deliveries WHERE site = ? AND identity IN "  # noqa: S608
+        f"SELECT {_COLUMNS} FROM deliveries WHERE site = ? AND identity IN "
         "(SELECT id FROM identities WHERE site = ? AND principal_id = ?) ORDER BY claimed_at, message, n"
     )
     return [_delivery(row) for row in connection.rows(sql, (site, site, person))]
@@ -67,7 +67,7 @@ def of_person(connection: Connection, site: int, person: int) -> list[Delivery]:
 def insert(tx: Connection, site: int, delivery: Delivery) -> None:
     """Insert a delivery that was just granted."""
     values = [getattr(delivery, field) for field in Delivery.__struct_fields__]
-    tx.run(f"INSERT INTO deliveries (site, {_COLUMNS}) VALUES ({', '.join('?' * (len(values) + 1))})", (site, *values))  # noqa: S608
+    tx.run(f"INSERT INTO deliveries (site, {_COLUMNS}) VALUES ({', '.join('?' * (len(values) + 1))})", (site, *values))
 
 
 def record(tx: Connection, site: int, person: int, report: Report) -> bool | Reason:
@@ -76,7 +76,7 @@ def record(tx: Connection, site: int, person: int, report: Report) -> bool | Rea
     A click implies that it was seen.
     """
     row = tx.row(
-        f"SELECT d.identity, d.message, d.n, d.{report.action}_at FROM deliveries d "  # noqa: S608 (an action of ACTIONS)
+        f"SELECT d.identity, d.message, d.n, d.{report.action}_at FROM deliveries d "
         "JOIN auto_messages m ON m.site = d.site AND m.id = d.message AND m.public_id = ? "
         "WHERE d.site = ? AND d.nonce = ? AND d.identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)",
         (report.message, site, report.nonce, site, person),
@@ -89,7 +89,7 @@ def record(tx: Connection, site: int, person: int, report: Report) -> bool | Rea
     columns = ["seen_at", "clicked_at"] if report.action == "clicked" else [f"{report.action}_at"]
     for column in columns:
         tx.run(
-            f"UPDATE deliveries SET {column} = ? WHERE site = ? AND identity = ? AND message = ? AND n = ? "  # noqa: S608
+            f"UPDATE deliveries SET {column} = ? WHERE site = ? AND identity = ? AND message = ? AND n = ? "
             f"AND ({column} IS NULL OR {column} > ?)",
             (report.at, site, identity, message, n, report.at),
         )

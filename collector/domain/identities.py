@@ -64,7 +64,7 @@ def find(connection: Connection, site: int, keys: Iterable[Key]) -> dict[Key, Id
         by_kind.setdefault(kind, []).append(value)
     for kind, values in by_kind.items():
         for chunk in _chunks(values):
-            sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND kind = ? AND value IN ({marks(chunk)})"  # noqa: S608
+            sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND kind = ? AND value IN ({marks(chunk)})"
             for row in connection.rows(sql, (site, kind, *chunk)):
                 identity = _identity(row)
                 found[(identity.kind, identity.value)] = identity
@@ -76,7 +76,7 @@ def by_ids(connection: Connection, site: int, ids: Iterable[int], *, lock: bool 
     found: dict[int, Identity] = {}
     suffix = connection.lock_suffix() if lock else ""
     for chunk in _chunks(sorted(set(ids))):
-        sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND id IN ({marks(chunk)}) ORDER BY id{suffix}"  # noqa: S608
+        sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND id IN ({marks(chunk)}) ORDER BY id{suffix}"
         for row in connection.rows(sql, (site, *chunk)):
             found[row[0]] = _identity(row)
     return found
@@ -84,13 +84,13 @@ def by_ids(connection: Connection, site: int, ids: Iterable[int], *, lock: bool 
 
 def by_public_id(connection: Connection, site: int, public_id: str) -> Identity | None:
     """Return the identity a contact id names."""
-    row = connection.row(f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND public_id = ?", (site, public_id))  # noqa: S608
+    row = connection.row(f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND public_id = ?", (site, public_id))
     return None if row is None else _identity(row)
 
 
 def of_person(connection: Connection, site: int, principal_id: int) -> list[Identity]:
     """Return all identities of a person, the principal first, then the oldest first."""
-    sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id = ? ORDER BY created_at, id"  # noqa: S608
+    sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id = ? ORDER BY created_at, id"
     found = [_identity(row) for row in connection.rows(sql, (site, principal_id))]
     return sorted(found, key=lambda identity: identity.absorbed)
 

@@ -157,7 +157,7 @@ def measured(connection: Connection, site: int, names: Names, person: int, oldes
     number = names.number(site, EVENT, event)
     if number is None:
         return Total()
-    sql = f"SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND {_WHOSE} AND at >= ? AND name = ?"  # noqa: S608
+    sql = f"SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND {_WHOSE} AND at >= ? AND name = ?"
     row = connection.row(sql, (site, site, person, oldest, number))
     return Total() if row is None else Total(*row)
 
@@ -167,7 +167,7 @@ def happened(connection: Connection, site: int, names: Names, person: int, oldes
     number = names.number(site, EVENT, event)
     if number is None:
         return
-    sql = f"SELECT at, metadata FROM events WHERE site = ? AND {_WHOSE} AND at >= ? AND name = ?"  # noqa: S608
+    sql = f"SELECT at, metadata FROM events WHERE site = ? AND {_WHOSE} AND at >= ? AND name = ?"
     for at, metadata in connection.rows(sql, (site, site, person, oldest, number)):
         yield at, msgspec.json.decode(metadata) if metadata else {}
 
@@ -307,8 +307,8 @@ def search(
         conditions.append("i.id IN (SELECT identity FROM totals WHERE site = ? AND name = ? AND count >= ?)")
         parameters += [site, names.number(site, EVENT, event) or 0, at_least]
     where = " AND ".join(conditions)
-    total = connection.value(f"SELECT count(*) FROM identities i WHERE {where}", parameters)  # noqa: S608
-    sql = f"SELECT i.id FROM identities i WHERE {where} ORDER BY coalesce(i.active_at, i.created_at) DESC, i.id DESC LIMIT ? OFFSET ?"  # noqa: S608
+    total = connection.value(f"SELECT count(*) FROM identities i WHERE {where}", parameters)
+    sql = f"SELECT i.id FROM identities i WHERE {where} ORDER BY coalesce(i.active_at, i.created_at) DESC, i.id DESC LIMIT ? OFFSET ?"
     return [row[0] for row in connection.rows(sql, (*parameters, limit, offset))], int(total)
 
 

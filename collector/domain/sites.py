@@ -131,13 +131,13 @@ class Sites:
     def all(self) -> list[Site]:
         """Return every site, oldest first."""
         with self._database.read() as connection:
-            return [self._site(row) for row in connection.rows(f"SELECT {_COLUMNS} FROM sites ORDER BY created_at, id")]  # noqa: S608
+            return [self._site(row) for row in connection.rows(f"SELECT {_COLUMNS} FROM sites ORDER BY created_at, id")]
 
     def of_account(self, account: int, *, operator: bool) -> list[Site]:
         """Return the sites a console account may see; an operator sees all."""
         if operator:
             return self.all()
-        sql = f"SELECT {_COLUMNS} FROM sites WHERE id IN (SELECT site FROM account_sites WHERE account = ?) ORDER BY created_at, id"  # noqa: S608
+        sql = f"SELECT {_COLUMNS} FROM sites WHERE id IN (SELECT site FROM account_sites WHERE account = ?) ORDER BY created_at, id"
         with self._database.read() as connection:
             return [self._site(row) for row in connection.rows(sql, (account,))]
 
@@ -158,7 +158,7 @@ class Sites:
             settings=SiteSettings(),
         )
         tx.run(
-            f"INSERT INTO sites ({_COLUMNS}, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"INSERT INTO sites ({_COLUMNS}, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 site.id,
                 key,

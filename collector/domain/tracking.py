@@ -245,7 +245,7 @@ class _Group:
                 for number, at in sorted(times.items())
                 if number not in by_id or (getattr(by_id[number], column) or -1) < at
             ]
-            sql = f"UPDATE identities SET {column} = ? WHERE site = ? AND id = ? AND ({column} IS NULL OR {column} < ?)"  # noqa: S608
+            sql = f"UPDATE identities SET {column} = ? WHERE site = ? AND id = ? AND ({column} IS NULL OR {column} < ?)"
             self.tx.run_many(sql, late)
 
     def insert_events(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
@@ -289,7 +289,7 @@ class _Group:
         for other, ids in others.items():
             for start in range(0, len(ids), 500):
                 chunk = ids[start : start + 500]
-                sql = f"SELECT id FROM events_{other} WHERE site = ? AND slice = ? AND id IN ({identities.marks(chunk)})"  # noqa: S608
+                sql = f"SELECT id FROM events_{other} WHERE site = ? AND slice = ? AND id IN ({identities.marks(chunk)})"
                 found.update(bytes(row[0]) for row in self.tx.rows(sql, (self.site, other, *chunk)))
         return found
 

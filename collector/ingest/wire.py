@@ -150,13 +150,13 @@ def decode_item(raw: Any) -> Item:
     """
     try:
         if not isinstance(raw, msgspec.Raw):
-            return msgspec.convert(raw, Item)  # type: ignore[no-any-return]
+            return msgspec.convert(raw, Item)  # type: ignore[no-any-return]  # a union of types, to mypy anything
         try:
-            return _item.decode(raw)  # type: ignore[no-any-return]
+            return _item.decode(raw)  # type: ignore[no-any-return]  # a union of types, to mypy anything
         except msgspec.ValidationError:
             raise
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return msgspec.convert(_loads(bytes(raw)), Item)  # type: ignore[no-any-return]
+            return msgspec.convert(_loads(bytes(raw)), Item)  # type: ignore[no-any-return]  # a union of types, to mypy anything
     except msgspec.ValidationError as error:
         code, field, message = explain(error)
         raise Refusal(Reason.ITEM_INVALID if code is Reason.FIELD_INVALID and field is None else code, field, message) from None

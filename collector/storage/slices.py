@@ -77,5 +77,5 @@ def _table(number: int, tx: Connection) -> list[str]:
 def _rebuild_view(tx: Connection, numbers: set[int]) -> None:
     tx.run("DROP VIEW IF EXISTS events")
     columns = ", ".join(EVENT_COLUMNS)
-    parts = [f"SELECT {columns} FROM events_{number}" for number in sorted(numbers)]  # noqa: S608 (integers of our own)
+    parts = [f"SELECT {columns} FROM events_{number}" for number in sorted(numbers)]
     tx.run("CREATE VIEW events AS " + " UNION ALL ".join(parts))

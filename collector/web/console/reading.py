@@ -61,7 +61,7 @@ def cards(connection: Connection, site: int, names: Names, people: Sequence[int]
     some = marks(people)
     members: dict[int, list[tuple[Any, ...]]] = {}
     for row in connection.rows(
-        "SELECT principal_id, id, kind, value, public_id, created_at, active_at, verified, unverified_at FROM identities "  # noqa: S608
+        "SELECT principal_id, id, kind, value, public_id, created_at, active_at, verified, unverified_at FROM identities "
         f"WHERE site = ? AND principal_id IN ({some})",
         (site, *people),
     ):
@@ -69,20 +69,20 @@ def cards(connection: Connection, site: int, names: Names, people: Sequence[int]
     known: dict[tuple[int, int], str] = {
         (person, attr): str(json.loads(value))
         for person, attr, value in connection.rows(
-            f"SELECT identity, attr, value FROM attributes WHERE site = ? AND attr IN (?, ?) AND identity IN ({some}) "  # noqa: S608
+            f"SELECT identity, attr, value FROM attributes WHERE site = ? AND attr IN (?, ?) AND identity IN ({some}) "
             "AND value IS NOT NULL AND value <> 'null'",
             (site, STANDARD_ATTRIBUTES["email"], STANDARD_ATTRIBUTES["name"], *people),
         )
     }
     views = dict(
         connection.rows(
-            f"SELECT identity, count FROM totals WHERE site = ? AND name = ? AND identity IN ({some}) AND count IS NOT NULL",  # noqa: S608
+            f"SELECT identity, count FROM totals WHERE site = ? AND name = ? AND identity IN ({some}) AND count IS NOT NULL",
             (site, names.number(site, EVENT, PAGE_VIEW) or 0, *people),
         )
     )
     visits = dict(
         connection.rows(
-            "SELECT i.principal_id, count(DISTINCT v.visit) FROM visits v JOIN identities i ON i.site = v.site AND i.id = v.identity "  # noqa: S608
+            "SELECT i.principal_id, count(DISTINCT v.visit) FROM visits v JOIN identities i ON i.site = v.site AND i.id = v.identity "
             f"WHERE i.site = ? AND i.principal_id IN ({some}) GROUP BY i.principal_id",
             (site, *people),
         )
