@@ -3,7 +3,7 @@
 import msgspec
 
 from collector.domain.auto_messages import AutoMessages
-from collector.domain.limits import NewLeads
+from collector.domain.limits import NewPeople
 from collector.domain.names import Names
 from collector.domain.secrets import Keyring
 from collector.domain.sites import Sites
@@ -50,12 +50,12 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
     migrate(database, clock())
     keyring = Keyring(settings.secret_key)
     row_ids = RowIds()
-    slices = Slices(database, settings.retention)
-    slices.ensure(clock())
-    names = Names(database, settings.new_names_per_day)
-    ledger = Ledger(database, slices, names, row_ids, clock, NewLeads(settings.new_leads_per_minute))
     # The writer has connections of its own: readers must never keep it waiting for one.
-    written = Database(settings.database_url, connections=2)
+    written = Database(settings.database_url, connections=4)
+    slices = Slices(written, settings.retention)
+    slices.ensure(clock())
+    names = Names(database, written, settings.new_names_per_day)
+    ledger = Ledger(written, slices, names, row_ids, clock, NewPeople(settings.new_leads_per_minute))
     return Services(
         written=written,
         settings=settings,

@@ -5,6 +5,7 @@
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from collector.values.clock import DAY
 
 CONFIG_FILE = "leadlight.toml"
 _SHORTEST_KEY = 16
+_KUBERNETES = re.compile(r"LEADLIGHT_(SERVICE_|PORT_\d)")  # what it sets in every pod beside a service of this name
 
 
 class SettingsError(Exception):
@@ -98,7 +100,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     values.update(overrides)
     if isinstance(values.get("secret_key"), str):
         values["secret_key"] = tuple(part.strip() for part in values["secret_key"].split(",") if part.strip())
-    unknown = sorted(name for name in environ if name.startswith("LEADLIGHT_") and name not in _KNOWN)
+    unknown = sorted(name for name in environ if name.startswith("LEADLIGHT_") and name not in _KNOWN and not _KUBERNETES.match(name))
     if unknown:
         raise SettingsError(f"{unknown[0]} is no setting of this version")
     try:

@@ -8,25 +8,28 @@ from collector.values.clock import MINUTE
 _MOST_SITES = 10_000
 
 
-class NewLeads:
-    """Bounds how many leads that nobody has seen yet one process takes for one site in a minute.
+class NewPeople:
+    """Bounds how many people the unproved word of browsers makes for one site in a minute, in one process.
 
-    A flood then grows the database at a known rate. Real visitors who meet the bound are told to come back, and lose nothing.
+    A flood then grows the database at a known rate, whether it invents leads or user ids. Real visitors who meet the bound are
+    told to come back later. It is no defence against somebody who wants to keep them out; that takes bounds by address.
     """
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
         self._lock = threading.Lock()
-        self._taken: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        self._made: OrderedDict[int, tuple[int, int]] = OrderedDict()
 
-    def take(self, site: int, now_ms: int) -> bool:
-        """Count a new lead; False where the minute is full."""
+    def left(self, site: int, now_ms: int) -> int:
+        """Return how many more this minute may bring."""
+        began, count = self._made.get(site, (0, 0))
+        return self._per_minute - (count if began == now_ms // MINUTE else 0)
+
+    def book(self, site: int, now_ms: int, made: int) -> None:
+        """Note how many were made, after the commit: what was undone does not count."""
         minute = now_ms // MINUTE
         with self._lock:
-            began, count = self._taken.pop(site, (minute, 0))
-            count = count if began == minute else 0
-            allowed = count < self._per_minute
-            self._taken[site] = (minute, count + allowed)
-            if len(self._taken) > _MOST_SITES:
-                self._taken.popitem(last=False)
-            return allowed
+            began, count = self._made.pop(site, (minute, 0))
+            self._made[site] = (minute, made + (count if began == minute else 0))
+            if len(self._made) > _MOST_SITES:
+                self._made.popitem(last=False)

@@ -70,7 +70,7 @@ def merge_contacts(tx: Connection, site: int, lead_id: str, user_id: str, row_id
     numbers = [number for one in found if one is not None for number in (one.id, one.principal_id)]
     locked = identities.by_ids(tx, site, numbers, lock=True)
     lead, user = locked[found[0].id], locked[found[1].id]
-    if lead.kind != LEAD or locked.get(user.principal_id, user).kind == LEAD:
+    if user.kind == LEAD or lead.kind != LEAD or locked.get(user.principal_id, user).kind == LEAD:
         raise ValueError("a lead merges into a user")
     claim = claim_lead(tx, site, lead, user, row_ids, now_ms, verified=True, by=by, reason="contacts_merge", asked=True)
     if claim is Claim.REFUSED:

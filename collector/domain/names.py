@@ -32,14 +32,16 @@ STANDARD_ATTRIBUTES = {
     "internal": 15,
 }
 _FIRST_FREE = 1_000
+_CHUNK = 500
 _STANDARD_TEXTS = {number: text for text, number in STANDARD_ATTRIBUTES.items()}
 
 
 class Names:
     """Texts to numbers and back, kept in memory; rows are append-only, so what is kept never goes stale."""
 
-    def __init__(self, database: Database, new_per_day: int) -> None:
+    def __init__(self, database: Database, written: Database, new_per_day: int) -> None:
         self._database = database
+        self._written = written
         self._new_per_day = new_per_day
         self._lock = threading.Lock()
         self._numbers: dict[tuple[int, str, str], int] = {}
@@ -76,14 +78,40 @@ class Names:
         with self._database.read() as connection:
             return [row[0] for row in connection.rows("SELECT text FROM names WHERE site = ? AND kind = ? ORDER BY text", (site, kind))]
 
-    def allocate(self, site: int, kind: str, texts: Collection[str], now_ms: int, *, browser: bool) -> set[str]:
-        """Make numbers for the names that have none, in a transaction of its own; return those the daily bound refused.
+    def numbers(self, site: int, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """Return the numbers of those names (kind, text) that have one, asking the database once for each kind."""
+        found: dict[tuple[str, str], int] = {}
+        unknown: dict[str, list[str]] = {}
+        for kind, text in keys:
+            known = STANDARD_ATTRIBUTES.get(text) if kind == ATTRIBUTE else None
+            known = self._numbers.get((site, kind, text)) if known is None else known
+            if known is None:
+                unknown.setdefault(kind, []).append(text)
+            else:
+                found[(kind, text)] = known
+        for kind, texts in unknown.items():
+            with self._written.read() as connection:
+                for start in range(0, len(texts), _CHUNK):
+                    chunk = texts[start : start + _CHUNK]
+                    sql = f"SELECT id, text FROM names WHERE site = ? AND kind = ? AND text IN ({', '.join('?' * len(chunk))})"
+                    for number, text in connection.rows(sql, (site, kind, *chunk)):
+                        self._keep(site, kind, text, number)
+                        found[(kind, text)] = number
+        return found
 
-        The bound holds for names that browsers bring.
+    def ensure(self, site: int, kind: str, texts: Collection[str], now_ms: int) -> None:
+        """Make sure that names of a trusted source have numbers."""
+        known = self.numbers(site, {(kind, text) for text in texts})
+        self.allocate(site, kind, [text for text in texts if (kind, text) not in known], now_ms, browser=False)
+
+    def allocate(self, site: int, kind: str, texts: Collection[str], now_ms: int, *, browser: bool) -> dict[tuple[str, str], int]:
+        """Make numbers for names that have none, in a transaction of its own, and return them.
+
+        Those are missing that the daily bound refused, which holds for names that browsers bring.
         """
-        missing = sorted(text for text in set(texts) if self.number(site, kind, text) is None)
+        missing = sorted(text for text in set(texts) if not (kind == ATTRIBUTE and text in STANDARD_ATTRIBUTES))
         if not missing:
-            return set()
+            return {}
 
         def work(tx: Connection) -> dict[str, int]:
             if tx.engine == "postgresql":  # one allocator a site at a time; the numbers come from max(id)
@@ -95,6 +123,8 @@ class Names:
                     "SELECT count(*) FROM names WHERE site = ? AND kind = ? AND browser = 1 AND created_at > ?", (site, kind, now_ms - DAY)
                 )
                 left = max(self._new_per_day - today, 0)
+            if left == 0:
+                return made
             highest = tx.value("SELECT max(id) FROM names WHERE site = ?", (site,)) or _FIRST_FREE
             for text in missing:
                 known = tx.value("SELECT id FROM names WHERE site = ? AND kind = ? AND text = ?", (site, kind, text))
@@ -107,10 +137,10 @@ class Names:
                     made[text] = known
             return made
 
-        made = self._database.transact(work)
+        made = self._written.transact(work)
         for text, number in made.items():
             self._keep(site, kind, text, number)
-        return set(missing) - set(made)
+        return {(kind, text): number for text, number in made.items()}
 
     def _keep(self, site: int, kind: str, text: str, number: int) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ import hmac
 from typing import Any
 
 import jwt
+import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from itsdangerous import BadData, URLSafeSerializer
 
@@ -72,17 +73,23 @@ def user_hash_fits(identity_secrets: tuple[str, ...], user_id: str, given: str) 
     return any(fits)
 
 
-def jwt_user_id(identity_secrets: tuple[str, ...], token: str, now_ms: int) -> str | None:
-    """Return the user id of an `intercom_user_jwt` (HS256 only, `exp` required and within a year), or None."""
+class Token(msgspec.Struct, frozen=True):
+    """A genuine identity token: whose it is, and whether its time is over."""
+
+    user_id: str
+    ended: bool
+
+
+def read_jwt(identity_secrets: tuple[str, ...], token: str, now_ms: int) -> Token | None:
+    """Return an `intercom_user_jwt` (HS256 only, `exp` required and within a year), or None for what is not genuine."""
     for secret in identity_secrets:
         try:
             claims = jwt.decode(token, secret, algorithms=["HS256"], options={"require": ["exp"], "verify_exp": False})
         except (jwt.PyJWTError, ValueError, TypeError):
             continue
-        expires = claims.get("exp")
+        expires, user_id = claims.get("exp"), claims.get("user_id")
         seconds = now_ms / 1000
-        if not isinstance(expires, (int, float)) or not seconds < expires <= seconds + _JWT_LONGEST:
+        if not isinstance(expires, (int, float)) or not expires <= seconds + _JWT_LONGEST or not isinstance(user_id, str):
             return None
-        user_id = claims.get("user_id")
-        return user_id if isinstance(user_id, str) else None
+        return Token(user_id, ended=expires <= seconds)
     return None

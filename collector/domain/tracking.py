@@ -4,14 +4,14 @@ Many submissions of one site are written together: each identity, visit and tota
 (identities < slices < visits < events < totals < attributes < deliveries < merges). Only events that were really inserted count.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from collector.domain import attributes, deliveries, identities
 from collector.domain.identities import USER, Identity, Key, NewIdentity
-from collector.domain.limits import NewLeads
+from collector.domain.limits import NewPeople
 from collector.domain.merging import Claim, claim_lead
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.storage.database import Connection, Database
@@ -57,6 +57,8 @@ class Outcome(msgspec.Struct):
     """What became of a submission. `events` and `reports` hold True (taken), False (known already) or the reason of a refusal."""
 
     error: Reason | None = None
+    made: int = 0
+    """How many identities stand on this browser's word alone since."""
     person: int | None = None
     contact_id: str | None = None
     claim: Claim | None = None
@@ -69,8 +71,9 @@ class Outcome(msgspec.Struct):
 class Ledger:
     """Writes submissions. A `storage.writer.Bulk`; a payload is a list of submissions and its result the list of outcomes."""
 
-    def __init__(self, database: Database, slices: Slices, names: Names, row_ids: RowIds, clock: Clock, new_leads: NewLeads) -> None:
-        self._new_leads = new_leads
+    def __init__(self, database: Database, slices: Slices, names: Names, row_ids: RowIds, clock: Clock, new_people: NewPeople) -> None:
+        self._new_people = new_people
+        self._numbers: Numbers = {}
         self._database = database
         self._slices = slices
         self._names = names
@@ -81,25 +84,19 @@ class Ledger:
         """Make sure of the calendar's slices and of numbers for all names, in transactions of their own."""
         now = self._clock()
         self._slices.ensure(now)
+        everything = [one for payload in payloads for one in payload]
+        self._numbers = self._names.numbers(site, {key for one in everything for key in _names_of(one)})
         for browser in (False, True):
-            submissions = [one for payload in payloads for one in payload if one.browser is browser]
-            if self._missing(site, submissions):
-                honest = self._honest(site, submissions) if browser else submissions
-                events = {event.name for one in honest for event in one.events}
-                attrs = {name for one in honest for change in one.changes for name in change.values}
-                self._names.allocate(site, EVENT, events, now, browser=browser)
-                self._names.allocate(site, ATTRIBUTE, attrs, now, browser=browser)
-
-    def _missing(self, site: int, submissions: Sequence[Submission]) -> bool:
-        return any(
-            self._names.number(site, kind, name) is None
-            for one in submissions
-            for kind, names in ((EVENT, [event.name for event in one.events]), (ATTRIBUTE, [n for c in one.changes for n in c.values]))
-            for name in names
-        )
+            submissions = [one for one in everything if one.browser is browser and any(key not in self._numbers for key in _names_of(one))]
+            honest = self._honest(site, submissions) if browser else submissions
+            for kind in (EVENT, ATTRIBUTE):
+                texts = {text for one in honest for of, text in _names_of(one) if of == kind and (of, text) not in self._numbers}
+                self._numbers.update(self._names.allocate(site, kind, texts, now, browser=browser))
 
     def _honest(self, site: int, submissions: Sequence[Submission]) -> list[Submission]:
         """Return those whose lead is new or shows its secret: the others may not use up the day's new names."""
+        if not submissions:
+            return []
         with self._database.read() as connection:
             known = identities.find(connection, site, {one.lead.key for one in submissions if one.lead is not None})
         return [
@@ -110,14 +107,42 @@ class Ledger:
 
     def write(self, tx: Connection, site: int, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
         """Write everything in the given transaction."""
-        return _Group(tx, site, self._slices, self._names, self._row_ids, self._clock(), self._new_leads).write(payloads)
+        left = self._new_people.left(site, self._clock())
+        return _Group(tx, site, self._slices, self._names, self._numbers, self._row_ids, self._clock(), left).write(payloads)
+
+    def committed(self, site: int, results: Sequence[list[Outcome]]) -> None:
+        """Book the people made, now that they are."""
+        self._new_people.book(site, self._clock(), sum(outcome.made for outcomes in results for outcome in outcomes))
+
+
+Numbers = dict[tuple[str, str], int]
+"""The numbers of a group's names, by kind and text; those that were refused are missing."""
+
+
+def _names_of(submission: Submission) -> Iterator[tuple[str, str]]:
+    for event in submission.events:
+        yield EVENT, event.name
+    for change in submission.changes:
+        for name in change.values:
+            yield ATTRIBUTE, name
 
 
 class _Group:
     """One group of submissions of one site in one transaction: `write` reads from top to bottom."""
 
-    def __init__(self, tx: Connection, site: int, slices: Slices, names: Names, row_ids: RowIds, now: int, new_leads: NewLeads) -> None:
-        self.new_leads = new_leads
+    def __init__(
+        self,
+        tx: Connection,
+        site: int,
+        slices: Slices,
+        names: Names,
+        numbers: Numbers,
+        row_ids: RowIds,
+        now: int,
+        left: int,
+    ) -> None:
+        self.numbers = numbers
+        self.left = left
         self.tx = tx
         self.site = site
         self.slices = slices
@@ -150,18 +175,32 @@ class _Group:
         known = identities.find(self.tx, self.site, keys)
         wanted: dict[Key, NewIdentity] = {}
         for one, outcome in pairs:
-            if one.lead is not None and one.lead.key in known and known[one.lead.key].secret_hash != one.lead.secret_hash:
+            if one.lead is not None and self.is_forged(one.lead, known, wanted):
                 outcome.error = Reason.LEAD_SECRET_INVALID
                 continue
-            new = one.lead is not None and one.lead.key not in known and one.lead.key not in wanted
-            if new and not self.new_leads.take(self.site, self.now):
+            outcome.made = sum(key not in known and key not in wanted for key in self.unproved(one))
+            if outcome.made > self.left:
                 outcome.error = Reason.LEAD_LIMIT
+                outcome.made = 0
                 continue
+            self.left -= outcome.made
             if one.lead is not None:
                 wanted.setdefault(one.lead.key, one.lead)
             if one.create or one.owner in known:
                 wanted.setdefault(one.owner, NewIdentity(one.owner))
         self.identities = identities.resolve(self.tx, self.site, list(wanted.values()), self.row_ids, self.now, known)
+
+    @staticmethod
+    def is_forged(lead: NewIdentity, known: Mapping[Key, Identity], wanted: Mapping[Key, NewIdentity]) -> bool:
+        """Say whether a lead's secret is not the one seen first, in the database or earlier in this group."""
+        first = known[lead.key].secret_hash if lead.key in known else wanted[lead.key].secret_hash if lead.key in wanted else None
+        return (lead.key in known or lead.key in wanted) and first != lead.secret_hash
+
+    @staticmethod
+    def unproved(submission: Submission) -> set[Key]:
+        """Return the identities that would stand on a browser's word alone."""
+        keys = set() if submission.lead is None else {submission.lead.key}
+        return keys | ({submission.owner} if submission.browser and not submission.verified else set())
 
     def check_sender(self, submission: Submission, outcome: Outcome) -> None:
         """Refuse a lead whose secret is not the one seen first, and persons that are not to be created."""
@@ -205,7 +244,7 @@ class _Group:
 
     def admit(self, submission: Submission, event: Event) -> bool | Reason:
         """Refuse an event whose name has no number, or that is older than its person's deletion; else it is not counted yet."""
-        if self.names.number(self.site, EVENT, event.name) is None:
+        if (EVENT, event.name) not in self.numbers:
             return Reason.NAME_LIMIT
         return Reason.PERSON_DELETED if event.at < self.identities[submission.owner].not_before else False
 
@@ -257,9 +296,9 @@ class _Group:
             owner = self.identities[submission.owner]
             unverified = int(submission.browser and owner.kind == USER and not submission.verified)
             for index, event in enumerate(submission.events):
-                name = self.names.number(self.site, EVENT, event.name)
                 if outcome.events[index]:
                     continue
+                name = self.numbers[(EVENT, event.name)]
                 home = self.slices.home(event_id_time(event.id), event.at, known)
                 row = (self.site, home, event.id, owner.id, name, event.at, unverified, event.visit, event.page, event.metadata)
                 by_slice.setdefault(home, []).append(row)
@@ -316,7 +355,7 @@ class _Group:
         for place, change in enumerate(submission.changes):
             if change.at < owner.not_before:
                 continue
-            allowed = {name: value for name, value in change.values.items() if self.names.number(self.site, ATTRIBUTE, name) is not None}
+            allowed = {name: value for name, value in change.values.items() if (ATTRIBUTE, name) in self.numbers}
             outcome.protected += [(place, name, Reason.NAME_LIMIT) for name in change.values if name not in allowed]
             outranked = attributes.apply(self.tx, self.site, self.names, owner, allowed, change.at, source)
             outcome.protected += [(place, name, Reason.ATTRIBUTE_PROTECTED) for name in outranked]

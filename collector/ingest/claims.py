@@ -112,7 +112,10 @@ class _Claim:
             return None
         had = deliveries.of_person(tx, self.site.id, ready.owner.principal_id)
         recipient = Recipient(ready.recipient.person, ready.recipient.facts, had)
-        granted = any(one.nonce == self.request.nonce and one.message == ready.message.id for one in had)
+        same = [one for one in had if one.nonce == self.request.nonce and one.message == ready.message.id]
+        if any(one.identity != ready.owner.id or one.acted for one in same):  # given to somebody else, or done with
+            return _no("frequency")
+        granted = bool(same)
         if not granted:
             decision = delivery.decide(self.site, ready.message, recipient, ready.moment)
             if not decision.show:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _REST_SECONDS = 10.0
 _MOST_OCCASIONS = 20
+_OVERRUN = 4  # times the budget
 
 Question = Callable[[], list[dict[str, Any]]]
 
@@ -49,14 +50,19 @@ class Offers:
         return functools.partial(self._safely, sender.site, outcome.person, events, now_ms, asserted=sender.user_id is not None)
 
     def _safely(self, site: Site, person: int, events: Sequence[Event], now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:
+        began = time.monotonic()
         try:
-            return self._decide(site, person, events, now_ms, asserted=asserted)
+            offers = self._decide(site, person, events, now_ms, asserted=asserted)
         except LookupError:  # the person became part of another since the commit; the next answer knows
             return []
         except Exception as error:  # the events are committed; their answer must not become an error
             self._resting[site.id] = time.monotonic() + _REST_SECONDS
             log_failure("that decides messages", error)
             return []
+        if time.monotonic() - began > _OVERRUN * self._services.settings.message_budget_ms / 1000:
+            self._resting[site.id] = time.monotonic() + _REST_SECONDS
+            log.warning("deciding the messages of site %s takes too long; resting for %d s", site.key, _REST_SECONDS)
+        return offers
 
     def _decide(self, site: Site, person: int, events: Sequence[Event], now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:
         deadline = time.monotonic() + self._services.settings.message_budget_ms / 1000

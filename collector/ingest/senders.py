@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from collector.domain.identities import LEAD, USER, Key, NewIdentity
-from collector.domain.secrets import Keyring, digest, jwt_user_id, user_hash_fits
+from collector.domain.secrets import Keyring, digest, read_jwt, user_hash_fits
 from collector.domain.sites import Site, Sites, is_site_key
 from collector.ingest import bots, wire
 from collector.ingest.effects import Exchange, Read
@@ -96,14 +96,21 @@ def _check_user(
     keyring: Keyring, site: Site, user: wire.User, user_id: str, lead: NewIdentity, session_duration: int, now_ms: int
 ) -> Verified:
     """Check what proves a user id: the page's proof, else the session. Proof makes a new session, which ends unless it is given again."""
-    proved = user.hash is not None or user.jwt is not None
+    proved = user.hash is not None
+    ended = False
     if user.hash is not None and not (isinstance(user.hash, str) and user_hash_fits(site.identity_secrets, user_id, user.hash)):
         raise problem(403, Reason.USER_HASH_INVALID, "user.hash")
-    if user.hash is None and user.jwt is not None and _jwt_user(site, user.jwt, now_ms) != user_id:
-        raise problem(403, Reason.USER_HASH_INVALID, "user.jwt")
+    if user.hash is None and user.jwt is not None:
+        token = read_jwt(site.identity_secrets, user.jwt, now_ms) if isinstance(user.jwt, str) else None
+        if token is None or token.user_id != user_id:
+            raise problem(403, Reason.USER_HASH_INVALID, "user.jwt")
+        proved, ended = not token.ended, token.ended
     session = _session(keyring, site, user, user_id, lead.key[1])
-    if not proved and session is not None and session.ends <= now_ms:
+    alive = session is not None and session.ends > now_ms
+    if not proved and not alive and (ended or (session is not None and session.verified)):
+        # Proof that has run out is not wrong: the browser keeps what it has until the page proves the user again.
         raise problem(401, Reason.SESSION_EXPIRED, "user.session")
+    session = session if alive else None
     verified = proved or (session is not None and session.verified)
     if not verified and site.verification == "required":
         raise problem(403, Reason.IDENTITY_UNVERIFIED, "user")
@@ -112,10 +119,6 @@ def _check_user(
     if stale and (proved or not verified):
         issued = _issue(keyring, site, user_id, lead.key[1], verified=verified, ends=now_ms + session_duration)
     return Verified(site, lead, user_id, verified=verified, session=issued)
-
-
-def _jwt_user(site: Site, token: object, now_ms: int) -> str | None:
-    return jwt_user_id(site.identity_secrets, token, now_ms) if isinstance(token, str) else None
 
 
 class _Session(msgspec.Struct, frozen=True):
@@ -130,13 +133,12 @@ def _issue(keyring: Keyring, site: Site, user_id: str, lead_id: str, *, verified
 
 
 def _session(keyring: Keyring, site: Site, user: wire.User, user_id: str, lead_id: str) -> _Session | None:
-    """Return a session that is this user's in this browser, begun under an identity secret that is still valid, else None."""
+    """Return a session that is this user's in this browser, else None. With the identity secret it began under it has ended."""
     payload: Any = keyring.unsign(f"session:{site.key}", user.session) if user.session else None
     if not isinstance(payload, list) or len(payload) != 5 or payload[:2] != [user_id, lead_id]:
         return None
-    if payload[4] not in {_stamp(secret) for secret in site.identity_secrets}:
-        return None
-    return _Session(bool(payload[2]), int(payload[3]))
+    known = payload[4] in {_stamp(secret) for secret in site.identity_secrets}
+    return _Session(bool(payload[2]), int(payload[3]) if known else 0)
 
 
 def _stamp(identity_secret: str) -> str:

@@ -179,6 +179,7 @@ class Database:
                 if not is_unavailable(error) or attempt + 1 == _WAL_ATTEMPTS:
                     raise
             time.sleep(0.05)
+        raise OSError("the database file cannot be put into WAL mode; is it on a network file system?")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

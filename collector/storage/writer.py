@@ -38,7 +38,10 @@ class Bulk(Protocol):
         """Do what needs a transaction of its own beforehand (allocating names)."""
 
     def write(self, tx: Connection, site: int, payloads: Sequence[Any]) -> Sequence[Any]:
-        """Write them all in the given transaction."""
+        """Write them all in the given transaction. It may be undone, and asked for again."""
+
+    def committed(self, site: int, results: Sequence[Any]) -> None:
+        """Hear that these results of `write` are committed."""
 
 
 class _Unit:
@@ -229,6 +232,9 @@ class Writer:
                 self._commit(group[:middle])
                 self._commit(group[middle:])
             return
+        bulk = [result for unit, (result, _) in zip(group, results, strict=True) if unit.work is None]
+        if bulk:
+            self._bulk.committed(group[0].site, bulk)
         _answer(group, results)
 
     def _attempt(self, group: list[_Unit]) -> list[tuple[Any, BaseException | None]]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _READERS = 8
+_DECIDERS = 4
 
 
 class RsgiEntry:
@@ -40,6 +41,8 @@ class RsgiEntry:
         self._largest = largest
         self._close = close
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
+        # What has a time limit goes on in its thread after that: decisions must not stand in the way of anything else.
+        self._deciders = ThreadPoolExecutor(_DECIDERS, thread_name_prefix="decider")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")  # the console must not keep the tracker waiting
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -87,8 +90,9 @@ class RsgiEntry:
             return self._responder.services.writer.recorded(effect.site, effect.payload, effect.size)
         if isinstance(effect, Write):
             return self._responder.services.writer.done(effect.site, effect.work)
-        reading = loop.run_in_executor(self._readers, effect.call)
-        return reading if effect.seconds is None else asyncio.wait_for(reading, effect.seconds)
+        if effect.seconds is None:
+            return loop.run_in_executor(self._readers, effect.call)
+        return asyncio.wait_for(loop.run_in_executor(self._deciders, effect.call), effect.seconds)
 
 
 async def _body(scope: "Scope", protocol: "HTTPProtocol", limit: int) -> bytes | None:

@@ -73,7 +73,7 @@ def test_a_user_first_known_by_an_email_keeps_its_own_value_too(world: World) ->
             tx, world.site.id, world.services.names, world.services.row_ids, 1, external_id=None, values={"email": "a@example.com"}
         )
 
-    world.services.names.allocate(world.site.id, "attribute", [PLAN], 1, browser=False)
+    world.services.names.ensure(world.site.id, "attribute", [PLAN], 1)
     world.services.writer.run(world.site.id, make)
     key = ("email", "a@example.com")
 

@@ -314,15 +314,16 @@ def test_a_compressed_body_that_is_cut_off_is_refused(tracker: Tracker) -> None:
     assert tracker.post("/collect", body + b"more", Content_Encoding="gzip").status_code == 400
 
 
-def test_a_flood_of_new_leads_is_bounded_and_costs_known_visitors_nothing(database_url: str, new_tracker, world: World) -> None:
+def test_a_flood_of_new_people_is_bounded_and_costs_known_visitors_nothing(database_url: str, new_tracker, world: World) -> None:
     limit = world.services.settings.new_leads_per_minute
     known = new_tracker()
     known.view()
-    for _ in range(limit - 1):
-        world.services.writer._bulk._new_leads.take(world.site.id, world.clock())
+    world.services.writer._bulk._new_people.book(world.site.id, world.clock(), limit - 1)
     stranger = new_tracker()
     answer = stranger.post("/collect", stranger.envelope(stranger.event()))
     assert (answer.status_code, answer.json["errors"][0]["code"], answer.headers["Retry-After"]) == (429, "lead_limit", "60")
     assert known.view()["accepted"] == 1
+    known.identify("an invented user id")
+    assert known.post("/collect", known.envelope(known.event())).status_code == 429
     world.clock.advance(60_000)
     assert stranger.view()["accepted"] == 1

@@ -101,14 +101,13 @@ def test_a_right_token_verifies(tracker: Tracker, world: World) -> None:
     [
         lambda world: token(world, secret="another secret of some length, 32 bytes"),
         lambda world: token(world, secret="", algorithm="none"),
-        lambda world: token(world, exp=world.clock() // 1000 - 1),
         lambda world: token(world, exp=world.clock() // 1000 + 400 * 86_400),
         lambda world: jwt.encode({"user_id": "u-1"}, world.site.identity_secrets[0], algorithm="HS256"),
         lambda world: token(world, user_id="u-2"),
         lambda world: token(world, user_id=1),
         lambda world: "not.a.token",
     ],
-    ids=["key", "none", "ended", "endless", "no-exp", "other-user", "number", "garbage"],
+    ids=["key", "none", "endless", "no-exp", "other-user", "number", "garbage"],
 )
 def test_any_other_token_is_refused(tracker: Tracker, world: World, forge) -> None:
     tracker.identify("u-1", jwt=forge(world))
@@ -165,3 +164,40 @@ def test_equal_emails_do_not_merge(tracker: Tracker, new_tracker, world: World) 
     for browser in (tracker, new_tracker()):
         browser.collect({"type": "identify", "at": world.clock(), "attributes": {"email": "same@example.com"}})
     assert world.rows("SELECT count(DISTINCT principal_id) FROM identities") == [(2,)]
+
+
+def test_a_token_that_has_ended_is_no_wrong_one_and_a_living_session_stands_in_for_it(tracker: Tracker, world: World) -> None:
+    given = token(world)
+    tracker.identify("u-1", jwt=given)
+    session = tracker.collect(tracker.event())["session"]["token"]
+    world.clock.advance(DAY)
+    tracker.identify("u-1", jwt=given, session=session)
+    assert tracker.collect(tracker.event())["accepted"] == 1
+    tracker.identify("u-1", jwt=given)
+    assert refusal(tracker.post("/collect", tracker.envelope(tracker.event()))) == (401, "session_expired")
+
+
+def test_a_session_ends_with_the_identity_secret_it_began_under(tracker: Tracker, world: World) -> None:
+    tracker.identify("u-1", hash=user_hash(world, "u-1"))
+    session = tracker.collect(tracker.event())["session"]["token"]
+    encrypted = world.services.keyring.encrypt("another secret")
+    world.services.writer.run(0, lambda tx: tx.run("UPDATE sites SET identity_secrets = ?", (f'["{encrypted}"]',)))
+    world.services.sites.forget()
+    tracker.identify("u-1", session=session)
+    assert refusal(tracker.post("/collect", tracker.envelope(tracker.event()))) == (401, "session_expired")
+
+
+def test_a_verified_session_is_not_made_longer_without_proof(tracker: Tracker, world: World) -> None:
+    tracker.identify("u-1", hash=user_hash(world, "u-1"))
+    session = tracker.collect(tracker.event())["session"]["token"]
+    world.clock.advance(6 * DAY)
+    tracker.identify("u-1", session=session)
+    assert "session" not in tracker.collect(tracker.event())
+
+
+def test_an_unverified_session_that_has_ended_holds_nobody_back(tracker: Tracker, world: World) -> None:
+    tracker.identify("u-1")
+    session = tracker.collect(tracker.event())["session"]["token"]
+    world.clock.advance(8 * DAY)
+    tracker.identify("u-1", session=session)
+    assert tracker.collect(tracker.event())["accepted"] == 1

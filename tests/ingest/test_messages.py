@@ -388,3 +388,13 @@ def test_a_long_history_is_measured_by_the_database(tracker: Tracker, world: Wor
     assert offered(tracker.view()) == []
     tracker.collect(tracker.event("saved"))
     assert offered(tracker.view()) == [message]
+
+
+def test_a_nonce_of_the_user_is_no_key_for_who_sits_there_after_sign_out(tracker: Tracker, world: World) -> None:
+    message = create(world, audience={"field": "role", "operator": "=", "value": "user"}, ignore_caps=True)
+    tracker.identify("u-1")
+    tracker.view()
+    nonce = secrets.token_urlsafe(16)
+    assert tracker.claim(message, nonce=nonce)["message"]
+    tracker.user = None
+    assert tracker.claim(message, nonce=nonce)["message"] is None

@@ -17,9 +17,13 @@ class Rows:
 
     def __init__(self) -> None:
         self.groups: list[int] = []
+        self.heard = 0
 
     def prepare(self, site, payloads) -> None:
         pass
+
+    def committed(self, site, results) -> None:
+        self.heard += len(results)
 
     def write(self, tx: Connection, site: int, payloads) -> list[int]:
         self.groups.append(len(payloads))
@@ -86,7 +90,8 @@ def test_waiting_requests_share_a_commit(database: Database) -> None:
 
 
 def test_one_poisonous_request_fails_alone(database: Database) -> None:
-    writer = Writer(database, Rows(), queue_limit=1_000, group_limit=100)
+    bulk = Rows()
+    writer = Writer(database, bulk, queue_limit=1_000, group_limit=100)
     with busy(writer, 51) as (pool, release):
         answers = {number: pool.submit(writer.record, 1, number) for number in [*range(30), -1]}
         wait_for(writer, 31)
@@ -94,6 +99,7 @@ def test_one_poisonous_request_fails_alone(database: Database) -> None:
         assert answers[-1].exception() is not None
         assert [answers[number].result() for number in range(30)] == list(range(30))
     assert stored(database) == list(range(30))
+    assert bulk.heard == 30
     writer.close()
 
 

@@ -81,6 +81,14 @@ def test_what_cannot_merge_is_said(rest: Rest, pair: tuple[str, str]) -> None:
     assert rest.post("/contacts/merge", {"from": lead, "into": other}).json["errors"][0]["code"] == "merge_invalid"
 
 
+def test_a_merged_lead_is_no_user_to_merge_into(rest: Rest, pair: tuple[str, str]) -> None:
+    lead, user = pair
+    rest.post("/contacts/merge", {"from": lead, "into": user})
+    another = rest.contact(role="lead")["id"]
+    assert rest.post("/contacts/merge", {"from": another, "into": lead}).json["errors"][0]["code"] == "merge_invalid"
+    assert rest.get(f"/contacts/{another}").status_code == 200
+
+
 def test_another_site_sees_and_undoes_nothing(rest: Rest, pair: tuple[str, str]) -> None:
     lead, user = pair
     rest.post("/contacts/merge", {"from": lead, "into": user})

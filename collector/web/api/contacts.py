@@ -32,7 +32,7 @@ def create(services: Services, site: Site) -> Response:
     if role != "lead" and external_id is None and values.get("email") is None:
         raise problem(400, Reason.FIELD_MISSING, "external_id", "a user has an external_id or an email; for a lead give role")
     now = services.clock()
-    services.names.allocate(site.id, ATTRIBUTE, values.keys(), now, browser=False)
+    services.names.ensure(site.id, ATTRIBUTE, values.keys(), now)
 
     def work(tx: Connection) -> str:
         if role == "lead":
@@ -65,7 +65,7 @@ def update(services: Services, site: Site, contact_id: str) -> Response:
         raise problem(400, Reason.NOT_SUPPORTED, "role", "not supported: a role changes by a merge only")
     now = services.clock()
     principal = person.identities[0]
-    services.names.allocate(site.id, ATTRIBUTE, values.keys(), now, browser=False)
+    services.names.ensure(site.id, ATTRIBUTE, values.keys(), now)
 
     def work(tx: Connection) -> None:
         key = (principal.kind, principal.value)

@@ -136,11 +136,8 @@ const post = async (rows) => {
   log(status, answer);
   const { session: given, messages, time, errors = [], refused = [] } = answer;
   if (status == 413 && rows[1]) batch = text.length >> 1;
-  else if (status == 401) {
-    // Once more without the session that has ended; after that they wait for their user.
-    if (who?.session) saveSession({ id: who.id });
-    else parked.add(rows[0][2]);
-  } else if (/202|40[03]|41[03]|422/.test("" + status)) {
+  else if (status == 401) parked.add(rows[0][2]);
+  else if (/202|40[03]|41[03]|422/.test("" + status)) {
     rows.forEach(([key]) => remove(key));
   } else {
     retryAt = Date.now() + Math.max(after, Math.min(1e3 * 2 ** failures++, 3e5) * (0.5 + Math.random() / 2));
