@@ -4,6 +4,7 @@
 `leadlight.toml` in the working folder, or the one `LEADLIGHT_CONFIG` names; its keys are the field names below.
 """
 
+import logging
 import os
 import re
 import tomllib
@@ -14,6 +15,8 @@ from typing import Annotated, Any
 import msgspec
 
 from collector.values.clock import DAY
+
+log = logging.getLogger(__name__)
 
 CONFIG_FILE = "leadlight.toml"
 _SHORTEST_KEY = 16
@@ -101,8 +104,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     if isinstance(values.get("secret_key"), str):
         values["secret_key"] = tuple(part.strip() for part in values["secret_key"].split(",") if part.strip())
     unknown = sorted(name for name in environ if name.startswith("LEADLIGHT_") and name not in _KNOWN and not _KUBERNETES.match(name))
-    if unknown:
-        raise SettingsError(f"{unknown[0]} is no setting of this version")
+    for name in unknown:  # said, not refused: another version's setting must not keep this one from starting
+        log.warning("%s is no setting of this version", name)
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:

@@ -111,8 +111,10 @@ def test_a_database_that_cannot_be_used_is_said_in_one_line(tmp_path: Path, url:
 
 def test_a_setting_that_does_not_exist_or_is_out_of_bounds_is_said(tmp_path: Path) -> None:
     init(tmp_path)
-    assert "LEADLIGHT_TYPO" in serve(tmp_path, free_port(), LEADLIGHT_TYPO="1").stderr
-    assert "retention_days" in serve(tmp_path, free_port(), LEADLIGHT_RETENTION_DAYS="0").stderr
+    done = serve(tmp_path, free_port(), LEADLIGHT_TYPO="1", LEADLIGHT_RETENTION_DAYS="0")
+    assert done.returncode != 0
+    assert "LEADLIGHT_TYPO" in done.stderr
+    assert "retention_days" in done.stderr
 
 
 def test_a_killed_server_leaves_no_worker_behind(start_collector: Callable[..., Collector]) -> None:
