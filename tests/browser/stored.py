@@ -38,7 +38,7 @@ class Stored:
         self._database = database
         with database.read() as connection:
             self._site = connection.value("SELECT id FROM sites WHERE site_key = ?", (site_key,))
-        self._names = Names(database, 0)
+        self._names = Names(database, database, 0)
 
     def events(self, name: str | None = None, *, lead: str | None = None, user: str | None = None) -> list[StoredEvent]:
         """Return events in the order of tracking, all or those of one name; of one identity where a lead or a user id is given."""
