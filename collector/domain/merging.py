@@ -10,6 +10,7 @@ from enum import Enum
 from collector.domain import attributes, identities
 from collector.domain.identities import LEAD, Identity
 from collector.storage.database import Connection
+from collector.values.errors import Reason
 from collector.values.ids import RowIds
 
 
@@ -46,7 +47,7 @@ def claim_lead(
     if lead.principal_id == user.principal_id:
         return Claim.ALREADY
     if lead.absorbed:
-        _journal(tx, site, lead, user, row_ids, now_ms, outcome="refused", verified=verified, by=by, reason="lead_claimed")
+        _journal(tx, site, lead, user, row_ids, now_ms, outcome="refused", verified=verified, by=by, reason=Reason.LEAD_CLAIMED.value)
         return Claim.REFUSED
     if not asked and tx.row(
         "SELECT 1 FROM merges WHERE site = ? AND lead = ? AND target = ? AND blocked = 1", (site, lead.id, user.principal_id)
