@@ -1,6 +1,8 @@
 """The schema, as numbered steps that only ever move forwards. A released step is never edited; a change is a new step.
 
-Each step is a module `mNNNN_what` with `statements(engine)`, run in one transaction under a lock, and recorded.
+Each step is a module `mNNNN_what` with `statements(engine)` or, where it has to look first, `apply(tx)`. All missing steps run in one
+transaction under a lock, and are recorded. A step leaves collectors of the version before able to write (new columns take NULL, nothing
+is renamed), so that many collectors are replaced one after the other.
 """
 
 import importlib
@@ -37,12 +39,19 @@ def migrate(database: Database, now_ms: int) -> list[int]:
         missing = pending(tx)
         for number, module in steps():
             if number in missing:
-                for statement in translated(module.statements(tx.engine), tx.engine):
-                    tx.run(statement)
+                _apply(tx, module)
                 tx.run("INSERT INTO schema_migrations (version, applied_at) VALUES (?, ?)", (number, now_ms))
         return missing
 
     return database.transact(work)
+
+
+def _apply(tx: Connection, module: ModuleType) -> None:
+    if hasattr(module, "apply"):
+        module.apply(tx)
+        return
+    for statement in translated(module.statements(tx.engine), tx.engine):
+        tx.run(statement)
 
 
 def translated(statements: list[str], engine: Engine) -> Iterator[str]:
