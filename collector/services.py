@@ -3,6 +3,7 @@
 import msgspec
 
 from collector.domain.auto_messages import AutoMessages
+from collector.domain.identities import Maker
 from collector.domain.limits import NewPeople
 from collector.domain.names import Names
 from collector.domain.secrets import Keyring
@@ -25,6 +26,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     database: Database
     keyring: Keyring
     row_ids: RowIds
+    maker: Maker
     slices: Slices
     names: Names
     sites: Sites
@@ -55,7 +57,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
     slices = Slices(written, settings.retention)
     slices.ensure(clock())
     names = Names(database, written, settings.new_names_per_day)
-    ledger = Ledger(written, slices, names, row_ids, clock, NewPeople(settings.new_leads_per_minute))
+    maker = Maker(row_ids, keyring)
+    ledger = Ledger(written, slices, names, maker, clock, NewPeople(settings.new_leads_per_minute))
     return Services(
         written=written,
         settings=settings,
@@ -63,6 +66,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         database=database,
         keyring=keyring,
         row_ids=row_ids,
+        maker=maker,
         slices=slices,
         names=names,
         sites=Sites(database, keyring, row_ids),

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 from collector.domain import attributes, identities, people
-from collector.domain.identities import EMAIL, LEAD, USER, Identity, Key, NewIdentity, marks
+from collector.domain.identities import EMAIL, LEAD, USER, Identity, Key, Maker, NewIdentity, marks
 from collector.domain.names import Names
 from collector.storage.database import Connection
 from collector.values.errors import Reason, Refusal
-from collector.values.ids import RowIds, new_nonce, new_public_id
+from collector.values.ids import new_nonce
 from collector.values.text import fold
 
 _T = TypeVar("_T")
@@ -27,9 +27,7 @@ class ContactExists(Exception):
         self.contact_id = contact_id
 
 
-def create(
-    tx: Connection, site: int, names: Names, row_ids: RowIds, now_ms: int, *, external_id: str | None, values: dict[str, Any]
-) -> str:
+def create(tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, *, external_id: str | None, values: dict[str, Any]) -> str:
     """Make a user known by an external id, else by the email among the values, and return the contact id.
 
     The names of the values were allocated beforehand.
@@ -38,26 +36,26 @@ def create(
         ContactExists: the external id is taken; without one, a user has the email.
     """
     if external_id is not None:
-        made = _insert(tx, site, (USER, external_id), "external_id", row_ids, now_ms)
+        made = _insert(tx, site, (USER, external_id), "external_id", maker, now_ms)
     else:
         email = values["email"]
         present = people.by_email(tx, site, email)
         if present is not None:
             raise ContactExists("email", present.contact_id)
-        made = _insert(tx, site, (EMAIL, fold(email)), "email", row_ids, now_ms)
+        made = _insert(tx, site, (EMAIL, fold(email)), "email", maker, now_ms)
     attributes.apply(tx, site, names, made, values, now_ms, attributes.TRUSTED)
     return made.public_id
 
 
-def create_lead(tx: Connection, site: int, names: Names, row_ids: RowIds, now_ms: int, values: dict[str, Any]) -> str:
+def create_lead(tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, values: dict[str, Any]) -> str:
     """Make a lead that no browser holds (its secret is unknown to everybody) and return the contact id."""
-    made = _insert(tx, site, (LEAD, new_nonce()), "role", row_ids, now_ms)
+    made = _insert(tx, site, (LEAD, new_nonce()), "role", maker, now_ms)
     attributes.apply(tx, site, names, made, values, now_ms, attributes.TRUSTED)
     return made.public_id
 
 
 def update(
-    tx: Connection, site: int, names: Names, row_ids: RowIds, now_ms: int, key: Key, *, external_id: str | None, values: dict[str, Any]
+    tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, key: Key, *, external_id: str | None, values: dict[str, Any]
 ) -> None:
     """Set attributes of the person with this principal identity; an external id may be added to a user who has none.
 
@@ -68,13 +66,13 @@ def update(
     """
     if not identities.find(tx, site, [key]):
         raise LookupError(key)
-    principal = identities.resolve(tx, site, [NewIdentity(key)], row_ids, now_ms)[key]
+    principal = identities.resolve(tx, site, [NewIdentity(key)], maker, now_ms)[key]
     person = people.load(tx, site, principal.id)
     if external_id is not None and external_id != person.user_id:
         if person.role == "lead" or person.user_id is not None:
             what = "a lead becomes a user by a merge" if person.role == "lead" else "an external id does not change"
             raise Refusal(Reason.NOT_SUPPORTED, "external_id", f"not supported: {what}")
-        _insert(tx, site, (USER, external_id), "external_id", row_ids, now_ms, principal.id)
+        _insert(tx, site, (USER, external_id), "external_id", maker, now_ms, principal.id)
     if principal.kind == EMAIL and "email" in values:
         _rename(tx, site, principal, values["email"], known_otherwise=external_id is not None or person.user_id is not None)
     attributes.apply(tx, site, names, principal, values, now_ms, attributes.TRUSTED)
@@ -133,15 +131,10 @@ def by_emails(connection: Connection, site: int, folded: Collection[str]) -> dic
     return {**found, **{email: rows[number] for email, number in owners.items() if number in rows}}
 
 
-def _insert(tx: Connection, site: int, key: Key, field: str, row_ids: RowIds, now_ms: int, principal: int | None = None) -> Identity:
+def _insert(tx: Connection, site: int, key: Key, field: str, maker: Maker, now_ms: int, principal: int | None = None) -> Identity:
     """Make an identity that must not exist yet, of a person of its own or of another principal's."""
     while True:
-        number = row_ids.mint(now_ms)
-        made = tx.run(
-            "INSERT INTO identities (site, id, kind, value, folded, public_id, principal_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT DO NOTHING",
-            (site, number, *key, fold(key[1]), new_public_id(), number if principal is None else principal, now_ms),
-        )
+        made = identities.create(tx, site, [NewIdentity(key)], maker, now_ms, principal)
         present = identities.find(tx, site, [key]).get(key)
         if present is not None and made:
             return present

@@ -3,23 +3,24 @@
 Everything that changes what a person adds up to first locks the identity and its principal, in ascending order of ids.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
+from collector.domain import tombstones
+from collector.domain.secrets import Keyring
 from collector.storage.database import Connection
 from collector.values.ids import RowIds, new_public_id
 from collector.values.text import fold
 
 _T = TypeVar("_T")
 
+Key = tombstones.Key
+
 LEAD = "lead"
 USER = "user"
 EMAIL = "email"
-
-Key = tuple[str, str]
-"""Kind and value: `("user", "u-1")`."""
 
 _CHUNK = 500
 _COLUMNS = (
@@ -47,6 +48,17 @@ class Identity(msgspec.Struct, kw_only=True):
     def absorbed(self) -> bool:
         """Whether another identity's person has taken this one in."""
         return self.principal_id != self.id
+
+
+class Maker(msgspec.Struct, frozen=True):
+    """Makes identities: mints their row ids, and knows who was deleted once."""
+
+    row_ids: RowIds
+    keyring: Keyring
+
+    def deletions(self, connection: Connection, site: int, keys: Collection[Key]) -> dict[Key, int]:
+        """Return when those of the identities that were deleted once were deleted last, in ms."""
+        return tombstones.times(connection, site, self.keyring, keys) if keys else {}
 
 
 class NewIdentity(msgspec.Struct, frozen=True):
@@ -95,18 +107,24 @@ def of_person(connection: Connection, site: int, principal_id: int) -> list[Iden
     return sorted(found, key=lambda identity: identity.absorbed)
 
 
-def create(tx: Connection, site: int, wanted: Iterable[NewIdentity], row_ids: RowIds, now_ms: int) -> None:
-    """Make the identities that do not exist, in a fixed order; those that another transaction makes meanwhile are left alone."""
+def create(tx: Connection, site: int, wanted: Collection[NewIdentity], maker: Maker, now_ms: int, principal: int | None = None) -> int:
+    """Make the identities that do not exist, in a fixed order; those that another transaction makes meanwhile are left alone.
+
+    Each is a person of its own, or joins the person of `principal`. Who was deleted once comes anew from then on. Returns how many
+    were made.
+    """
+    deleted = maker.deletions(tx, site, [new.key for new in wanted])
     rows = [
-        (site, (number := row_ids.mint(now_ms)), *new.key, fold(new.key[1]), new.secret_hash, new_public_id(), number, now_ms)
+        (site, number, *new.key, fold(new.key[1]), new.secret_hash, new_public_id(), principal or number, now_ms, deleted.get(new.key, 0))
         for new in sorted(wanted, key=lambda new: new.key)
+        for number in (maker.row_ids.mint(now_ms),)
     ]
-    columns = ("site", "id", "kind", "value", "folded", "secret_hash", "public_id", "principal_id", "created_at")
-    tx.insert("identities", columns, rows, "ON CONFLICT DO NOTHING")
+    columns = ("site", "id", "kind", "value", "folded", "secret_hash", "public_id", "principal_id", "created_at", "not_before")
+    return len(tx.insert("identities", columns, rows, "ON CONFLICT DO NOTHING RETURNING id"))
 
 
 def resolve(
-    tx: Connection, site: int, wanted: Sequence[NewIdentity], row_ids: RowIds, now_ms: int, known: Mapping[Key, Identity] | None = None
+    tx: Connection, site: int, wanted: Sequence[NewIdentity], maker: Maker, now_ms: int, known: Mapping[Key, Identity] | None = None
 ) -> dict[Key, Identity]:
     """Return the identities for these keys, made where missing, they and their principals locked until the commit.
 
@@ -117,13 +135,16 @@ def resolve(
     while True:
         missing = {new.key: new for new in wanted if new.key not in found}
         if missing:
-            create(tx, site, missing.values(), row_ids, now_ms)
+            create(tx, site, list(missing.values()), maker, now_ms)
             found.update(find(tx, site, missing))
             if len(found) < len(keys):
                 continue  # a row id collided with another process's; mint again
         if tx.engine == "sqlite":
             return found
         locked = by_ids(tx, site, (number for one in found.values() for number in (one.id, one.principal_id)), lock=True)
+        if any(one.id not in locked or one.principal_id not in locked for one in found.values()):  # deleted meanwhile
+            found = find(tx, site, keys)
+            continue
         moved = [one for one in found.values() if locked[one.id].principal_id != one.principal_id]
         found = {key: locked[one.id] for key, one in found.items()}
         if not moved:

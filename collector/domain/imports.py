@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import msgspec
 
 from collector.domain import identities
-from collector.domain.identities import Key, NewIdentity
+from collector.domain.identities import Key, Maker, NewIdentity
 from collector.domain.names import EVENT, Names
 from collector.storage.database import Connection
-from collector.values.ids import RowIds
+from collector.values.errors import Reason, Refusal
 
 LARGEST_COUNT = 10**12
 """Of one base: a person's sum of many stays far from what the columns hold."""
@@ -28,9 +28,15 @@ class Base(msgspec.Struct, frozen=True):
     last: int | None
 
 
-def set_bases(tx: Connection, site: int, names: Names, row_ids: RowIds, now_ms: int, key: Key, bases: Sequence[Base]) -> None:
-    """Set the imported bases of an identity, which is made where it is missing. The names were allocated beforehand."""
-    identity = identities.resolve(tx, site, [NewIdentity(key)], row_ids, now_ms)[key]
+def set_bases(tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, key: Key, bases: Sequence[Base]) -> None:
+    """Set the imported bases of an identity, which is made where it is missing. The names were allocated beforehand.
+
+    Raises:
+        Refusal: a base reaches back behind the person's deletion.
+    """
+    identity = identities.resolve(tx, site, [NewIdentity(key)], maker, now_ms)[key]
+    if any(base.first is not None and base.first <= identity.not_before for base in bases if identity.not_before):
+        raise Refusal(Reason.PERSON_DELETED, "event_summaries")
     numbered = {names.number(site, EVENT, base.name): base for base in bases}
     for number, base in sorted((number, base) for number, base in numbered.items() if number is not None):
         _set_own(tx, site, number, identity.id, base)
@@ -38,19 +44,22 @@ def set_bases(tx: Connection, site: int, names: Names, row_ids: RowIds, now_ms: 
 
 
 def _set_own(tx: Connection, site: int, name: int, identity: int, base: Base) -> None:
-    counted = tx.row("SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND identity = ? AND name = ?", (site, identity, name))
-    pruned = tx.row(
-        "SELECT base_count, base_first, base_last FROM totals WHERE site = ? AND identity = ? AND name = ?", (site, identity, name)
-    )
-    parts = [(base.count, base.first, base.last), counted or _NOTHING, pruned or _NOTHING]
-    own = (sum(part[0] for part in parts), _least(*(part[1] for part in parts)), _most(*(part[2] for part in parts)))
+    """Put the new base in the place of the present one.
+
+    The count changes by their difference, whatever pruning moves meanwhile; first and last are those of all parts, and one that
+    stands in two of them changes nothing.
+    """
+    rows = tx.row("SELECT min(at), max(at) FROM events WHERE site = ? AND identity = ? AND name = ?", (site, identity, name))
+    sql = "SELECT base_first, base_last FROM totals WHERE site = ? AND identity = ? AND name = ?"
+    parts = [(base.first, base.last), rows or _NOTHING, tx.row(sql, (site, identity, name)) or _NOTHING]
+    own = (_least(*(part[0] for part in parts)), _most(*(part[1] for part in parts)))
     tx.insert(
         "totals",
         ("site", "name", "identity", "own_count", "own_first", "own_last", "imported_count", "imported_first", "imported_last"),
-        [(site, name, identity, *own, base.count, base.first, base.last)],
-        "ON CONFLICT (site, name, identity) DO UPDATE SET own_count = excluded.own_count, own_first = excluded.own_first, "
-        "own_last = excluded.own_last, imported_count = excluded.imported_count, imported_first = excluded.imported_first, "
-        "imported_last = excluded.imported_last",
+        [(site, name, identity, base.count, *own, base.count, base.first, base.last)],
+        "ON CONFLICT (site, name, identity) DO UPDATE SET own_count = totals.own_count - totals.imported_count + excluded.own_count, "
+        "own_first = excluded.own_first, own_last = excluded.own_last, imported_count = excluded.imported_count, "
+        "imported_first = excluded.imported_first, imported_last = excluded.imported_last",
     )
 
 
@@ -76,4 +85,4 @@ def _most(*times: int | None) -> int | None:
     return max((at for at in times if at is not None), default=None)
 
 
-_NOTHING = (0, None, None)
+_NOTHING = (None, None)

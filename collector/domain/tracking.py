@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 
 from collector.domain import attributes, deliveries, identities
-from collector.domain.identities import USER, Identity, Key, NewIdentity
+from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
 from collector.domain.limits import NewPeople
 from collector.domain.merging import Claim, claim_lead
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.storage.database import Connection, Database
-from collector.storage.slices import EVENT_COLUMNS, OVERFLOW, WEEK, Slices
+from collector.storage.slices import OVERFLOW, WEEK, Known, Slices
 from collector.values.clock import MINUTE, Clock
 from collector.values.errors import Reason
-from collector.values.ids import RowIds, event_id_time
+from collector.values.ids import event_id_time
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -61,6 +61,8 @@ class Outcome(msgspec.Struct):
     """How many identities stand on this browser's word alone since."""
     person: int | None = None
     contact_id: str | None = None
+    turned_away: bool = False
+    """All of it is older than the deletion of somebody it would have brought back."""
     claim: Claim | None = None
     events: list[bool | Reason] = msgspec.field(default_factory=list)
     protected: list[tuple[int, str, Reason]] = msgspec.field(default_factory=list)
@@ -71,13 +73,13 @@ class Outcome(msgspec.Struct):
 class Ledger:
     """Writes submissions. A `storage.writer.Bulk`; a payload is a list of submissions and its result the list of outcomes."""
 
-    def __init__(self, database: Database, slices: Slices, names: Names, row_ids: RowIds, clock: Clock, new_people: NewPeople) -> None:
+    def __init__(self, database: Database, slices: Slices, names: Names, maker: Maker, clock: Clock, new_people: NewPeople) -> None:
         self._new_people = new_people
         self._numbers: Numbers = {}
         self._database = database
         self._slices = slices
         self._names = names
-        self._row_ids = row_ids
+        self._maker = maker
         self._clock = clock
 
     def prepare(self, site: int, payloads: Sequence[list[Submission]]) -> None:
@@ -108,7 +110,7 @@ class Ledger:
     def write(self, tx: Connection, site: int, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
         """Write everything in the given transaction."""
         left = self._new_people.left(site, self._clock())
-        return _Group(tx, site, self._slices, self._names, self._numbers, self._row_ids, self._clock(), left).write(payloads)
+        return _Group(tx, site, self._slices, self._names, self._numbers, self._maker, self._clock(), left).write(payloads)
 
     def committed(self, site: int, results: Sequence[list[Outcome]]) -> None:
         """Book the people made, now that they are."""
@@ -137,7 +139,7 @@ class _Group:
         slices: Slices,
         names: Names,
         numbers: Numbers,
-        row_ids: RowIds,
+        maker: Maker,
         now: int,
         left: int,
     ) -> None:
@@ -147,17 +149,19 @@ class _Group:
         self.site = site
         self.slices = slices
         self.names = names
-        self.row_ids = row_ids
+        self.maker = maker
         self.now = now
+        self.known: Known = slices.known()
         self.identities: dict[Key, Identity] = {}
 
     def write(self, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
+        """Write them all and say what became of each."""
         outcomes = [[Outcome() for _ in payload] for payload in payloads]
         pairs = [pair for payload, results in zip(payloads, outcomes, strict=True) for pair in zip(payload, results, strict=True)]
         self.resolve(pairs)
         for submission, outcome in pairs:
             self.check_sender(submission, outcome)
-        accepted = [(submission, outcome) for submission, outcome in pairs if outcome.error is None]
+        accepted = [(submission, outcome) for submission, outcome in pairs if outcome.error is None and outcome.contact_id is not None]
         for submission, outcome in accepted:
             self.claim(submission, outcome)
         for submission, outcome in accepted:
@@ -173,10 +177,14 @@ class _Group:
         """Find, make and lock the identities of the group; nothing is made for a sender whose lead is somebody else's."""
         keys = {key for one, _ in pairs for key in ((one.owner,) if one.lead is None else (one.owner, one.lead.key))}
         known = identities.find(self.tx, self.site, keys)
+        deleted = self.maker.deletions(self.tx, self.site, keys - known.keys())
         wanted: dict[Key, NewIdentity] = {}
         for one, outcome in pairs:
             if one.lead is not None and self.is_forged(one.lead, known, wanted):
                 outcome.error = Reason.LEAD_SECRET_INVALID
+                continue
+            if self.comes_too_late(one, deleted):
+                turn_away(one, outcome)
                 continue
             outcome.made = sum(key not in known and key not in wanted for key in self.unproved(one))
             if outcome.made > self.left:
@@ -188,7 +196,14 @@ class _Group:
                 wanted.setdefault(one.lead.key, one.lead)
             if one.create or one.owner in known:
                 wanted.setdefault(one.owner, NewIdentity(one.owner))
-        self.identities = identities.resolve(self.tx, self.site, list(wanted.values()), self.row_ids, self.now, known)
+        self.identities = identities.resolve(self.tx, self.site, list(wanted.values()), self.maker, self.now, known)
+
+    def comes_too_late(self, submission: Submission, deleted: Mapping[Key, int]) -> bool:
+        """Say whether everything happened before the deletion of somebody it would bring back."""
+        if not deleted:
+            return False
+        keys = (submission.owner,) if submission.lead is None else (submission.owner, submission.lead.key)
+        return max(_times(submission), default=self.now) <= max((deleted[key] for key in keys if key in deleted), default=-1)
 
     @staticmethod
     def is_forged(lead: NewIdentity, known: Mapping[Key, Identity], wanted: Mapping[Key, NewIdentity]) -> bool:
@@ -204,7 +219,7 @@ class _Group:
 
     def check_sender(self, submission: Submission, outcome: Outcome) -> None:
         """Refuse a lead whose secret is not the one seen first, and persons that are not to be created."""
-        if outcome.error is not None:
+        if outcome.error is not None or outcome.turned_away:
             return
         owner = self.identities.get(submission.owner)
         if submission.lead is not None and self.identities[submission.lead.key].secret_hash != submission.lead.secret_hash:
@@ -224,7 +239,7 @@ class _Group:
                 self.site,
                 lead,
                 owner,
-                self.row_ids,
+                self.maker.row_ids,
                 self.now,
                 verified=submission.verified,
                 by=submission.by,
@@ -243,10 +258,12 @@ class _Group:
             user.unverified_at = self.now
 
     def admit(self, submission: Submission, event: Event) -> bool | Reason:
-        """Refuse an event whose name has no number, or that is older than its person's deletion; else it is not counted yet."""
+        """Refuse an event whose name has no number, or that comes too late; else it is not counted yet."""
         if (EVENT, event.name) not in self.numbers:
             return Reason.NAME_LIMIT
-        return Reason.PERSON_DELETED if event.at < self.identities[submission.owner].not_before else False
+        if event.at <= self.identities[submission.owner].not_before:
+            return Reason.PERSON_DELETED
+        return Reason.TOO_OLD if self.known.home(event_id_time(event.id), event.at) is None else False
 
     def touch(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
         """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither."""
@@ -289,7 +306,6 @@ class _Group:
 
     def insert_events(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
         """Insert what is new, each event into its slice, and count it."""
-        known = self.slices.known()
         by_slice: dict[int, list[tuple[Any, ...]]] = {}
         places: dict[int, list[tuple[Outcome, int]]] = {}
         for submission, outcome in accepted:
@@ -299,17 +315,17 @@ class _Group:
                 if outcome.events[index]:
                     continue
                 name = self.numbers[(EVENT, event.name)]
-                home = self.slices.home(event_id_time(event.id), event.at, known)
+                home = self.known.home(event_id_time(event.id), event.at)
+                if home is None:
+                    raise LookupError("an event of a slice that has ended was admitted")
                 row = (self.site, home, event.id, owner.id, name, event.at, unverified, event.visit, event.page, event.metadata)
                 by_slice.setdefault(home, []).append(row)
                 places.setdefault(home, []).append((outcome, index))
         counted: list[tuple[Any, ...]] = []
         for home in sorted(by_slice):
             rows = by_slice[home]
-            elsewhere = self.stored_elsewhere(home, rows, known)
-            new = [row for row in rows if row[2] not in elsewhere]
-            returned = self.tx.insert(f"events_{home}", EVENT_COLUMNS, new, "ON CONFLICT DO NOTHING RETURNING id")
-            inserted = {bytes(row[0]) for row in returned}
+            elsewhere = self.stored_elsewhere(home, rows)
+            inserted = self.slices.insert(self.tx, home, [row for row in rows if row[2] not in elsewhere], self.now)
             for row, (outcome, index) in zip(rows, places[home], strict=True):
                 if row[2] in inserted:
                     inserted.remove(row[2])  # the second of two equal ones is a duplicate
@@ -317,19 +333,16 @@ class _Group:
                     counted.append(row)
         self.count(counted)
 
-    def stored_elsewhere(self, home: int, rows: Sequence[tuple[Any, ...]], known: frozenset[int]) -> set[bytes]:
+    def stored_elsewhere(self, home: int, rows: Sequence[tuple[Any, ...]]) -> set[bytes]:
         """Return the ids that an earlier send, with another idea of the time, put into the other slice they could be in."""
         others: dict[int, list[bytes]] = {}
         for row in rows:
             other = OVERFLOW if home != OVERFLOW else event_id_time(row[2]) // WEEK
-            if other in known and other != home:
+            if other in self.known.open and other != home:
                 others.setdefault(other, []).append(row[2])
         found: set[bytes] = set()
         for other, ids in others.items():
-            for start in range(0, len(ids), 500):
-                chunk = ids[start : start + 500]
-                sql = f"SELECT id FROM events_{other} WHERE site = ? AND slice = ? AND id IN ({identities.marks(chunk)})"
-                found.update(bytes(row[0]) for row in self.tx.rows(sql, (self.site, other, *chunk)))
+            found |= self.slices.stored(self.tx, self.site, other, ids)
         return found
 
     def count(self, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -353,7 +366,8 @@ class _Group:
         source = attributes.TRUSTED if submission.verified or not submission.browser else attributes.BROWSER
         owner = self.identities[submission.owner]
         for place, change in enumerate(submission.changes):
-            if change.at < owner.not_before:
+            if change.at <= owner.not_before:
+                outcome.protected += [(place, name, Reason.PERSON_DELETED) for name in change.values]
                 continue
             allowed = {name: value for name, value in change.values.items() if (ATTRIBUTE, name) in self.numbers}
             outcome.protected += [(place, name, Reason.NAME_LIMIT) for name in change.values if name not in allowed]
@@ -363,6 +377,23 @@ class _Group:
     def report(self, submission: Submission, report: deliveries.Report) -> bool | Reason:
         """Note what became of a shown message, at any identity of this person."""
         return deliveries.record(self.tx, self.site, self.identities[submission.owner].principal_id, report)
+
+
+def _times(submission: Submission) -> list[int]:
+    """Return when the things of a submission happened."""
+    return [
+        *(event.at for event in submission.events),
+        *(change.at for change in submission.changes),
+        *(report.at for report in submission.reports),
+    ]
+
+
+def turn_away(submission: Submission, outcome: Outcome) -> None:
+    """Refuse everything of a submission as older than the deletion of somebody it would bring back."""
+    outcome.turned_away = True
+    outcome.events = [Reason.PERSON_DELETED] * len(submission.events)
+    outcome.reports = [Reason.PERSON_DELETED] * len(submission.reports)
+    outcome.protected = [(place, name, Reason.PERSON_DELETED) for place, change in enumerate(submission.changes) for name in change.values]
 
 
 _WIDEN_VISIT = """ON CONFLICT (site, identity, visit) DO UPDATE SET

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 SQLITE_PRAGMAS = {
     "synchronous": 2,  # FULL: the WAL is synced at each commit
+    "secure_delete": 1,  # what is deleted or replaced is overwritten, or a deleted person could be read from the file
     "foreign_keys": 1,
     "temp_store": 2,
     "cache_size": -64_000,
@@ -31,6 +32,7 @@ SQLITE_PRAGMAS = {
 }
 SQLITE_BUSY_SECONDS = 30
 CONNECT_SECONDS = 5
+_CUT_LOG_MS = 250
 _ATTEMPTS = 6
 _WAL_ATTEMPTS = 100
 _BLOCK = 64  # rows in one INSERT
@@ -45,6 +47,10 @@ _UNAVAILABLE_SQLITE = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
 }
+
+
+class RunAgain(Exception):
+    """What a transaction relied on has changed (a slice was closed): run again from the start, it finds its way."""
 
 
 class Connection:
@@ -62,6 +68,19 @@ class Connection:
         """Run a query and return its first row, or None."""
         found: tuple[Any, ...] | None = self._execute(sql, parameters).fetchone()
         return found
+
+    def chunks(self, sql: str, parameters: Sequence[Any] = (), size: int = 5_000) -> Iterator[list[tuple[Any, ...]]]:
+        """Run a query and yield its rows in lists of up to `size`, so that no more of them is ever in memory."""
+        if self.engine == "sqlite":
+            cursor = self._raw.cursor()
+        else:
+            cursor = self._raw.cursor(name="chunks")  # a cursor of the server's: the client's would fetch everything at once
+        try:
+            cursor.execute(self._dialect(sql), parameters)
+            while rows := cursor.fetchmany(size):
+                yield rows
+        finally:
+            cursor.close()
 
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Run a query and return the first column of its first row, or None."""
@@ -195,6 +214,25 @@ class Database:
             with self._pool.atomic(*mode):
                 yield Connection(self._pool.connection(), self.engine)
 
+    @contextmanager
+    def snapshot(self, hold: Sequence[str] = ()) -> Iterator[Connection]:
+        """Lend a connection for queries that all see the same moment, whoever writes meanwhile. It may be used for long.
+
+        `hold` are tables that nobody may drop before the end: on PostgreSQL not even a snapshot keeps them.
+        """
+        with self._pool.connection_context():
+            connection = Connection(self._pool.connection(), self.engine)
+            if self.engine == "sqlite":
+                connection.rows("PRAGMA temp_store = 1")  # what is sorted may not fit into memory
+            try:
+                with self._pool.atomic("DEFERRED" if self.engine == "sqlite" else "REPEATABLE READ READ ONLY"):
+                    if hold and self.engine == "postgresql":  # before the first query, which takes the snapshot
+                        connection.run(f"LOCK TABLE {', '.join(hold)} IN ACCESS SHARE MODE")
+                    yield connection
+            finally:
+                if self.engine == "sqlite":
+                    connection.rows(f"PRAGMA temp_store = {SQLITE_PRAGMAS['temp_store']}")
+
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction, again after a deadlock or serialisation failure."""
         for attempt in range(_ATTEMPTS):
@@ -206,6 +244,36 @@ class Database:
                     raise
                 back_off(attempt)
         raise AssertionError("unreachable")
+
+    def run_alone(self, sql: str) -> None:
+        """Run a statement of PostgreSQL that no transaction may hold."""
+        with psycopg.connect(self.url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+            connection.execute(sql.encode())
+
+    @contextmanager
+    def alone(self, lock: int) -> Iterator[bool]:
+        """Hold an advisory lock of PostgreSQL meanwhile; False where another process holds it. SQLite's transactions need none."""
+        if self.engine == "sqlite":
+            yield True
+            return
+        with psycopg.connect(self.url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+            row = connection.execute("SELECT pg_try_advisory_lock(%s)", (lock,)).fetchone()
+            yield row is not None and bool(row[0])
+
+    def cut_log(self) -> bool:
+        """Write SQLite's log into the file and cut it to nothing, so that it keeps no copy of what was deleted.
+
+        Returns False where a reader or writer is in the way: try again later. PostgreSQL recycles its log by itself.
+        """
+        if self.engine != "sqlite":
+            return True
+        with self.read() as connection:
+            connection.rows(f"PRAGMA busy_timeout = {_CUT_LOG_MS}")
+            try:
+                row = connection.row("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.rows(f"PRAGMA busy_timeout = {SQLITE_BUSY_SECONDS * 1_000}")
+        return row is not None and row[0] == 0
 
     def close(self) -> None:
         """Close every connection of the pool."""
@@ -226,7 +294,9 @@ def back_off(attempt: int) -> None:
 
 def is_transient(error: BaseException) -> bool:
     """Say whether the same transaction may succeed when it is run again at once."""
-    return any(isinstance(cause, psycopg.Error) and cause.sqlstate in _RETRIED_STATES for cause in _causes(error))
+    return any(
+        isinstance(cause, RunAgain) or (isinstance(cause, psycopg.Error) and cause.sqlstate in _RETRIED_STATES) for cause in _causes(error)
+    )
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -3,79 +3,254 @@
 A slice is the number of the week since 1970 (Thursday to Thursday) of the time inside an event's id. Slice 0 is the overflow for
 ids whose time cannot be believed. Slices are made by the server's calendar alone. Every slice is a table `events_N`; `events`
 reads them all: PostgreSQL's partitioned table, on SQLite a view.
+
+A slice is open, then closed (its table refuses every insert by itself, so that no process can miss it), then pruned (its table is
+gone, its row stays). Each process keeps in memory which slices there are; one that is behind meets the refusal, forgets, and the
+writer runs the transaction again.
 """
 
+import sqlite3
 import threading
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from collector.storage.database import Connection, Database
+import msgspec
+import psycopg
+
+from collector.storage.database import Connection, Database, RunAgain
 from collector.storage.migrations import translated
 from collector.values.clock import DAY
 
 WEEK = 7 * DAY
 OVERFLOW = 0
 AHEAD = 2
-_LOCK = 7_305_808_869_229_539  # PostgreSQL advisory lock; any fixed number
+DRIFT = DAY
+"""How far an id's time and the corrected time of its event may differ (ms), and how long a slice stays open beyond that."""
+
+OPEN, CLOSED, PRUNED = "open", "closed", "pruned"
 
 EVENT_COLUMNS = ("site", "slice", "id", "identity", "name", "at", "unverified", "visit", "page", "metadata")
 
+_LOCK = 7_305_808_869_229_539  # PostgreSQL advisory lock; any fixed number
+_REFUSAL = "slice_closed"
+_CHUNK = 500
+
+
+class Known(msgspec.Struct, frozen=True):
+    """The slices there are, as one process knows them."""
+
+    open: frozenset[int] = frozenset()
+    ended: frozenset[int] = frozenset()
+    """Closed or pruned: what belongs there comes too late."""
+
+    def home(self, id_time_ms: int, at_ms: int) -> int | None:
+        """Return the slice of an event; None where it has ended.
+
+        It is the week of the id, so that a repeat meets its first copy, or the overflow where id and corrected time differ by over a
+        day. An id that claims a week that has ended but whose corrected time is recent comes from a clock that is wrong.
+        """
+        week = id_time_ms // WEEK
+        if abs(id_time_ms - at_ms) > DRIFT:
+            return OVERFLOW
+        return week if week in self.open else None if week in self.ended else OVERFLOW
+
 
 class Slices:
-    """Knows which slices there are and makes those the calendar asks for."""
+    """Knows which slices there are, makes those the calendar asks for, writes into them, closes and drops them."""
 
     def __init__(self, database: Database, retention_ms: int) -> None:
         self._database = database
         self._retention = retention_ms
         self._lock = threading.Lock()
-        self._known: frozenset[int] = frozenset()
+        self._known = Known()
 
-    def ensure(self, now_ms: int) -> frozenset[int]:
-        """Return the open slices, after making those from the end of the retention to two weeks ahead."""
-        wanted = {OVERFLOW, *range((now_ms - self._retention) // WEEK, now_ms // WEEK + AHEAD + 1)}
+    def ensure(self, now_ms: int) -> Known:
+        """Return the slices, after making those from the end of the retention to two weeks ahead."""
+        wanted = {OVERFLOW, *range((now_ms - self._retention - DRIFT) // WEEK, now_ms // WEEK + AHEAD + 1)}
         known = self._known
-        if wanted <= known:
+        if wanted <= known.open | known.ended:
             return known
         with self._lock:
-            if not wanted <= self._known:
+            if not wanted <= self._known.open | self._known.ended:
                 self._known = self._database.transact(lambda tx: _make(tx, wanted))
             return self._known
 
-    def known(self) -> frozenset[int]:
+    def known(self) -> Known:
         """Return the slices that `ensure` has made or found, without making any."""
         return self._known
 
-    def home(self, id_time_ms: int, at_ms: int, known: frozenset[int]) -> int:
-        """Return the slice of an event: its id's week, or the overflow where id and corrected time differ by over a day."""
-        week = id_time_ms // WEEK
-        return week if abs(id_time_ms - at_ms) <= DAY and week in known else OVERFLOW
+    def forget(self) -> None:
+        """Look anew at what slices there are, before the next transaction."""
+        self._known = Known()
+
+    def insert(self, tx: Connection, number: int, rows: Sequence[tuple[Any, ...]], now_ms: int) -> set[bytes]:
+        """Insert events (rows of EVENT_COLUMNS) into their slice and return the ids of those that were not there.
+
+        Raises:
+            RunAgain: the slice was closed meanwhile; `ensure` will know.
+        """
+        columns: Sequence[str] = EVENT_COLUMNS
+        if number == OVERFLOW:
+            columns, rows = (*EVENT_COLUMNS, "arrived_at"), [(*row, now_ms) for row in rows]
+        try:
+            return {bytes(row[0]) for row in tx.insert(f"events_{number}", columns, rows, "ON CONFLICT DO NOTHING RETURNING id")}
+        except (sqlite3.Error, psycopg.Error) as error:
+            self._check_behind(error)
+            raise
+
+    def stored(self, tx: Connection, site: int, number: int, ids: Sequence[bytes]) -> set[bytes]:
+        """Return those of the ids that a slice holds.
+
+        Raises:
+            RunAgain: the slice was dropped meanwhile; `ensure` will know.
+        """
+        found: set[bytes] = set()
+        try:
+            for start in range(0, len(ids), _CHUNK):
+                chunk = ids[start : start + _CHUNK]
+                sql = f"SELECT id FROM events_{number} WHERE site = ? AND slice = ? AND id IN ({', '.join('?' * len(chunk))})"
+                found.update(bytes(row[0]) for row in tx.rows(sql, (site, number, *chunk)))
+        except (sqlite3.Error, psycopg.Error) as error:
+            self._check_behind(error)
+            raise
+        return found
+
+    def closable(self, now_ms: int) -> list[int]:
+        """Return the open slices whose every event is older than the timeline, by a margin that no clock of ours exceeds."""
+        with self._database.read() as connection:
+            numbers = numbers_in(connection, OPEN)
+        return sorted(number for number in numbers if number != OVERFLOW and ends(number) + 2 * DRIFT <= now_ms - self._retention)
+
+    def close(self, tx: Connection, number: int) -> None:
+        """Let a slice take nothing any more, after whoever is writing into it has committed.
+
+        On PostgreSQL the table's lock is waited for a moment only; a driver's error says that it was not to be had.
+        """
+        if tx.engine == "postgresql":
+            tx.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+            tx.run("SET LOCAL lock_timeout = '2s'")
+        if number not in numbers_in(tx, OPEN):
+            return
+        if tx.engine == "postgresql":
+            tx.run(f"ALTER TABLE events_{number} ADD CONSTRAINT {_REFUSAL} CHECK (false) NOT VALID")
+        else:
+            tx.run(f"CREATE TRIGGER events_{number}_closed BEFORE INSERT ON events_{number} BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END")
+        tx.run("UPDATE slices SET state = ? WHERE slice = ?", (CLOSED, number))
+
+    def drop(self, database: Database, number: int) -> None:
+        """Take away a closed slice's table. On SQLite it is empty by then (`wipe`); PostgreSQL gives the file back at once."""
+        if database.engine == "postgresql":
+            _detach(database, number)
+        database.transact(lambda tx: _drop(tx, number))
+        self.forget()
+
+    def delete_of(self, tx: Connection, site: int, identity: int, limit: int) -> int:
+        """Delete up to `limit` events of an identity in each slice and return how many there were.
+
+        Raises:
+            RunAgain: a slice was dropped meanwhile.
+        """
+        gone = 0
+        try:
+            for number in with_tables(tx):
+                some = f"SELECT id FROM events_{number} WHERE site = ? AND identity = ? LIMIT ?"
+                sql = f"DELETE FROM events_{number} WHERE site = ? AND slice = ? AND id IN ({some})"
+                gone += tx.run(sql, (site, number, site, identity, limit))
+        except (sqlite3.Error, psycopg.Error) as error:
+            self._check_behind(error)
+            raise
+        return gone
+
+    def _check_behind(self, error: Exception) -> None:
+        """Raise RunAgain where an error of a slice's table means that this process is behind."""
+        text = str(error)
+        closed = isinstance(error, psycopg.errors.CheckViolation) and error.diag.constraint_name == _REFUSAL
+        gone = isinstance(error, psycopg.errors.UndefinedTable) or text.startswith("no such table: events_")
+        if closed or gone or text == _REFUSAL:
+            self.forget()
+            raise RunAgain("a slice has ended") from error
 
 
-def _make(tx: Connection, wanted: set[int]) -> frozenset[int]:
+def ends(number: int) -> int:
+    """Return the first ms after a slice's week."""
+    return (number + 1) * WEEK
+
+
+def numbers_in(connection: Connection, *states: str) -> list[int]:
+    """Return the slices in one of these states, in order."""
+    marks = ", ".join("?" * len(states))
+    return [row[0] for row in connection.rows(f"SELECT slice FROM slices WHERE state IN ({marks}) ORDER BY slice", states)]
+
+
+def with_tables(connection: Connection) -> list[int]:
+    """Return the slices that have a table, in order."""
+    return numbers_in(connection, OPEN, CLOSED)
+
+
+def wipe(tx: Connection, number: int, limit: int) -> int:
+    """Delete up to `limit` events of a closed slice and return how many there were.
+
+    SQLite only: it overwrites what is deleted row by row, but not the pages of a table that is dropped.
+    """
+    some = f"SELECT site, slice, id FROM events_{number} LIMIT ?"
+    sql = f"DELETE FROM events_{number} WHERE (site, slice, id) IN ({some})"
+    return tx.run(sql, (limit,))
+
+
+def _make(tx: Connection, wanted: Collection[int]) -> Known:
     if tx.engine == "postgresql":
         tx.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
-    existing = {row[0] for row in tx.rows("SELECT slice FROM slices WHERE state = 'open'")}
-    for number in sorted(wanted - existing):
+    states = dict(tx.rows("SELECT slice, state FROM slices"))
+    missing = sorted(set(wanted) - states.keys())
+    for number in missing:
         for statement in translated(_table(number, tx), tx.engine):
             tx.run(statement)
-        tx.run("INSERT INTO slices (slice, state) VALUES (?, 'open')", (number,))
-    if tx.engine == "sqlite" and wanted - existing:
-        _rebuild_view(tx, existing | wanted)
-    return frozenset(existing | wanted)
+        tx.run("INSERT INTO slices (slice, state) VALUES (?, ?)", (number, OPEN))
+    if missing:
+        _rebuild_view(tx)
+    is_open = {number for number, state in states.items() if state == OPEN}
+    return Known(frozenset(is_open | set(missing)), frozenset(states.keys() - is_open))
 
 
 def _table(number: int, tx: Connection) -> list[str]:
-    if tx.engine == "postgresql":
-        return [f"CREATE TABLE events_{number} PARTITION OF events FOR VALUES IN ({number})"]
+    if tx.engine == "postgresql":  # attached, not made as a part: that would lock the whole timeline against readers
+        return [
+            f"CREATE TABLE events_{number} (LIKE events INCLUDING ALL)",
+            f"ALTER TABLE events ATTACH PARTITION events_{number} FOR VALUES IN ({number})",
+        ]
+    arrival = "arrived_at BIGINT, " if number == OVERFLOW else ""
     return [
         f"""CREATE TABLE events_{number} (
             site BIGINT NOT NULL, slice BIGINT NOT NULL, id BYTES NOT NULL, identity BIGINT NOT NULL, name BIGINT NOT NULL,
             at BIGINT NOT NULL, unverified SMALLINT NOT NULL, visit BYTES, page STRING, metadata STRING,
-            PRIMARY KEY (site, slice, id)) CLUSTERED""",
+            {arrival}PRIMARY KEY (site, slice, id)) CLUSTERED""",
         f"CREATE INDEX events_{number}_identity ON events_{number} (site, identity, at)",
     ]
 
 
-def _rebuild_view(tx: Connection, numbers: set[int]) -> None:
+def _rebuild_view(tx: Connection) -> None:
+    if tx.engine != "sqlite":
+        return
     tx.run("DROP VIEW IF EXISTS events")
     columns = ", ".join(EVENT_COLUMNS)
-    parts = [f"SELECT {columns} FROM events_{number}" for number in sorted(numbers)]
+    parts = [f"SELECT {columns} FROM events_{number}" for number in with_tables(tx)]
     tx.run("CREATE VIEW events AS " + " UNION ALL ".join(parts))
+
+
+def _detach(database: Database, number: int) -> None:
+    """Take a partition out of the timeline without keeping anybody waiting; where that was begun before, finish it."""
+    with database.read() as connection:
+        row = connection.row(
+            "SELECT inhdetachpending FROM pg_inherits WHERE inhparent = 'events'::regclass AND inhrelid = to_regclass(?)",
+            (f"events_{number}",),
+        )
+    if row is not None:
+        database.run_alone(f"ALTER TABLE events DETACH PARTITION events_{number} {'FINALIZE' if row[0] else 'CONCURRENTLY'}")
+
+
+def _drop(tx: Connection, number: int) -> None:
+    if not tx.run("UPDATE slices SET state = ? WHERE slice = ? AND state = ?", (PRUNED, number, CLOSED)):
+        return
+    _rebuild_view(tx)
+    tx.run(f"DROP TABLE IF EXISTS events_{number}")
+    tx.run("DELETE FROM slice_sites WHERE slice = ?", (number,))

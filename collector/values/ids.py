@@ -79,3 +79,8 @@ class RowIds:
         with self._lock:
             self._last = max(candidate, self._last + 1)
             return self._last
+
+    @staticmethod
+    def first_at(at_ms: int) -> int:
+        """Return the smallest id that can have been minted at a time (ms)."""
+        return max(at_ms - _ROW_ID_EPOCH, 0) << _RANDOM_BITS

@@ -70,7 +70,7 @@ def test_a_user_first_known_by_an_email_keeps_its_own_value_too(world: World) ->
 
     def make(tx):
         return contacts.create(
-            tx, world.site.id, world.services.names, world.services.row_ids, 1, external_id=None, values={"email": "a@example.com"}
+            tx, world.site.id, world.services.names, world.services.maker, 1, external_id=None, values={"email": "a@example.com"}
         )
 
     world.services.names.ensure(world.site.id, "attribute", [PLAN], 1)
@@ -78,7 +78,7 @@ def test_a_user_first_known_by_an_email_keeps_its_own_value_too(world: World) ->
     key = ("email", "a@example.com")
 
     def name(tx):
-        contacts.update(tx, world.site.id, world.services.names, world.services.row_ids, 2, key, external_id="u-1", values={})
+        contacts.update(tx, world.site.id, world.services.names, world.services.maker, 2, key, external_id="u-1", values={})
 
     world.services.writer.run(world.site.id, name)
     world.set(user("u-1"), {PLAN: "own"}, at=100, lead=lead())

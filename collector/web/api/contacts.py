@@ -36,8 +36,8 @@ def create(services: Services, site: Site) -> Response:
 
     def work(tx: Connection) -> str:
         if role == "lead":
-            return contacts.create_lead(tx, site.id, services.names, services.row_ids, now, values)
-        return contacts.create(tx, site.id, services.names, services.row_ids, now, external_id=external_id, values=values)
+            return contacts.create_lead(tx, site.id, services.names, services.maker, now, values)
+        return contacts.create(tx, site.id, services.names, services.maker, now, external_id=external_id, values=values)
 
     try:
         contact_id: str = services.writer.run(site.id, work)
@@ -69,7 +69,7 @@ def update(services: Services, site: Site, contact_id: str) -> Response:
 
     def work(tx: Connection) -> None:
         key = (principal.kind, principal.value)
-        contacts.update(tx, site.id, services.names, services.row_ids, now, key, external_id=external_id, values=values)
+        contacts.update(tx, site.id, services.names, services.maker, now, key, external_id=external_id, values=values)
 
     try:
         services.writer.run(site.id, work)

@@ -37,7 +37,7 @@ def create(services: Services, site: Site) -> Response:
     if not (owner.exists or sent.get("create_contact") is True or site.settings.create_contacts):
         raise lookup.user_not_found()
     services.names.ensure(site.id, EVENT, {base.name for base in bases}, now)
-    services.writer.run(site.id, lambda tx: set_bases(tx, site.id, services.names, services.row_ids, now, owner.key, bases))
+    services.writer.run(site.id, lambda tx: set_bases(tx, site.id, services.names, services.maker, now, owner.key, bases))
     return jsonify({})
 
 

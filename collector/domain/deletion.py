@@ -1,0 +1,128 @@
+"""Deletion: a person is gone from every table, and only a keyed tombstone remembers that somebody was deleted.
+
+The person disappears in one commit. Its events may be many; they are wiped after that in steps, and what is still to be wiped is
+written down, so that whoever comes next goes on where another was interrupted. No reader finds events without their identity.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from collector.domain import identities, tombstones
+from collector.domain.identities import LEAD, Identity, marks
+from collector.domain.names import STANDARD_ATTRIBUTES
+from collector.domain.secrets import Keyring
+from collector.storage.database import Connection, Database
+from collector.storage.slices import Slices
+from collector.values.ids import RowIds
+
+Transact = Callable[[Callable[[Connection], int]], int]
+"""Runs work in a transaction and returns what it returns: `Database.transact`, or the writer of a serving process."""
+
+STEP = 1_000
+"""Events wiped in one transaction, so that nobody waits long for the database."""
+_CHUNK = 400
+
+
+def erase(database: Database, slices: Slices, transact: Transact, keyring: Keyring, site: int, person: int, now_ms: int) -> bool:
+    """Delete a person whole and return when nothing of it is left; False where there is none.
+
+    Where SQLite's log cannot be cut at once, because somebody reads, the next round of upkeep does it.
+    """
+    if not transact(lambda tx: int(delete_person(tx, site, keyring, person, now_ms))):
+        return False
+    for _ in wipe(database, slices, transact, site):
+        pass
+    database.cut_log()
+    return True
+
+
+def delete_person(tx: Connection, site: int, keyring: Keyring, person: int, now_ms: int) -> bool:
+    """Delete a person (its principal's row id) with all its identities; False where there is none. Their events are wiped by `wipe`."""
+    members = _locked(tx, site, person)
+    if not members:
+        return False
+    tombstones.set_up(tx, site, [tombstones.mac(keyring, site, (one.kind, one.value)) for one in members], now_ms)
+    _remove(tx, site, [one.id for one in members], now_ms)
+    return True
+
+
+def delete_silent_lead(tx: Connection, site: int, lead: int, before_ms: int, now_ms: int) -> bool:
+    """Delete a lead that was not seen since `before_ms`, has no email and belongs to nobody; False where that is not so (any more).
+
+    No tombstone is set: all that could come late is older than the timeline.
+    """
+    members = _locked(tx, site, lead)
+    if len(members) != 1 or members[0].kind != LEAD or (members[0].active_at or members[0].created_at) >= before_ms:
+        return False
+    if tx.row(_HAS_EMAIL, (site, STANDARD_ATTRIBUTES["email"], lead)):
+        return False
+    _remove(tx, site, [lead], now_ms)
+    return True
+
+
+def silent_leads(database: Database, site: int, before_ms: int) -> Iterator[int]:
+    """Yield the row ids of leads that were not seen since `before_ms`, belong to nobody and have no email."""
+    last = 0
+    newest = RowIds.first_at(before_ms)
+    while True:
+        with database.read() as connection:
+            rows = connection.rows(
+                "SELECT id, kind, principal_id, coalesce(active_at, created_at) FROM identities "
+                "WHERE site = ? AND id > ? AND id < ? ORDER BY id LIMIT 1000",
+                (site, last, newest),
+            )
+            silent = [number for number, kind, principal, seen in rows if kind == LEAD and principal == number and seen < before_ms]
+            for number in silent:
+                if not connection.row(_HAS_EMAIL, (site, STANDARD_ATTRIBUTES["email"], number)):
+                    yield number
+        if not rows:
+            return
+        last = rows[-1][0]
+
+
+def wipe(database: Database, slices: Slices, transact: Transact, site: int | None = None) -> Iterator[int]:
+    """Wipe the events of deleted identities, one transaction at a time; yields the number of events after each."""
+    while True:
+        with database.read() as connection:
+            row = connection.row(
+                f"SELECT site, identity FROM deletions {'' if site is None else 'WHERE site = ? '}ORDER BY site, identity LIMIT 1",
+                () if site is None else (site,),
+            )
+        if row is None:
+            break
+        of, identity = row
+
+        def step(tx: Connection, of: int = of, identity: int = identity) -> int:
+            gone = slices.delete_of(tx, of, identity, STEP)
+            if not gone:
+                tx.run("DELETE FROM deletions WHERE site = ? AND identity = ?", (of, identity))
+            return gone
+
+        yield transact(step)
+
+
+def _locked(tx: Connection, site: int, person: int) -> Sequence[Identity]:
+    """Lock a person whole, in ascending order, and return its identities; nobody joins while its principal is locked."""
+    members: list[Identity] = []
+    while True:
+        numbers = {one.id for one in members}
+        locked = identities.by_ids(tx, site, numbers | {person}, lock=True)
+        if person not in locked or locked[person].principal_id != person:
+            return []
+        members = identities.of_person(tx, site, person)
+        if {one.id for one in members} <= numbers:
+            return members
+
+
+def _remove(tx: Connection, site: int, numbers: Sequence[int], now_ms: int) -> None:
+    tx.insert("deletions", ("site", "identity", "at"), [(site, number, now_ms) for number in sorted(numbers)], "ON CONFLICT DO NOTHING")
+    for start in range(0, len(numbers), _CHUNK):
+        chunk = numbers[start : start + _CHUNK]
+        for table in _TABLES:
+            tx.run(f"DELETE FROM {table} WHERE site = ? AND identity IN ({marks(chunk)})", (site, *chunk))
+        some = marks(chunk)
+        tx.run(f"DELETE FROM merges WHERE site = ? AND (lead IN ({some}) OR target IN ({some}))", (site, *chunk, *chunk))
+        tx.run(f"DELETE FROM identities WHERE site = ? AND id IN ({some})", (site, *chunk))
+
+
+_TABLES = ("visits", "totals", "attributes", "deliveries", "delivery_links")
+_HAS_EMAIL = "SELECT 1 FROM attributes WHERE site = ? AND attr = ? AND identity = ? AND value IS NOT NULL AND value <> 'null'"

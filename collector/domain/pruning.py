@@ -1,0 +1,133 @@
+"""Pruning: weeks that the timeline has left behind are closed, added to the totals' base, and dropped. No total changes by it.
+
+`own = imported + base + the rows of the slices` holds after every step, since a step moves counts and says how far it came in one
+transaction (`slice_sites.moved`). Whatever is interrupted goes on where it stopped, from any process.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from collector.domain.deletion import Transact
+from collector.storage.database import Connection, Database
+from collector.storage.slices import CLOSED, DRIFT, OVERFLOW, Slices, numbers_in, wipe
+
+STEP = {"sqlite": 1_000, "postgresql": 10_000}
+"""Events moved in one transaction, about: an identity is moved whole."""
+
+
+_LOCK = 7_305_808_869_229_540  # PostgreSQL advisory lock; any fixed number
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one transaction did: `closed`, `moved`, `wiped` or `dropped`, in which slice, and how many events it touched."""
+
+    what: str
+    slice: int
+    events: int = 0
+
+
+def prune(database: Database, slices: Slices, transact: Transact, now_ms: int, retention_ms: int) -> Iterator[Step]:
+    """Prune whatever is due, one transaction after the other; between two the caller may rest, or stop.
+
+    Nothing is done where another process of the installation prunes.
+    """
+    with database.alone(_LOCK) as alone:
+        if alone:
+            yield from _prune(database, slices, transact, now_ms, retention_ms)
+
+
+def _prune(database: Database, slices: Slices, transact: Transact, now_ms: int, retention_ms: int) -> Iterator[Step]:
+    for number in slices.closable(now_ms):
+        transact(functools.partial(_close, slices=slices, number=number))
+        slices.forget()
+        yield Step("closed", number)
+    with database.read() as connection:
+        closed = numbers_in(connection, CLOSED)
+        sites = [row[0] for row in connection.rows("SELECT id FROM sites ORDER BY id")]
+    for number in closed:
+        for site in sites:
+            yield from _move(transact, number, site, STEP[database.engine])
+        if database.engine == "sqlite":
+            yield from _wipe(transact, number)
+        slices.drop(database, number)
+        yield Step("dropped", number)
+    for site in sites:
+        yield from _move_overflow(transact, site, now_ms - retention_ms - DRIFT, STEP["sqlite"])
+
+
+def _close(tx: Connection, *, slices: Slices, number: int) -> int:
+    slices.close(tx, number)
+    return 0
+
+
+def _move(transact: Transact, number: int, site: int, limit: int) -> Iterator[Step]:
+    """Add one site's counts of a closed slice to the base, identity by identity."""
+    while True:
+        moved = transact(lambda tx: _move_some(tx, number, site, limit))
+        if not moved:
+            return
+        yield Step("moved", number, moved)
+
+
+def _move_some(tx: Connection, number: int, site: int, limit: int) -> int:
+    if number not in numbers_in(tx, CLOSED):
+        return 0
+    tx.insert("slice_sites", ("site", "slice", "moved"), [(site, number, -1)], "ON CONFLICT DO NOTHING")
+    cursor = f"SELECT moved FROM slice_sites WHERE site = ? AND slice = ?{tx.lock_suffix()}"
+    before = tx.value(cursor, (site, number))
+    events = f"FROM events_{number} WHERE site = ? AND identity > ?"
+    upto = tx.value(f"SELECT identity {events} ORDER BY identity LIMIT 1 OFFSET ?", (site, before, limit - 1))
+    if upto is None:
+        upto = tx.value(f"SELECT max(identity) {events}", (site, before))
+    if upto is None:
+        return 0
+    rows = tx.rows(
+        f"SELECT name, identity, count(*), max(at), min(at) {events} AND identity <= ? GROUP BY name, identity ORDER BY name, identity",
+        (site, before, upto),
+    )
+    add_to_base(tx, site, rows)
+    tx.run("UPDATE slice_sites SET moved = ? WHERE site = ? AND slice = ?", (upto, site, number))
+    return sum(row[2] for row in rows)
+
+
+def _wipe(transact: Transact, number: int) -> Iterator[Step]:
+    while True:
+        wiped = transact(lambda tx: wipe(tx, number, STEP["sqlite"]) if number in numbers_in(tx, CLOSED) else 0)
+        if not wiped:
+            return
+        yield Step("wiped", number, wiped)
+
+
+def _move_overflow(transact: Transact, site: int, before_ms: int, limit: int) -> Iterator[Step]:
+    """Move events of the overflow that arrived before a time, and delete them: this table stays."""
+    while True:
+        moved = transact(lambda tx: _move_some_overflow(tx, site, before_ms, limit))
+        if not moved:
+            return
+        yield Step("moved", OVERFLOW, moved)
+
+
+def _move_some_overflow(tx: Connection, site: int, before_ms: int, limit: int) -> int:
+    old = f"SELECT id FROM events_{OVERFLOW} WHERE site = ? AND coalesce(arrived_at, at) < ? LIMIT ?"
+    rows = tx.rows(
+        f"DELETE FROM events_{OVERFLOW} WHERE site = ? AND slice = ? AND id IN ({old}) RETURNING name, identity, at",
+        (site, OVERFLOW, site, before_ms, limit),
+    )
+    counts: dict[tuple[int, int], list[int]] = {}
+    for name, identity, at in rows:
+        known = counts.setdefault((name, identity), [0, at, at])
+        known[:] = [known[0] + 1, max(known[1], at), min(known[2], at)]
+    add_to_base(tx, site, [(*key, *counted) for key, counted in sorted(counts.items())])
+    return len(rows)
+
+
+def add_to_base(tx: Connection, site: int, rows: list[tuple[Any, ...]]) -> None:
+    """Add (name, identity, count, last, first), sorted, to the pruned part of their totals. Whoever was deleted has none any more."""
+    tx.run_many(
+        "UPDATE totals SET base_count = base_count + ?, base_last = larger(coalesce(base_last, ?), ?), "
+        "base_first = lesser(coalesce(base_first, ?), ?) WHERE site = ? AND name = ? AND identity = ?",
+        [(count, last, last, first, first, site, name, identity) for name, identity, count, last, first in rows],
+    )
