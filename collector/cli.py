@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -66,6 +67,25 @@ def serve(host: str | None, port: int | None) -> None:
         raise click.ClickException(str(error)) from None
     click.echo(f"serving on http://{settings.host}:{settings.port}", err=True)
     serving.serve(settings)
+
+
+@main.command()
+def prune() -> None:
+    """Prune the timeline and delete silent leads now; `serve` does it each night. Safe while serving."""
+    from collector import upkeep
+    from collector.setup import open_services
+
+    try:
+        services = open_services(require_secret_key(load_settings()))
+    except (SettingsError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    report = upkeep.Report()
+    try:
+        for _ in upkeep.round_of(services, services.written.transact, report):
+            time.sleep(upkeep.PAUSE_SECONDS)
+    finally:
+        services.close()
+        click.echo(json.dumps(msgspec.structs.asdict(report)))
 
 
 @main.command()

@@ -15,6 +15,7 @@ from collector.app import create_app
 from collector.ingest.bots import is_bot
 from collector.services import Services, build
 from collector.settings import Settings, load_settings
+from collector.upkeep import Upkeep
 from collector.web.browser import Responder, WsgiEntry
 from collector.web.rsgi import RsgiEntry
 
@@ -30,18 +31,24 @@ def wsgi(services: Services) -> "WSGIApplication":
 
 def wsgi_application() -> "WSGIApplication":
     """Return the WSGI application for the settings of the environment, as `gunicorn 'collector.serving:wsgi_application()'` loads it."""
-    return wsgi(_services())
+    services = _services()
+    Upkeep(services)
+    return wsgi(services)
 
 
 def application() -> RsgiEntry:
     """Return the RSGI application for the settings of the environment; what granian's worker loads."""
     services = _services()
+    upkeep = Upkeep(services)
     _end_with_parent(services)
     responder = Responder(services)
     app = create_app(services, responder)
-    return RsgiEntry(
-        responder, app.wsgi_app, threads=services.settings.threads, largest=app.config["MAX_CONTENT_LENGTH"], close=services.close
-    )
+
+    def close() -> None:
+        upkeep.stop()
+        services.close()
+
+    return RsgiEntry(responder, app.wsgi_app, threads=services.settings.threads, largest=app.config["MAX_CONTENT_LENGTH"], close=close)
 
 
 def check_address(settings: Settings) -> None:

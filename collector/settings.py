@@ -52,6 +52,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Largest body, after inflating, in bytes."""
     retention_days: Annotated[int, msgspec.Meta(ge=1, le=3_000)] = 90
     """Days of the timeline; totals stay for good."""
+    lead_retention_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 395
+    """Days after which a lead that was not seen any more, and has no email, is deleted whole."""
+    upkeep_hour: Annotated[int, msgspec.Meta(ge=0, le=23)] = 3
+    """The hour (UTC) at which a serving process prunes the database each night."""
+    upkeep_delay_seconds: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60
+    """Seconds after its start at which a serving process prunes for the first time."""
     session_days: Annotated[int, msgspec.Meta(ge=1, le=400)] = 7
     """Days a browser's session of a signed-in user lives without being renewed."""
     new_names_per_day: Annotated[int, msgspec.Meta(ge=0)] = 1_000
@@ -67,6 +73,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def retention(self) -> int:
         """The length of the timeline in ms."""
         return self.retention_days * DAY
+
+    @property
+    def lead_retention(self) -> int:
+        """The life of a silent lead in ms."""
+        return self.lead_retention_days * DAY
 
     @property
     def session_duration(self) -> int:
