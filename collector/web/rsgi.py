@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import io
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _READERS = 8
 _DECIDERS = 4
+_PART = 65_536  # bytes sent at once of a long answer
 
 
 class RsgiEntry:
@@ -63,8 +64,21 @@ class RsgiEntry:
             answer = await self._tracker(loop, scope, protocol)
         else:
             body = await _body(scope, protocol, self._largest)
-            answer = await loop.run_in_executor(self._pool, _call, self._others, _environ(scope, body), body)
+            answer, rest = await loop.run_in_executor(self._pool, _call, self._others, _environ(scope, body), body)
+            if rest is not None:
+                await self._stream(loop, protocol, answer, rest)
+                return
         protocol.response_bytes(answer.status, answer.headers, answer.body)
+
+    async def _stream(self, loop: asyncio.AbstractEventLoop, protocol: "HTTPProtocol", answer: Answer, rest: "_Rest") -> None:
+        """Send a long answer part by part, as fast as the client takes it."""
+        try:
+            transport = protocol.response_stream(answer.status, answer.headers)
+            await transport.send_bytes(answer.body)
+            while (part := await loop.run_in_executor(self._pool, rest.read)) is not None:
+                await transport.send_bytes(part)
+        finally:
+            await loop.run_in_executor(self._pool, rest.close)
 
     async def _tracker(self, loop: asyncio.AbstractEventLoop, scope: "Scope", protocol: "HTTPProtocol") -> Answer:
         header = scope.headers.get
@@ -141,22 +155,59 @@ def _environ(scope: "Scope", body: bytes | None) -> dict[str, Any]:
     return environ
 
 
-def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes | None) -> Answer:
+class _Rest:
+    """What an application still has to say."""
+
+    def __init__(self, parts: Iterable[bytes]) -> None:
+        self._parts = parts
+        self._iterator = iter(parts)
+        try:
+            self._next = self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self) -> bytes | None:
+        """Return the next part of about _PART bytes, None at the end."""
+        part, self._next = self._next, None if self._next is None else self._read()
+        return part
+
+    def ended(self) -> bool:
+        """Say whether nothing follows."""
+        return self._next is None
+
+    def _read(self) -> bytes | None:
+        gathered: list[bytes] = []
+        size = 0
+        for part in self._iterator:
+            gathered.append(part)
+            size += len(part)
+            if size >= _PART:
+                break
+        return b"".join(gathered) if gathered else None
+
+    def close(self) -> None:
+        """Let the application clean up."""
+        close = getattr(self._parts, "close", None)
+        if close is not None:
+            close()
+
+
+def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes | None) -> tuple[Answer, _Rest | None]:
+    """Return the answer and, where it is long, what follows."""
     if body is None:
         request_id = new_nonce()
         text = msgspec.json.encode(problem(413, Reason.BODY_TOO_LARGE).as_json(request_id))
-        return Answer(413, [("Content-Type", "application/json"), ("X-Request-Id", request_id)], text)
+        return Answer(413, [("Content-Type", "application/json"), ("X-Request-Id", request_id)], text), None
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:  # noqa: ARG001
         started[:] = [int(status.split(" ", 1)[0]), [(name.lower(), value) for name, value in headers]]
         return lambda _: None
 
-    parts = application(environ, start_response)
-    try:
-        content = b"".join(parts)
-    finally:
-        close = getattr(parts, "close", None)
-        if close is not None:
-            close()
-    return Answer(started[0], started[1], content)
+    rest = _Rest(application(environ, start_response))
+    answer = Answer(started[0], started[1], rest.read() or b"")
+    if not rest.ended():
+        return answer, rest
+    rest.close()
+    return answer, None

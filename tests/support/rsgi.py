@@ -51,6 +51,22 @@ class Protocol:
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.answer = (status, headers, body)
 
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> "Transport":
+        self.answer = (status, headers, b"")
+        return Transport(self)
+
+
+class Transport:
+    """RSGI's transport of an answer that is sent part by part."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+
+    async def send_bytes(self, part: bytes) -> None:
+        assert self._protocol.answer is not None
+        status, headers, body = self._protocol.answer
+        self._protocol.answer = (status, headers, body + part)
+
 
 class RsgiServer:
     """Runs requests on an event loop in another thread (Playwright keeps one running in the tests' thread)."""
