@@ -78,7 +78,9 @@ class Upkeep:
     def _round(self) -> float:
         """Do a round and return the seconds until the next."""
         report = Report()
-        transact = functools.partial(self._services.writer.run, 0)
+        # SQLite has one writer, which orders everybody; on PostgreSQL a wait for a lock must not keep the writer waiting.
+        database = self._services.written
+        transact = functools.partial(self._services.writer.run, 0) if database.engine == "sqlite" else database.transact
         try:
             for _ in round_of(self._services, transact, report):
                 if self._stopping.wait(PAUSE_SECONDS):

@@ -91,7 +91,8 @@ def undo(tx: Connection, site: int, merge_id: int, now_ms: int) -> bool:
     if row is None or row[2] != "merged":
         raise LookupError(merge_id)
     lead_id, target, _ = row
-    identities.by_ids(tx, site, [lead_id, target], lock=True)
+    if len(identities.by_ids(tx, site, [lead_id, target], lock=True)) < 2:  # deleted meanwhile
+        raise LookupError(merge_id)
     marked = tx.run(
         "UPDATE merges SET undone_at = ?, blocked = 1 WHERE site = ? AND id = ? AND undone_at IS NULL", (now_ms, site, merge_id)
     )

@@ -76,6 +76,7 @@ class Ledger:
     def __init__(self, database: Database, slices: Slices, names: Names, maker: Maker, clock: Clock, new_people: NewPeople) -> None:
         self._new_people = new_people
         self._numbers: Numbers = {}
+        self._known = Known()
         self._database = database
         self._slices = slices
         self._names = names
@@ -85,7 +86,7 @@ class Ledger:
     def prepare(self, site: int, payloads: Sequence[list[Submission]]) -> None:
         """Make sure of the calendar's slices and of numbers for all names, in transactions of their own."""
         now = self._clock()
-        self._slices.ensure(now)
+        self._known = self._slices.ensure(now)
         everything = [one for payload in payloads for one in payload]
         self._numbers = self._names.numbers(site, {key for one in everything for key in _names_of(one)})
         for browser in (False, True):
@@ -110,7 +111,7 @@ class Ledger:
     def write(self, tx: Connection, site: int, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
         """Write everything in the given transaction."""
         left = self._new_people.left(site, self._clock())
-        return _Group(tx, site, self._slices, self._names, self._numbers, self._maker, self._clock(), left).write(payloads)
+        return _Group(tx, site, self._slices, self._known, self._names, self._numbers, self._maker, self._clock(), left).write(payloads)
 
     def committed(self, site: int, results: Sequence[list[Outcome]]) -> None:
         """Book the people made, now that they are."""
@@ -137,6 +138,7 @@ class _Group:
         tx: Connection,
         site: int,
         slices: Slices,
+        known: Known,
         names: Names,
         numbers: Numbers,
         maker: Maker,
@@ -151,7 +153,7 @@ class _Group:
         self.names = names
         self.maker = maker
         self.now = now
-        self.known: Known = slices.known()
+        self.known = known
         self.identities: dict[Key, Identity] = {}
 
     def write(self, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:

@@ -36,7 +36,7 @@ _CUT_LOG_MS = 250
 _ATTEMPTS = 6
 _WAL_ATTEMPTS = 100
 _BLOCK = 64  # rows in one INSERT
-_RETRIED_STATES = {"40001", "40P01"}  # serialisation failure, deadlock
+_RETRIED_STATES = {"40001", "40P01", "55P03"}  # serialisation failure, deadlock, a lock that was not to be had in time
 _UNAVAILABLE_CLASSES = {"08", "53"}  # connection, resources
 _UNAVAILABLE_STATES = {"25006", "57P01", "57P02", "57P03", "57P05"}  # read-only, shut down, crashed, starting, idle too long
 _UNAVAILABLE_SQLITE = {
@@ -71,10 +71,8 @@ class Connection:
 
     def chunks(self, sql: str, parameters: Sequence[Any] = (), size: int = 5_000) -> Iterator[list[tuple[Any, ...]]]:
         """Run a query and yield its rows in lists of up to `size`, so that no more of them is ever in memory."""
-        if self.engine == "sqlite":
-            cursor = self._raw.cursor()
-        else:
-            cursor = self._raw.cursor(name="chunks")  # a cursor of the server's: the client's would fetch everything at once
+        # A cursor of the server's: the client's would fetch everything at once.
+        cursor = self._raw.cursor() if self.engine == "sqlite" else self._raw.cursor(name="chunks")
         try:
             cursor.execute(self._dialect(sql), parameters)
             while rows := cursor.fetchmany(size):
@@ -226,8 +224,10 @@ class Database:
                 connection.rows("PRAGMA temp_store = 1")  # what is sorted may not fit into memory
             try:
                 with self._pool.atomic("DEFERRED" if self.engine == "sqlite" else "REPEATABLE READ READ ONLY"):
-                    if hold and self.engine == "postgresql":  # before the first query, which takes the snapshot
-                        connection.run(f"LOCK TABLE {', '.join(hold)} IN ACCESS SHARE MODE")
+                    if self.engine == "postgresql":
+                        connection.run("SET LOCAL cursor_tuple_fraction = 1")  # cursors here are read to their end
+                        if hold:  # before the first query, which takes the snapshot
+                            connection.run(f"LOCK TABLE {', '.join(hold)} IN ACCESS SHARE MODE")
                     yield connection
             finally:
                 if self.engine == "sqlite":

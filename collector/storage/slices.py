@@ -75,10 +75,6 @@ class Slices:
                 self._known = self._database.transact(lambda tx: _make(tx, wanted))
             return self._known
 
-    def known(self) -> Known:
-        """Return the slices that `ensure` has made or found, without making any."""
-        return self._known
-
     def forget(self) -> None:
         """Look anew at what slices there are, before the next transaction."""
         self._known = Known()
@@ -128,7 +124,7 @@ class Slices:
         """
         if tx.engine == "postgresql":
             tx.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
-            tx.run("SET LOCAL lock_timeout = '2s'")
+            tx.run("SET LOCAL lock_timeout = '500ms'")
         if number not in numbers_in(tx, OPEN):
             return
         if tx.engine == "postgresql":

@@ -49,7 +49,7 @@ def create(services: Services, site: Site) -> tuple[Response, int]:
     now = services.clock()
     drafts = _clean(events, results, now, services.settings.retention)
     groups = _by_owner(services, site, drafts, results, creates=creates)
-    payload = [owners.submission(site, owner, [drafts[index] for index in places], now, create=creates) for owner, places in groups]
+    payload = [owners.submission(site, owner, [drafts[index] for index in places], create=creates) for owner, places in groups]
     outcomes: list[Outcome] = services.writer.record(site.id, payload) if payload else []
     for (_, places), outcome in zip(groups, outcomes, strict=True):
         _count(drafts, places, outcome, results)
@@ -124,7 +124,7 @@ def _count(drafts: Drafts, places: list[int], outcome: Outcome, results: Results
         return
     for index, result in zip(places, outcome.events, strict=True):
         if isinstance(result, Reason):
-            results.refuse(index, Refusal(result, "created_at" if result is Reason.PERSON_DELETED else "event_name"))
+            results.refuse(index, Refusal(result, event_input.field_of(result)))
         elif result:
             results.accepted += 1
         else:

@@ -131,3 +131,8 @@ def _time(raw: Any, now_ms: int, retention_ms: int) -> int:
     if at > now_ms + AHEAD:
         raise Refusal(Reason.IN_FUTURE, "created_at")
     return at
+
+
+def field_of(reason: Reason) -> str:
+    """Return the field of an event that the ledger refused for this reason."""
+    return "created_at" if reason in (Reason.PERSON_DELETED, Reason.TOO_OLD) else "event_name"

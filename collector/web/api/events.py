@@ -34,7 +34,7 @@ def create(services: Services, site: Site) -> Response:
     try:
         create_contact = _creates(body, site)
         draft = event_input.clean(body, SINGLE, now, services.settings.retention)
-        _store(services, site, draft, now, create_contact=create_contact)
+        _store(services, site, draft, create_contact=create_contact)
     except Refusal as refusal:
         raise Problem(422, [refusal]) from None
     answer = Response(status=202)
@@ -62,7 +62,7 @@ def _creates(body: dict[str, Any], site: Site) -> bool:
     return site.settings.create_contacts if asked is None else asked
 
 
-def _store(services: Services, site: Site, draft: Draft, now: int, *, create_contact: bool) -> None:
+def _store(services: Services, site: Site, draft: Draft, *, create_contact: bool) -> None:
     """Write the event and return after the commit.
 
     Raises:
@@ -72,11 +72,11 @@ def _store(services: Services, site: Site, draft: Draft, now: int, *, create_con
         owner = owners.find(connection, site.id, [draft.address]).get(draft.address)
     if owner is None or not (owner.exists or create_contact):
         raise lookup.user_not_found()
-    outcome: Outcome = services.writer.record(site.id, [owners.submission(site, owner, [draft], now, create=create_contact)])[0]
+    outcome: Outcome = services.writer.record(site.id, [owners.submission(site, owner, [draft], create=create_contact)])[0]
     if outcome.error is not None:
         raise lookup.user_not_found()
     if isinstance(outcome.events[0], Reason):
-        raise Refusal(outcome.events[0], "created_at" if outcome.events[0] is Reason.PERSON_DELETED else "event_name")
+        raise Refusal(outcome.events[0], event_input.field_of(outcome.events[0]))
 
 
 def _summary(services: Services, connection: Connection, site: Site, person: Person, who: dict[str, Any]) -> dict[str, Any]:

@@ -42,15 +42,16 @@ def find(connection: Connection, site: int, addresses: Iterable[Address]) -> dic
     return owners
 
 
-def submission(site: Site, owner: Owner, drafts: list[Draft], now: int, *, create: bool) -> Submission:
-    """Return these events of one identity for the ledger; a user who is made by an email is given that email."""
+def submission(site: Site, owner: Owner, drafts: list[Draft], *, create: bool) -> Submission:
+    """Return these events of one identity for the ledger; a user who is made by an email is given that email, as of the last of them."""
+    events = [draft.event(site.salt, owner.same) for draft in drafts]
     emails = [draft.email for draft in drafts if draft.email is not None]
     return Submission(
         owner=owner.key,
         browser=False,
         create=create and any(draft.address.kind != "contact" for draft in drafts),
-        events=[draft.event(site.salt, owner.same) for draft in drafts],
-        changes=[AttributeChange({"email": emails[0]}, now)] if emails and not owner.exists else [],
+        events=events,
+        changes=[AttributeChange({"email": emails[0]}, max(event.at for event in events))] if emails and not owner.exists else [],
         by="rest",
     )
 
