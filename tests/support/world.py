@@ -98,7 +98,7 @@ def id_at(at: int) -> bytes:
 @contextmanager
 def world(database_url: str, clock: FakeClock, **settings: Any) -> Iterator[World]:
     """Start a collector on an empty database and close it afterwards."""
-    services = build(Settings(database_url=database_url, secret_key=(secrets.token_urlsafe(32),), **settings), clock)
+    services = build(Settings(**{"database_url": database_url, "secret_key": (secrets.token_urlsafe(32),), **settings}), clock)
     try:
         yield World(services, clock)
     finally:

@@ -1,0 +1,94 @@
+"""A serving process prunes by itself; `prune` does it at once, also beside it."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector.settings import load_settings
+from collector.storage.database import Database
+from collector.upkeep import seconds_until
+from collector.values.clock import DAY, HOUR, MINUTE, system_clock
+from tests.support.clock import FakeClock
+from tests.support.processes import run_command
+from tests.support.servers import Collector
+from tests.support.world import lead, user, world
+
+RETENTION = 90 * DAY
+
+
+@pytest.fixture
+def aged(database_url: str) -> dict[str, Any]:
+    """A database that a collector wrote long ago: a user seen a year ago, and a lead that nobody saw since then."""
+    key = "a key that is long enough for tests"
+    with world(database_url, FakeClock(system_clock() - 400 * DAY), secret_key=(key,)) as old:
+        old.send(user(), *(old.event("old") for _ in range(5)))
+        old.send(lead("silent"), old.event("old"))
+        site = old.site.id
+    return {"url": database_url, "environ": {"DATABASE_URL": database_url, "SECRET_KEY": key}, "site": site}
+
+
+def states(url: str) -> dict[str, Any]:
+    database = Database(url)
+    try:
+        with database.read() as connection:
+            return {
+                "closed": connection.value("SELECT count(*) FROM slices WHERE state = 'closed'"),
+                "pruned": connection.value("SELECT count(*) FROM slices WHERE state = 'pruned'"),
+                "events": connection.value("SELECT count(*) FROM events"),
+                "counts": connection.rows("SELECT count, own_count, base_count FROM totals"),
+                "identities": [row[0] for row in connection.rows("SELECT value FROM identities")],
+            }
+    finally:
+        database.close()
+
+
+def test_prune_takes_old_weeks_and_silent_leads_away_and_keeps_the_totals(aged: dict[str, Any], tmp_path: Path) -> None:
+    done = run_command(["collector", "prune"], tmp_path, aged["environ"])
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["leads"] == 1
+    assert report["moved"] == 5
+    found = states(aged["url"])
+    assert (found["closed"], found["events"]) == (0, 0)
+    assert found["pruned"] == report["dropped"] > 0
+    assert found["counts"] == [(5, 5, 5)]
+    assert found["identities"] == ["u-1"]
+
+
+def test_again_there_is_nothing_to_do(aged: dict[str, Any], tmp_path: Path) -> None:
+    run_command(["collector", "prune"], tmp_path, aged["environ"])
+    again = json.loads(run_command(["collector", "prune"], tmp_path, aged["environ"]).stdout)
+    assert set(again.values()) == {0}
+
+
+def test_a_serving_process_prunes_by_itself(start_collector: Callable[..., Collector], aged: dict[str, Any]) -> None:
+    settings = {"SECRET_KEY": aged["environ"]["SECRET_KEY"], "LEADLIGHT_UPKEEP_DELAY_SECONDS": "0"}
+    start_collector(database_url=aged["url"], settings=settings)
+    deadline = time.monotonic() + 60
+    while states(aged["url"])["events"] and time.monotonic() < deadline:
+        threading.Event().wait(0.05)
+    found = states(aged["url"])
+    assert (found["events"], found["counts"], found["identities"]) == (0, [(5, 5, 5)], ["u-1"])
+
+
+def test_two_prunes_at_once_do_not_meet(aged: dict[str, Any], tmp_path: Path) -> None:
+    results: list[Any] = []
+    run = threading.Thread(target=lambda: results.append(run_command(["collector", "prune"], tmp_path, aged["environ"])))
+    run.start()
+    results.append(run_command(["collector", "prune"], tmp_path, aged["environ"]))
+    run.join()
+    assert [done.returncode for done in results] == [0, 0], [done.stderr for done in results]
+    assert states(aged["url"])["counts"] == [(5, 5, 5)]
+
+
+def test_the_night_begins_at_the_hour_of_the_setting() -> None:
+    midnight = 20_000 * DAY
+    assert seconds_until(midnight + 2 * HOUR + 59 * MINUTE, 3) == 60
+    assert seconds_until(midnight + 3 * HOUR, 3) == 24 * 3_600
+    assert seconds_until(midnight + 4 * HOUR, 3) == 23 * 3_600
+    assert load_settings({}).upkeep_hour == 3
