@@ -89,6 +89,21 @@ def prune() -> None:
 
 
 @main.command()
+@click.option("--check", is_flag=True, help="Change nothing, and exit with 1 where steps are pending.")
+def upgrade(check: bool) -> None:
+    """Bring the database's schema up to date and print the steps that were pending; `serve` does it when it starts. Safe while serving."""
+    from collector import setup
+
+    try:
+        steps = setup.upgrade(load_settings(), check=check)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    for line in steps or ["the schema is up to date"]:
+        click.echo(line)
+    sys.exit(1 if check and steps else 0)
+
+
+@main.command()
 @click.option(
     "--folder", type=click.Path(path_type=Path), default=Path("demo-data"), show_default=True, help="Where the demo keeps its data."
 )

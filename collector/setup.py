@@ -11,7 +11,9 @@ import msgspec
 from collector.domain import accounts
 from collector.services import Services, build
 from collector.settings import Settings, SettingsError, config_path
-from collector.storage.database import Connection
+from collector.storage import migrations
+from collector.storage.database import Connection, Database
+from collector.values.clock import system_clock
 
 FIRST_EMAIL = "admin@example.com"
 
@@ -73,15 +75,42 @@ def open_services(settings: Settings) -> Services:
         services = build(settings)
     except (SettingsError, OSError):
         raise
-    except Exception as error:  # the drivers' classes are many, and whoever starts a server wants the reason, not a traceback
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SettingsError(f"the database {_shown(settings.database_url)} cannot be used: {reason}") from None
+    except Exception as error:
+        raise _unusable(settings, error) from None
     try:
         services.sites.all()
     except ValueError as error:
         services.close()
         raise SettingsError(str(error)) from None
     return services
+
+
+def upgrade(settings: Settings, *, check: bool) -> list[str]:
+    """Bring the schema up to date, unless it is only to be checked, and return the steps that were pending, one line for each.
+
+    Raises:
+        SettingsError: the database cannot be used, or is of a newer version.
+    """
+    try:
+        database = Database(settings.database_url)
+        try:
+            if check:
+                with database.read() as connection:
+                    numbers = migrations.pending(connection)
+            else:
+                numbers = migrations.migrate(database, system_clock())
+        finally:
+            database.close()
+    except Exception as error:
+        raise _unusable(settings, error) from None
+    lines = {number: f"{number:4}  {str(module.__doc__).splitlines()[0]}" for number, module in migrations.steps()}
+    return [lines[number] for number in numbers]
+
+
+def _unusable(settings: Settings, error: Exception) -> SettingsError:
+    """Return what to say: the drivers' classes are many, and whoever starts a server wants the reason, not a traceback."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return SettingsError(f"the database {_shown(settings.database_url)} cannot be used: {reason}")
 
 
 def _make(services: Services, tx: Connection, name: str, origins: list[str], time_zone: str, email: str | None) -> dict[str, Any]:

@@ -3,18 +3,36 @@
 Each step is a module `mNNNN_what` with `statements(engine)` or, where it has to look first, `apply(tx)`. All missing steps run in one
 transaction under a lock, and are recorded. A step leaves collectors of the version before able to write (new columns take NULL, nothing
 is renamed), so that many collectors are replaced one after the other.
+
+On PostgreSQL a step may want a table that somebody reads for long. Whoever comes behind it in the table's queue waits too, so it
+waits a second only, lets the others pass, and tries again.
 """
 
 import importlib
 import pkgutil
+import time
 from collections.abc import Iterator
 from types import ModuleType
+
+import psycopg
 
 from collector.storage.database import Connection, Database, Engine
 
 _LOCK = 7_305_808_869_229_538  # PostgreSQL advisory lock; any fixed number
 
 _LEDGER = "CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER PRIMARY KEY, applied_at BIGINT NOT NULL)"
+_LEDGERS = {
+    "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'",
+    "postgresql": "SELECT 1 WHERE to_regclass('schema_migrations') IS NOT NULL",
+}
+_LOCK_WAIT = "1s"
+_PAUSE_SECONDS = 2.0
+TRIES = 30
+"""How often a step asks for a table that others are using: a minute and a half in all."""
+
+
+class SchemaError(Exception):
+    """The schema is of a newer version, or cannot be changed now; the message says which."""
 
 
 def steps() -> list[tuple[int, ModuleType]]:
@@ -24,34 +42,67 @@ def steps() -> list[tuple[int, ModuleType]]:
 
 
 def pending(connection: Connection) -> list[int]:
-    """Return the numbers of the steps that have not run yet."""
-    connection.run(_LEDGER)
-    done = {row[0] for row in connection.rows("SELECT version FROM schema_migrations")}
-    return [number for number, _ in steps() if number not in done]
+    """Return the numbers of the steps that have not run yet.
+
+    Raises:
+        SchemaError: steps have run that this version does not know.
+    """
+    done: set[int] = set()
+    if connection.row(_LEDGERS[connection.engine]):
+        done.update(row[0] for row in connection.rows("SELECT version FROM schema_migrations"))
+    known = [number for number, _ in steps()]
+    if max(done, default=0) > known[-1]:
+        raise SchemaError(f"it is of a newer version of Leadlight (schema {max(done)}; this version knows {known[-1]})")
+    return [number for number in known if number not in done]
 
 
-def migrate(database: Database, now_ms: int) -> list[int]:
-    """Bring the schema up to date and return the numbers of the steps that ran. Safe from several processes at once."""
+def migrate(database: Database, now_ms: int, *, tries: int = TRIES) -> list[int]:
+    """Bring the schema up to date and return the numbers of the steps that ran. Safe from several processes at once.
+
+    Raises:
+        SchemaError: the database is of a newer version, or a table was in use whenever it was asked for.
+    """
 
     def work(tx: Connection) -> list[int]:
         if tx.engine == "postgresql":
             tx.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+            tx.run(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'")
         missing = pending(tx)
-        for number, module in steps():
-            if number in missing:
-                _apply(tx, module)
-                tx.run("INSERT INTO schema_migrations (version, applied_at) VALUES (?, ?)", (number, now_ms))
+        if missing:
+            tx.run(_LEDGER)
+            _run_patiently(tx, missing, now_ms, tries)
         return missing
 
     return database.transact(work)
 
 
-def _apply(tx: Connection, module: ModuleType) -> None:
-    if hasattr(module, "apply"):
-        module.apply(tx)
-        return
-    for statement in translated(module.statements(tx.engine), tx.engine):
-        tx.run(statement)
+def _run_patiently(tx: Connection, numbers: list[int], now_ms: int, tries: int) -> None:
+    """Run steps, as one; where a table is not to be had, take back what was done, so that nobody waits for it, and try again.
+
+    The lock that keeps other migrating processes away is held meanwhile: they must not take turns at keeping everybody waiting.
+    """
+    for attempt in range(tries):
+        try:
+            with tx.savepoint():
+                run_steps(tx, numbers, now_ms)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            if attempt + 1 == tries:
+                raise SchemaError("a long-running statement holds its tables: end that (a backup? a query?) or try again later") from None
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+
+
+def run_steps(tx: Connection, numbers: list[int], now_ms: int) -> None:
+    """Run these steps and note that they ran."""
+    for number, module in steps():
+        if number in numbers:
+            if hasattr(module, "apply"):
+                module.apply(tx)
+            else:
+                for statement in translated(module.statements(tx.engine), tx.engine):
+                    tx.run(statement)
+            tx.run("INSERT INTO schema_migrations (version, applied_at) VALUES (?, ?)", (number, now_ms))
 
 
 def translated(statements: list[str], engine: Engine) -> Iterator[str]:
