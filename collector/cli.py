@@ -104,6 +104,29 @@ def upgrade(check: bool) -> None:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line: each finding, then what was counted.")
+def doctor(as_json: bool) -> None:
+    """Recount everything that is stored and say what does not add up; exit with 1 where something does not. Safe while serving."""
+    from collector import operating
+    from collector.domain.doctor import Counts
+
+    counts, findings = Counts(), 0
+    try:
+        for finding in operating.doctor(load_settings(), counts):
+            findings += 1
+            click.echo(msgspec.json.encode(finding).decode() if as_json else str(finding))
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    counted = msgspec.structs.asdict(counts)
+    if as_json:
+        click.echo(json.dumps({"findings": findings, "counted": counted}))
+    else:
+        told = ", ".join(f"{number:,} {what}" for what, number in counted.items())
+        click.echo(f"counted {told}: {f'{findings:,} findings' if findings else 'all of it adds up'}")
+    sys.exit(1 if findings else 0)
+
+
+@main.command()
 @click.option(
     "--folder", type=click.Path(path_type=Path), default=Path("demo-data"), show_default=True, help="Where the demo keeps its data."
 )

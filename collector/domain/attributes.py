@@ -7,7 +7,7 @@ arrival does not matter and an unverified browser never displaces what REST or a
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, marks
 from collector.domain.names import ATTRIBUTE, Names
@@ -24,6 +24,19 @@ _RANKS = {LEAD: 0, EMAIL: 1, USER: 2}
 
 Own = tuple[str, int, int]
 """An identity's own value: JSON, time in ms, source."""
+
+
+class Folded(NamedTuple):
+    """The person's half of a row: JSON, its number or folded text where it is one, time in ms, source. All None where unset."""
+
+    value: str | None
+    num: float | None
+    folded: str | None
+    set_at: int | None
+    source: int | None
+
+
+UNSET = Folded(None, None, None, None, None)
 
 
 def apply(tx: Connection, site: int, names: Names, identity: Identity, values: Mapping[str, Any], at_ms: int, source: int) -> list[str]:
@@ -73,15 +86,22 @@ def refold(tx: Connection, site: int, principal_id: int, attrs: Iterable[int]) -
         (site, *wanted, principal_id),
     )
     for attr in wanted:
-        candidates = [(_RANKS[kind], *_order((value, at, source))) for a, kind, value, at, source in rows if a == attr]
-        _, source, at, text = max(candidates) if candidates else (0, None, None, None)
-        value = None if text is None else json.loads(text)
         tx.run(
             "INSERT INTO attributes (site, attr, identity, value, num, folded, set_at, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (site, attr, identity) DO UPDATE SET value = excluded.value, num = excluded.num, folded = excluded.folded, "
             "set_at = excluded.set_at, source = excluded.source",
-            (site, attr, principal_id, text, _number(value), fold(value) if isinstance(value, str) else None, at, source),
+            (site, attr, principal_id, *fold_own((kind, (value, at, source)) for a, kind, value, at, source in rows if a == attr)),
         )
+
+
+def fold_own(own: Iterable[tuple[str, Own]]) -> Folded:
+    """Return what a person's identities, each with its kind, make of their own values of one attribute."""
+    candidates = [(_RANKS[kind], *_order(value)) for kind, value in own]
+    if not candidates:
+        return UNSET
+    _, source, at, text = max(candidates)
+    value = json.loads(text)
+    return Folded(text, _number(value), fold(value) if isinstance(value, str) else None, at, source)
 
 
 def absorb(tx: Connection, site: int, lead_id: int, principal_id: int) -> None:

@@ -1,0 +1,1 @@
+"""What the doctor checks: each law of the ledger, recounted from what is stored by itself."""
