@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.clock import FakeClock
-from tests.web.test_api_support import Rest, serving
+from tests.support.world import lead as new_lead
+from tests.support.world import user as user_key
+from tests.web.test_api_support import Rest, problem, serving
 
 
 @pytest.fixture
@@ -47,6 +49,96 @@ def test_the_journal_says_who_and_why(rest: Rest, pair: tuple[str, str]) -> None
         "verified": True,
         "undone_at": None,
     }
+
+
+def test_the_journal_says_what_the_browser_claimed_and_on_whose_word(rest: Rest) -> None:
+    world = rest.world
+    for name, verified in (("u-1", False), ("u-2", True)):
+        world.send(user_key(name), world.event(), lead=new_lead(f"of-{name}"), verified=verified)
+        rest.clock.advance(1_000)
+    newest, oldest = rest.get("/merges").json["data"]
+    assert (newest["into"], newest["by"], newest["reason"], newest["verified"]) == (contact(rest, "u-2"), "browser", "identify", True)
+    assert (oldest["into"], oldest["verified"], oldest["at"]) == (contact(rest, "u-1"), False, rest.now - 2)
+    assert newest.keys() == {"type", "id", "from", "into", "at", "by", "reason", "verified", "undone_at"}
+
+
+def contact(rest: Rest, external_id: str) -> str:
+    return str(rest.get(f"/contacts/find_by_external_id/{external_id}").json["id"])
+
+
+def test_a_refused_claim_is_no_merge(rest: Rest) -> None:
+    world = rest.world
+    world.send(user_key("u-1"), world.event(), lead=new_lead())
+    world.send(user_key("u-2"), world.event(), lead=new_lead())
+    refused = world.rows("SELECT id FROM merges WHERE outcome = 'refused'")[0][0]
+    assert [merge["into"] for merge in rest.get("/merges").json["data"]] == [contact(rest, "u-1")]
+    assert problem(rest.post(f"/merges/{refused}/undo", {})) == (404, "not_found", None)
+
+
+def test_the_journal_is_read_page_by_page_each_line_once(rest: Rest) -> None:
+    for number in range(5):
+        rest.world.send(user_key("u-1"), rest.world.event(), lead=new_lead(f"lead-{number}"))
+        rest.clock.advance(1)
+    whole = [merge["id"] for merge in rest.get("/merges").json["data"]]
+    path, seen, pages = "/merges?per_page=2", [], []
+    while path:
+        answer = rest.get(path).json
+        assert answer["total_count"] == 5
+        seen += [merge["id"] for merge in answer["data"]]
+        following = answer["pages"].pop("next")
+        pages.append(answer["pages"])
+        path = following and f"/merges?per_page={following['per_page']}&starting_after={following['starting_after']}"
+    assert seen == whole
+    assert len(set(seen)) == 5
+    assert pages == [{"type": "pages", "page": page, "per_page": 2, "total_pages": 3} for page in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "query", ["per_page=0", "per_page=151", "per_page=x", "starting_after=x", "starting_after=1-", "starting_after=-1"]
+)
+def test_a_page_that_is_none_is_refused(rest: Rest, query: str) -> None:
+    assert problem(rest.get(f"/merges?{query}")) == (400, "field_invalid", query.partition("=")[0])
+
+
+@pytest.mark.parametrize("merge", ["0", "1", "x", "-1", "9" * 18, "9" * 19, "1.5", "%00"])
+def test_what_is_no_merge_is_not_undone(rest: Rest, merge: str) -> None:
+    assert problem(rest.post(f"/merges/{merge}/undo", {})) == (404, "not_found", None)
+
+
+def test_with_two_leads_one_is_undone_and_the_other_stays(rest: Rest, pair: tuple[str, str]) -> None:
+    first, known = pair
+    second = rest.contact(role="lead")["id"]
+    rest.event("created-report", id=second)
+    for anonymous in (first, second):
+        rest.clock.advance(1_000)
+        assert rest.post("/contacts/merge", {"from": anonymous, "into": known}).status_code == 200
+    assert rest.counts("user_id=u-1") == {"created-report": 3}
+    newest, oldest = rest.get("/merges").json["data"]
+    assert (newest["from"], oldest["from"]) == (second, first)
+    assert rest.post(f"/merges/{oldest['id']}/undo", {}).json == {**oldest, "undone_at": rest.now}
+    assert rest.counts("user_id=u-1") == {"created-report": 2}
+    assert rest.get("/merges").json["data"] == [newest, {**oldest, "undone_at": rest.now}]
+    assert rest.get(f"/contacts/{second}").status_code == 410
+
+
+def test_a_second_undo_changes_nothing_and_keeps_the_time_of_the_first(rest: Rest, pair: tuple[str, str]) -> None:
+    lead_id, known = pair
+    rest.post("/contacts/merge", {"from": lead_id, "into": known})
+    merge = rest.get("/merges").json["data"][0]["id"]
+    first = rest.post(f"/merges/{merge}/undo", {}).json
+    rest.clock.advance(60_000)
+    rest.post("/contacts/merge", {"from": lead_id, "into": known})
+    assert rest.post(f"/merges/{merge}/undo", {}).json == first
+    assert rest.get(f"/contacts/{lead_id}").status_code == 410, "the later merge stands"
+
+
+def test_merges_of_somebody_deleted_are_gone(rest: Rest, pair: tuple[str, str]) -> None:
+    lead_id, known = pair
+    rest.post("/contacts/merge", {"from": lead_id, "into": known})
+    merge = rest.get("/merges").json["data"][0]["id"]
+    rest.send("DELETE", f"/contacts/{known}")
+    assert rest.get("/merges").json["data"] == []
+    assert problem(rest.post(f"/merges/{merge}/undo", {})) == (404, "not_found", None)
 
 
 def test_an_undone_merge_leaves_two_contacts(rest: Rest, pair: tuple[str, str]) -> None:

@@ -1,10 +1,11 @@
-"""Contacts: POST, GET and PUT /contacts, one by id or external id, the list."""
+"""Contacts: POST, GET, PUT and DELETE /contacts, one by id or external id, the list."""
 
+import functools
 from typing import Any
 
 from flask import Response, jsonify
 
-from collector.domain import contacts, people
+from collector.domain import contacts, deletion, people
 from collector.domain.contacts import ContactExists
 from collector.domain.names import ATTRIBUTE
 from collector.domain.people import Person
@@ -80,6 +81,19 @@ def update(services: Services, site: Site, contact_id: str) -> Response:
     return answer_contact(services, site, lookup.by_contact_id(services, site, contact_id))
 
 
+def delete(services: Services, site: Site, contact_id: str) -> Response:
+    """Delete a person whole, with every identity, and answer when nothing of it is left.
+
+    Interrupted (503), it is finished later; asked for again, the contact is unknown by then (404).
+    """
+    person = lookup.by_contact_id(services, site, contact_id)
+    transact = functools.partial(services.writer.run, site.id)
+    if not deletion.erase(services.written, services.slices, transact, services.keyring, site.id, person.id, services.clock()):
+        lookup.by_contact_id(services, site, contact_id)  # merged since it was read: 410
+        raise lookup.user_not_found()
+    return jsonify(type="contact", id=person.contact_id, external_id=person.user_id, deleted=True)
+
+
 def index(services: Services, site: Site) -> Response:
     """List contacts, the newest first; `email` and `external_id` in the address narrow the list down."""
     email, external_id = query_text("email"), query_text("external_id")
@@ -137,4 +151,5 @@ ROUTES: tuple[Route, ...] = (
     ("GET", "/contacts/find_by_external_id/<path:external_id>", find),
     ("GET", "/contacts/<contact_id>", show),
     ("PUT", "/contacts/<contact_id>", update),
+    ("DELETE", "/contacts/<contact_id>", delete),
 )

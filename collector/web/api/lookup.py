@@ -38,9 +38,18 @@ def by_contact_id(services: Services, site: Site, contact_id: str) -> Person:
     Raises:
         Problem: 404, or 410 for a merged lead.
     """
+    return steady(services, lambda connection: in_connection(connection, site, contact_id))
+
+
+def in_connection(connection: Connection, site: Site, contact_id: str) -> Person:
+    """Return the person of a contact id, as this connection sees it.
+
+    Raises:
+        Problem: 404, or 410 for a merged lead. LookupError: merged or deleted between two statements.
+    """
     if not storable(contact_id):
         raise user_not_found()
-    person, moved = steady(services, lambda connection: people.by_contact_id(connection, site.id, contact_id))
+    person, moved = people.by_contact_id(connection, site.id, contact_id)
     if moved is not None:
         raise contact_merged(moved)
     return _found(person)

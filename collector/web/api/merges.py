@@ -1,11 +1,12 @@
 """Merges: POST /contacts/merge, the journal at GET /merges, POST /merges/{id}/undo."""
 
+import re
 from typing import Any
 
 from flask import Response, jsonify
 
-from collector.domain import merging, people
-from collector.domain.people import Merge
+from collector.domain import journal, merging
+from collector.domain.journal import Merge
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
@@ -18,6 +19,7 @@ from collector.web.api.views import Route
 
 _KNOWN = frozenset({"from", "into", "skip_duplicate_validation"})
 _LONGEST = 18  # digits of a row id
+_CURSOR = re.compile(r"([0-9]{1,9})-([0-9]{1,18})")
 
 
 def merge(services: Services, site: Site) -> Response:
@@ -41,43 +43,44 @@ def merge(services: Services, site: Site) -> Response:
 
 
 def index(services: Services, site: Site) -> Response:
-    """List the merges of the site, the newest first."""
+    """List the merges of the site, the newest first, those undone too."""
     per_page = query_number("per_page", 50, 1, 150)
-    cursor = query_text("starting_after")
-    if cursor is not None and not _is_number(cursor):
-        raise problem(400, Reason.FIELD_INVALID, "starting_after", "expected the value of pages.next.starting_after")
+    page, before = _cursor()
     with services.database.read() as connection:
-        found, total = people.merges(connection, site.id, limit=per_page + 1, after=None if cursor is None else int(cursor))
+        found, total = journal.of_site(connection, site.id, limit=per_page + 1, before=before)
+    data = [merge_json(one) for one in found[:per_page]]
     more = len(found) > per_page
-    data = [_shape(one) for one in found[:per_page]]
-    following = {"per_page": per_page, "starting_after": data[-1]["id"]} if more else None
-    pages = {"type": "pages", "per_page": per_page, "total_pages": max(-(-total // per_page), 1), "next": following}
-    return jsonify(type="list", data=data, total_count=total, pages=pages)
+    return jsonify(
+        type="list",
+        data=data,
+        total_count=total,
+        pages={
+            "type": "pages",
+            "page": page,
+            "per_page": per_page,
+            "total_pages": max(-(-total // per_page), 1),
+            "next": {"per_page": per_page, "starting_after": f"{page + 1}-{data[-1]['id']}"} if more else None,
+        },
+    )
 
 
 def undo(services: Services, site: Site, merge_id: str) -> Response:
     """Undo a merge; undone already, it answers the same."""
-    if not _is_number(merge_id):
+    if not is_row_id(merge_id):
         raise _no_merge()
+
+    def work(tx: Connection) -> Merge:
+        merging.undo(tx, site.id, int(merge_id), services.clock())
+        return journal.line(tx, site.id, int(merge_id))
+
     try:
-        services.writer.run(site.id, lambda tx: merging.undo(tx, site.id, int(merge_id), services.clock()))
+        return jsonify(merge_json(services.writer.run(site.id, work)))
     except LookupError:
         raise _no_merge() from None
-    with services.database.read() as connection:
-        found, _ = people.merges(connection, site.id, limit=1, after=int(merge_id) + 1)
-    return jsonify(_shape(found[0]))
 
 
-def _contact_id(body: dict[str, Any], name: str) -> str:
-    value = body.get(name)
-    if value is None:
-        raise problem(400, Reason.FIELD_MISSING, name)
-    if not isinstance(value, str) or not storable(value):
-        raise problem(400, Reason.FIELD_INVALID, name, "expected a contact id")
-    return value
-
-
-def _shape(one: Merge) -> dict[str, Any]:
+def merge_json(one: Merge) -> dict[str, Any]:
+    """Return a line of the journal as it is given out."""
     return {
         "type": "merge",
         "id": str(one.id),
@@ -91,8 +94,29 @@ def _shape(one: Merge) -> dict[str, Any]:
     }
 
 
-def _is_number(text: str) -> bool:
+def is_row_id(text: str) -> bool:
+    """Say whether a text can be the id of a merge; a database need not be asked for others."""
     return text.isascii() and text.isdigit() and len(text) <= _LONGEST
+
+
+def _cursor() -> tuple[int, int | None]:
+    """Return the number of the page asked for and the merge that it begins after."""
+    cursor = query_text("starting_after")
+    if cursor is None:
+        return 1, None
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
+        raise problem(400, Reason.FIELD_INVALID, "starting_after", "expected the value of pages.next.starting_after")
+    return int(match[1]), int(match[2])
+
+
+def _contact_id(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if value is None:
+        raise problem(400, Reason.FIELD_MISSING, name)
+    if not isinstance(value, str) or not storable(value):
+        raise problem(400, Reason.FIELD_INVALID, name, "expected a contact id")
+    return value
 
 
 def _no_merge() -> Exception:

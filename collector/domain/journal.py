@@ -1,0 +1,62 @@
+"""The journal of merges: who joined whom, when, why and on whose word; what was refused, and what was undone since."""
+
+from typing import Any
+
+import msgspec
+
+from collector.domain.people import Person
+from collector.storage.database import Connection
+
+
+class Merge(msgspec.Struct, frozen=True):
+    """One line of the journal. `lead` and `into` are contact ids, times in ms."""
+
+    id: int
+    lead: str
+    into: str
+    user: str
+    """The user id, or email, that `into` goes by."""
+    outcome: str
+    """`merged` or `refused`."""
+    at: int
+    by: str
+    """Who asked for it: `browser`, `rest` or `console`."""
+    reason: str
+    verified: bool
+    undone_at: int | None
+
+
+def of_site(connection: Connection, site: int, *, limit: int, before: int | None = None) -> tuple[list[Merge], int]:
+    """Return the merges of a site, the newest first, those before row id `before`, and how many there are in all."""
+    total = connection.value("SELECT count(*) FROM merges WHERE site = ? AND outcome = 'merged'", (site,))
+    sql = _LINES + "WHERE m.site = ? AND m.outcome = 'merged' AND m.id < ? ORDER BY m.id DESC LIMIT ?"
+    return [_line(row) for row in connection.rows(sql, (site, 2**63 - 1 if before is None else before, limit))], int(total)
+
+
+def of_person(connection: Connection, site: int, person: Person) -> list[Merge]:
+    """Return every line about any identity of a person, the newest first."""
+    members = "(SELECT id FROM identities WHERE site = ? AND principal_id = ?)"
+    sql = _LINES + f"WHERE m.site = ? AND (m.target IN {members} OR m.lead IN {members}) ORDER BY m.at DESC, m.id DESC"
+    return [_line(row) for row in connection.rows(sql, (site, site, person.id, site, person.id))]
+
+
+def line(connection: Connection, site: int, merge_id: int) -> Merge:
+    """Return one line.
+
+    Raises:
+        LookupError: there is none (any more).
+    """
+    row = connection.row(_LINES + "WHERE m.site = ? AND m.id = ?", (site, merge_id))
+    if row is None:
+        raise LookupError(merge_id)
+    return _line(row)
+
+
+def _line(row: tuple[Any, ...]) -> Merge:
+    return msgspec.convert(dict(zip(Merge.__struct_fields__, row, strict=True)), Merge, strict=False)
+
+
+_LINES = (
+    "SELECT m.id, l.public_id, t.public_id, t.value, m.outcome, m.at, m.by_whom, m.reason, m.verified, m.undone_at FROM merges m "
+    "JOIN identities l ON l.site = m.site AND l.id = m.lead JOIN identities t ON t.site = m.site AND t.id = m.target "
+)
