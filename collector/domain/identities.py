@@ -10,7 +10,7 @@ import msgspec
 
 from collector.domain import tombstones
 from collector.domain.secrets import Keyring
-from collector.storage.database import Connection
+from collector.storage.database import Connection, RunAgain
 from collector.values.ids import RowIds, new_public_id
 from collector.values.text import fold
 
@@ -24,7 +24,8 @@ EMAIL = "email"
 
 _CHUNK = 500
 _COLUMNS = (
-    "id, kind, value, secret_hash, public_id, principal_id, created_at, not_before, active_at, own_active_at, verified, unverified_at"
+    "id, kind, value, secret_hash, public_id, principal_id, created_at, not_before, active_at, own_active_at, verified, unverified_at, "
+    "visit_count, visit_started_at, visit_ended_at, previous_visit_ended_at"
 )
 
 
@@ -43,6 +44,11 @@ class Identity(msgspec.Struct, kw_only=True):
     own_active_at: int | None
     verified: int
     unverified_at: int | None
+    visit_count: int | None
+    visit_started_at: int | None
+    visit_ended_at: int | None
+    previous_visit_ended_at: int | None
+    """The last four are the person's, on its principal's row: how many visits, the latest, and when the one before ended."""
 
     @property
     def absorbed(self) -> bool:
@@ -129,6 +135,9 @@ def resolve(
     """Return the identities for these keys, made where missing, they and their principals locked until the commit.
 
     `known` are those of them that were found in this transaction already.
+
+    Raises:
+        RunAgain: one was deleted meanwhile; whether it comes anew is to be decided anew.
     """
     keys = {new.key for new in wanted}
     found = find(tx, site, keys) if known is None else {key: one for key, one in known.items() if key in keys}
@@ -142,9 +151,8 @@ def resolve(
         if tx.engine == "sqlite":
             return found
         locked = by_ids(tx, site, (number for one in found.values() for number in (one.id, one.principal_id)), lock=True)
-        if any(one.id not in locked or one.principal_id not in locked for one in found.values()):  # deleted meanwhile
-            found = find(tx, site, keys)
-            continue
+        if any(one.id not in locked or one.principal_id not in locked for one in found.values()):
+            raise RunAgain("an identity was deleted")
         moved = [one for one in found.values() if locked[one.id].principal_id != one.principal_id]
         found = {key: locked[one.id] for key, one in found.items()}
         if not moved:

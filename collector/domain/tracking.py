@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import attributes, deliveries, identities
+from collector.domain import attributes, deliveries, identities, visits
 from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
 from collector.domain.limits import NewPeople
 from collector.domain.merging import Claim, claim_lead
@@ -62,7 +62,9 @@ class Outcome(msgspec.Struct):
     person: int | None = None
     contact_id: str | None = None
     turned_away: bool = False
-    """All of it is older than the deletion of somebody it would have brought back."""
+    """All of it is older than the deletion of its owner, whom it would have brought back."""
+    lead_deleted: bool = False
+    """It is older than the deletion of its lead; what its user did counts without bringing the lead back."""
     claim: Claim | None = None
     events: list[bool | Reason] = msgspec.field(default_factory=list)
     protected: list[tuple[int, str, Reason]] = msgspec.field(default_factory=list)
@@ -185,27 +187,29 @@ class _Group:
             if one.lead is not None and self.is_forged(one.lead, known, wanted):
                 outcome.error = Reason.LEAD_SECRET_INVALID
                 continue
-            if self.comes_too_late(one, deleted):
+            late = self.outlived(one, deleted, wanted)
+            if one.owner in late:
                 turn_away(one, outcome)
                 continue
-            outcome.made = sum(key not in known and key not in wanted for key in self.unproved(one))
+            outcome.lead_deleted = one.lead is not None and one.lead.key in late
+            outcome.made = sum(key not in known and key not in wanted and key not in late for key in self.unproved(one))
             if outcome.made > self.left:
                 outcome.error = Reason.LEAD_LIMIT
                 outcome.made = 0
                 continue
             self.left -= outcome.made
-            if one.lead is not None:
+            if one.lead is not None and not outcome.lead_deleted:
                 wanted.setdefault(one.lead.key, one.lead)
             if one.create or one.owner in known:
                 wanted.setdefault(one.owner, NewIdentity(one.owner))
         self.identities = identities.resolve(self.tx, self.site, list(wanted.values()), self.maker, self.now, known)
 
-    def comes_too_late(self, submission: Submission, deleted: Mapping[Key, int]) -> bool:
-        """Say whether everything happened before the deletion of somebody it would bring back."""
+    def outlived(self, submission: Submission, deleted: Mapping[Key, int], made: Mapping[Key, NewIdentity]) -> set[Key]:
+        """Return whose deletion came after everything this submission says: it does not bring them back."""
         if not deleted:
-            return False
-        keys = (submission.owner,) if submission.lead is None else (submission.owner, submission.lead.key)
-        return max(_times(submission), default=self.now) <= max((deleted[key] for key in keys if key in deleted), default=-1)
+            return set()
+        latest = max(_times(submission), default=self.now)
+        return {key for key, at in deleted.items() if latest <= at and key not in made}
 
     @staticmethod
     def is_forged(lead: NewIdentity, known: Mapping[Key, Identity], wanted: Mapping[Key, NewIdentity]) -> bool:
@@ -224,7 +228,8 @@ class _Group:
         if outcome.error is not None or outcome.turned_away:
             return
         owner = self.identities.get(submission.owner)
-        if submission.lead is not None and self.identities[submission.lead.key].secret_hash != submission.lead.secret_hash:
+        lead = None if outcome.lead_deleted else submission.lead
+        if lead is not None and self.identities[lead.key].secret_hash != lead.secret_hash:
             outcome.error = Reason.LEAD_SECRET_INVALID
         elif owner is None:
             outcome.error = Reason.PERSON_UNKNOWN
@@ -234,7 +239,7 @@ class _Group:
     def claim(self, submission: Submission, outcome: Outcome) -> None:
         """Merge the browser's lead into the user its page asserts."""
         owner = self.identities[submission.owner]
-        if submission.lead is not None and owner.kind == USER:
+        if submission.lead is not None and not outcome.lead_deleted and owner.kind == USER:
             lead = self.identities[submission.lead.key]
             outcome.claim = claim_lead(
                 self.tx,
@@ -270,7 +275,7 @@ class _Group:
     def touch(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
         """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither."""
         own: dict[int, int] = {}
-        visits: dict[tuple[int, bytes], tuple[int, int, str | None]] = {}
+        spans: dict[visits.Key, visits.Span] = {}
         for submission, outcome in accepted:
             owner = self.identities[submission.owner]
             for event, refused in zip(submission.events, outcome.events, strict=True):
@@ -278,16 +283,13 @@ class _Group:
                     continue
                 own[owner.id] = max(own.get(owner.id, 0), event.at)
                 if event.visit is not None:
-                    start, end, context = visits.get((owner.id, event.visit), (event.at, event.at, event.page))
-                    context = event.page if event.at < start else context
-                    visits[(owner.id, event.visit)] = (min(start, event.at), max(end, event.at), context)
+                    key = (owner.id, event.visit)
+                    span = spans.get(key)
+                    spans[key] = visits.Span(event.at, event.at, event.page) if span is None else span.widened(event.at, event.page)
         self.note_activity(own)
-        self.tx.insert(
-            "visits",
-            ("site", "identity", "visit", "started_at", "ended_at", "context"),
-            [(self.site, identity, visit, *value) for (identity, visit), value in sorted(visits.items())],
-            _WIDEN_VISIT,
-        )
+        changed = visits.widen(self.tx, self.site, spans) if spans else ()
+        principals = {identity.id: identity.principal_id for identity in self.identities.values()}
+        visits.fold(self.tx, self.site, {principals[number] for number in changed})
 
     def note_activity(self, own: dict[int, int]) -> None:
         """Note when people were last active, to the minute: a column written with each event would be the hottest of all."""
@@ -391,16 +393,12 @@ def _times(submission: Submission) -> list[int]:
 
 
 def turn_away(submission: Submission, outcome: Outcome) -> None:
-    """Refuse everything of a submission as older than the deletion of somebody it would bring back."""
+    """Refuse everything of a submission as older than the deletion of its owner, whom it would bring back."""
     outcome.turned_away = True
     outcome.events = [Reason.PERSON_DELETED] * len(submission.events)
     outcome.reports = [Reason.PERSON_DELETED] * len(submission.reports)
     outcome.protected = [(place, name, Reason.PERSON_DELETED) for place, change in enumerate(submission.changes) for name in change.values]
 
-
-_WIDEN_VISIT = """ON CONFLICT (site, identity, visit) DO UPDATE SET
-context = CASE WHEN excluded.started_at < visits.started_at THEN excluded.context ELSE visits.context END,
-started_at = lesser(visits.started_at, excluded.started_at), ended_at = larger(visits.ended_at, excluded.ended_at)"""
 
 _TOTALS = ("site", "name", "identity", "count", "last", "first", "own_count", "own_last", "own_first")
 _COUNT = """ON CONFLICT (site, name, identity) DO UPDATE SET
