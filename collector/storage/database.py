@@ -22,7 +22,9 @@ from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase, Poo
 Engine = Literal["sqlite", "postgresql"]
 T = TypeVar("T")
 
+SQLITE_BUSY_SECONDS = 30
 SQLITE_PRAGMAS = {
+    "busy_timeout": SQLITE_BUSY_SECONDS * 1_000,
     "synchronous": 2,  # FULL: the WAL is synced at each commit
     "secure_delete": 1,  # what is deleted or replaced is overwritten, or a deleted person could be read from the file
     "foreign_keys": 1,
@@ -30,7 +32,6 @@ SQLITE_PRAGMAS = {
     "cache_size": -64_000,
     "wal_autocheckpoint": 4_000,
 }
-SQLITE_BUSY_SECONDS = 30
 CONNECT_SECONDS = 5
 _CUT_LOG_MS = 250
 _ATTEMPTS = 6
@@ -164,7 +165,6 @@ class Database:
             self._pool: Any = PooledSqliteDatabase(
                 url.removeprefix("sqlite:///"),
                 pragmas=SQLITE_PRAGMAS,
-                timeout=SQLITE_BUSY_SECONDS,
                 max_connections=1_000,
                 check_same_thread=False,
                 cached_statements=512,

@@ -144,6 +144,7 @@ def test_settings_that_survive_a_power_cut_are_in_force(database: Database) -> N
         if tx.engine == "sqlite":
             assert tx.value("PRAGMA journal_mode") == "wal"
             assert tx.value("PRAGMA synchronous") == 2
+            assert tx.value("PRAGMA busy_timeout") == 30_000
             with pytest.raises(sqlite3.OperationalError, match="within a transaction"):
                 tx.run("BEGIN IMMEDIATE")
         else:
