@@ -24,7 +24,8 @@ EMAIL = "email"
 
 _CHUNK = 500
 _COLUMNS = (
-    "id, kind, value, secret_hash, public_id, principal_id, created_at, not_before, active_at, own_active_at, verified, unverified_at"
+    "id, kind, value, secret_hash, public_id, principal_id, created_at, not_before, active_at, own_active_at, verified, unverified_at, "
+    "visit_count, visit_started_at, visit_ended_at, previous_visit_ended_at"
 )
 
 
@@ -43,6 +44,11 @@ class Identity(msgspec.Struct, kw_only=True):
     own_active_at: int | None
     verified: int
     unverified_at: int | None
+    visit_count: int | None
+    visit_started_at: int | None
+    visit_ended_at: int | None
+    previous_visit_ended_at: int | None
+    """The last four are the person's, on its principal's row: how many visits, the latest, and when the one before ended."""
 
     @property
     def absorbed(self) -> bool:

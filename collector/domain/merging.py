@@ -7,7 +7,7 @@ alone; the pair is then blocked from merging again by itself.
 
 from enum import Enum
 
-from collector.domain import attributes, identities
+from collector.domain import attributes, identities, visits
 from collector.domain.identities import LEAD, Identity
 from collector.storage.database import Connection
 from collector.values.errors import Reason
@@ -113,6 +113,7 @@ def undo(tx: Connection, site: int, merge_id: int, now_ms: int) -> bool:
             "WHERE site = ? AND id = ?",
             (site, person, site, person),
         )
+    visits.fold(tx, site, [lead_id, target])
     return True
 
 
@@ -137,6 +138,7 @@ def _absorb(tx: Connection, site: int, lead: Identity, user: Identity) -> None:
     tx.run("UPDATE totals SET count = NULL, last = NULL, first = NULL WHERE site = ? AND identity = ?", (site, lead.id))
     lead.principal_id = target
     attributes.absorb(tx, site, lead.id, target)
+    visits.fold(tx, site, [target])
 
 
 def _refold_totals(tx: Connection, site: int, lead_id: int, person: int) -> None:

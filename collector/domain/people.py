@@ -10,17 +10,13 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import attributes, identities
+from collector.domain import attributes, identities, visits
 from collector.domain.audiences import Total
 from collector.domain.identities import EMAIL, LEAD, USER, Identity
 from collector.domain.names import EVENT, PAGE_VIEW, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
-from collector.values.clock import MINUTE
 from collector.values.ids import event_id_text, event_id_time
 from collector.values.text import fold
-
-VISIT_IDLE = 30 * MINUTE
-"""A visit has ended after this much idle time (ms)."""
 
 
 class Person(msgspec.Struct, kw_only=True):
@@ -133,20 +129,6 @@ def totals(connection: Connection, site: int, names: Names, person: int) -> dict
     sql = "SELECT name, count, first, last FROM totals WHERE site = ? AND identity = ? AND count > 0"
     rows = connection.rows(sql, (site, person))
     return {names.text(site, name): Total(count, first, last) for name, count, first, last in rows}
-
-
-def visit_fields(connection: Connection, site: int, person: int, now_ms: int) -> dict[str, Any]:
-    """Return `session_count` and `last_seen_at` (ms): for somebody here now the end of the visit before, on a first its start."""
-    rows = connection.rows(
-        "SELECT visit, min(started_at), max(ended_at) FROM visits WHERE site = ? AND identity IN "
-        "(SELECT id FROM identities WHERE site = ? AND principal_id = ?) GROUP BY visit ORDER BY 3 DESC",
-        (site, site, person),
-    )
-    if not rows:
-        return {"session_count": 0}
-    here_now = now_ms - rows[0][2] < VISIT_IDLE
-    seen = rows[0][2] if not here_now else rows[1][2] if len(rows) > 1 else rows[0][1]
-    return {"session_count": len(rows), "last_seen_at": seen}
 
 
 _WHOSE = "identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)"
@@ -266,10 +248,10 @@ def values(connection: Connection, site: int, names: Names, person: Person, now_
             "last_active_at": None if person.active_at is None else person.active_at // 1000,
         }
     )
-    visits = visit_fields(connection, site, person.id, now_ms)
-    found["session_count"] = visits["session_count"]
-    if "last_seen_at" in visits:
-        found["last_seen_at"] = visits["last_seen_at"] // 1000
+    principal = person.identities[0]
+    found["session_count"] = principal.visit_count or 0
+    seen = visits.last_seen(now_ms, principal.visit_started_at, principal.visit_ended_at, principal.previous_visit_ended_at)
+    found["last_seen_at"] = None if seen is None else seen // 1000
     return {name: value for name, value in found.items() if value is not None}
 
 

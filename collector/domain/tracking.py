@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import attributes, deliveries, identities
+from collector.domain import attributes, deliveries, identities, visits
 from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
 from collector.domain.limits import NewPeople
 from collector.domain.merging import Claim, claim_lead
@@ -275,7 +275,7 @@ class _Group:
     def touch(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
         """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither."""
         own: dict[int, int] = {}
-        visits: dict[tuple[int, bytes], tuple[int, int, str | None]] = {}
+        spans: dict[visits.Key, visits.Span] = {}
         for submission, outcome in accepted:
             owner = self.identities[submission.owner]
             for event, refused in zip(submission.events, outcome.events, strict=True):
@@ -283,16 +283,13 @@ class _Group:
                     continue
                 own[owner.id] = max(own.get(owner.id, 0), event.at)
                 if event.visit is not None:
-                    start, end, context = visits.get((owner.id, event.visit), (event.at, event.at, event.page))
-                    context = event.page if event.at < start else context
-                    visits[(owner.id, event.visit)] = (min(start, event.at), max(end, event.at), context)
+                    key = (owner.id, event.visit)
+                    span = spans.get(key)
+                    spans[key] = visits.Span(event.at, event.at, event.page) if span is None else span.widened(event.at, event.page)
         self.note_activity(own)
-        self.tx.insert(
-            "visits",
-            ("site", "identity", "visit", "started_at", "ended_at", "context"),
-            [(self.site, identity, visit, *value) for (identity, visit), value in sorted(visits.items())],
-            _WIDEN_VISIT,
-        )
+        changed = visits.widen(self.tx, self.site, spans) if spans else ()
+        principals = {identity.id: identity.principal_id for identity in self.identities.values()}
+        visits.fold(self.tx, self.site, {principals[number] for number in changed})
 
     def note_activity(self, own: dict[int, int]) -> None:
         """Note when people were last active, to the minute: a column written with each event would be the hottest of all."""
@@ -402,10 +399,6 @@ def turn_away(submission: Submission, outcome: Outcome) -> None:
     outcome.reports = [Reason.PERSON_DELETED] * len(submission.reports)
     outcome.protected = [(place, name, Reason.PERSON_DELETED) for place, change in enumerate(submission.changes) for name in change.values]
 
-
-_WIDEN_VISIT = """ON CONFLICT (site, identity, visit) DO UPDATE SET
-context = CASE WHEN excluded.started_at < visits.started_at THEN excluded.context ELSE visits.context END,
-started_at = lesser(visits.started_at, excluded.started_at), ended_at = larger(visits.ended_at, excluded.ended_at)"""
 
 _TOTALS = ("site", "name", "identity", "count", "last", "first", "own_count", "own_last", "own_first")
 _COUNT = """ON CONFLICT (site, name, identity) DO UPDATE SET

@@ -173,6 +173,8 @@ CORRUPTIONS: dict[str, tuple[str, Change]] = {
         lambda w: [("UPDATE attributes SET own_value = 'pro' WHERE own_value = ?", '"pro"')],
     ),
     "the person's activity": ("activity", lambda w: [("UPDATE identities SET active_at = active_at + 1 WHERE value = 'u-1'",)]),
+    "the person's visits": ("person_visits", lambda w: [("UPDATE identities SET visit_count = 7 WHERE value = 'u-1'",)]),
+    "a visit's end": ("person_visits", lambda w: [("UPDATE visits SET ended_at = ended_at + 60000",)]),
     "an identity's activity": ("activity", lambda w: [("UPDATE identities SET own_active_at = NULL WHERE value = 'alone'",)]),
     "a pointer to nobody": ("pointer", lambda w: [("UPDATE identities SET principal_id = 5 WHERE value = 'lead-1'",)]),
     "a chain": ("pointer", lambda w: [("UPDATE identities SET principal_id = ? WHERE value = 'u-1'", row_id(w, "second"))]),

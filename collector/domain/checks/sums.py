@@ -5,8 +5,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from collector.domain import attributes
+from collector.domain import attributes, visits
 from collector.domain.checks.findings import Finding, Part
+from collector.values.clock import MINUTE
 
 
 def own_totals(part: Part) -> Iterator[Finding]:
@@ -99,6 +100,25 @@ _ACTIVE = """SELECT principal_id, own, stored FROM (
 SELECT principal_id, max(own_active_at) AS own, max(CASE WHEN id = principal_id THEN active_at END) AS stored
 FROM identities WHERE site = ? AND principal_id > ? AND principal_id <= ? GROUP BY principal_id) f
 WHERE coalesce(own, -1) <> coalesce(stored, -1)"""
+
+
+def person_visits(part: Part) -> Iterator[Finding]:
+    """How many visits a person made, and the latest, follow from the visits of its identities."""
+    for person, rows in groupby(part.rows(_VISITS), key=itemgetter(0)):
+        spans: list[tuple[int, int, bytes]] = []
+        for _, visit, started, ended, *columns in rows:
+            stored = (columns[0] or 0, *columns[1:])
+            if visit is not None:
+                spans.append((ended // MINUTE * MINUTE, started, bytes(visit)))
+        if visits.folded(spans) != stored:
+            yield part.finding("person_visits", visits.folded(spans), stored, person)
+
+
+_VISITS = """SELECT p.id, v.visit, min(v.started_at), max(v.ended_at), p.visit_count, p.visit_started_at, p.visit_ended_at,
+p.previous_visit_ended_at FROM identities p JOIN identities i ON i.site = p.site AND i.principal_id = p.id
+LEFT JOIN visits v ON v.site = i.site AND v.identity = i.id
+WHERE p.site = ? AND p.id > ? AND p.id <= ? AND p.principal_id = p.id
+GROUP BY p.id, v.visit, p.visit_count, p.visit_started_at, p.visit_ended_at, p.previous_visit_ended_at ORDER BY p.id"""
 
 
 def _total(sums: list[Any]) -> str:

@@ -1,0 +1,229 @@
+"""Everybody whom a query describes, as SQL: the same tree and the same meaning as `audiences`, for all people of a site at once.
+
+A person is the row `p` of its principal identity; what rules ask about is joined to it: totals and attributes by their keys, what has
+to be measured over the timeline as a table of its own. SQL is three-valued and the query language two-valued: where a comparison
+gives NULL it does not hold, and its negation (`IS NOT TRUE`) does. Texts are compared as they were folded in Python when stored.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from collector.domain import visits
+from collector.domain.audiences import measure_over
+from collector.domain.names import ATTRIBUTE, EVENT, Names
+from collector.domain.selection_rules import Column, compare_counts, compare_measures, compare_times, compare_values
+from collector.domain.sites import Site
+from collector.storage.database import Connection
+from collector.values.clock import DAY
+from collector.values.query_tree import (
+    AttributeRule,
+    EventMeasure,
+    Group,
+    MessageMeasure,
+    Node,
+    needs,
+)
+
+_NOBODY = -1
+"""The number of a name that nobody ever used."""
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """The people of a query as SQL: what follows FROM, with its parameters. `p` is the person's principal identity."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+
+    def count(self, connection: Connection) -> int:
+        """Return how many people there are."""
+        return int(connection.value(f"SELECT count(*) FROM {self.sql}", self.parameters))
+
+    def ids(self, connection: Connection) -> list[int]:
+        """Return the principal ids of everybody, in ascending order."""
+        return [row[0] for row in connection.rows(f"SELECT p.id FROM {self.sql} ORDER BY p.id", self.parameters)]
+
+
+@contextmanager
+def select(connection: Connection, site: Site, names: Names, node: Node, now_ms: int, retention_ms: int) -> Iterator[Selection]:
+    """Make the selection of a query, good until the end of the context: tables of measures live as long."""
+    builder = _Builder(connection, site, names, now_ms, retention_ms)
+    try:
+        builder.measure(node)
+        condition = builder.condition(node)
+        sql = " ".join([f"identities p{builder.joins} WHERE p.site = ? AND p.principal_id = p.id AND ({condition})"])
+        yield Selection(sql, (*builder.join_parameters, site.id, *builder.parameters))
+    finally:
+        builder.close()
+
+
+class _Builder:
+    """Builds one statement. Parameters stand in the order in which their marks appear: those of joins first."""
+
+    def __init__(self, connection: Connection, site: Site, names: Names, now_ms: int, retention_ms: int) -> None:
+        self.connection = connection
+        self.site = site
+        self.names = names
+        self.now = now_ms
+        self.retention = retention_ms
+        self.joins = ""
+        self.join_parameters: list[Any] = []
+        self.parameters: list[Any] = []
+        self._aliases: dict[Any, str] = {}
+        self._tables: list[str] = []
+
+    def close(self) -> None:
+        """Drop the tables that were made."""
+        for table in self._tables:
+            self.connection.run(f"DROP TABLE IF EXISTS {table}")
+
+    # Conditions
+
+    def condition(self, node: Node) -> str:
+        """Return the condition of a node; NULL means that it does not hold."""
+        if isinstance(node, Group):
+            children = [f"({self.condition(child)})" for child in node.value]
+            if node.operator == "NOT":
+                return " AND ".join(f"{child} IS NOT TRUE" for child in children)
+            return f" {node.operator} ".join(children)
+        if isinstance(node, AttributeRule):
+            return self.attribute(node)
+        column = self.measured(node.measure)
+        return self.compare(node.test, column, "count" if node.test.kind == "count" else "time")
+
+    def attribute(self, rule: AttributeRule) -> str:
+        """Return the condition of a rule about an attribute."""
+        return self.compare(rule.test, self.field(rule.field), rule.test.kind)
+
+    def compare(self, test: Any, column: Column, kind: str) -> str:
+        """Return the comparison of a column."""
+        if isinstance(test.operand, EventMeasure | MessageMeasure):
+            return compare_measures(test, column, self.measured(test.operand))
+        if kind == "count":
+            return compare_counts(test, column, self.parameters)
+        if kind == "time":
+            return compare_times(test, column, self.now, self.site.zone, self.parameters)
+        return compare_values(test, column, self.connection.engine, self.parameters)
+
+    # What is compared
+
+    def field(self, name: str) -> Column:
+        """Return the columns of an attribute, set or computed."""
+        computed = _COMPUTED.get(name)
+        if computed is not None:
+            return computed
+        if name == "page_view_count":
+            return Column(number=f"coalesce({self.total('page-view')}.count, 0)")
+        if name == "last_seen_at":
+            return Column(time=f"({visits.last_seen_sql(self.now, 'p')}) / 1000 * 1000")
+        number = self.names.number(self.site.id, ATTRIBUTE, name)
+        alias = self.join(
+            ("attribute", name),
+            "LEFT JOIN attributes {a} ON {a}.site = p.site AND {a}.attr = ? AND {a}.identity = p.id AND {a}.value <> 'null'",
+            [_NOBODY if number is None else number],
+        )
+        return Column(
+            json=f"{alias}.value",
+            number=f"{alias}.num",
+            folded=f"{alias}.folded",
+            time=f"CAST(round({alias}.num * 1000) AS BIGINT)",
+        )
+
+    def measured(self, measure: EventMeasure | MessageMeasure) -> Column:
+        """Return the column of a measure."""
+        if isinstance(measure, MessageMeasure):
+            alias = self.message(measure.message)
+            return Column(time=f"{alias}.{measure.field}_at")
+        alias = self._aliases[measure.key] if measure.over_timeline else self.total(measure.event)
+        if measure.field == "count":
+            return Column(count=f"{alias}.count")
+        return Column(time=f"{alias}.{measure.field}")
+
+    def total(self, event: str) -> str:
+        """Join the all-time totals of an event."""
+        number = self.names.number(self.site.id, EVENT, event)
+        return self.join(
+            ("total", event),
+            "LEFT JOIN totals {a} ON {a}.site = p.site AND {a}.name = ? AND {a}.identity = p.id",
+            [_NOBODY if number is None else number],
+        )
+
+    def message(self, public_id: str) -> str:
+        """Join when each person did what with a message."""
+        fields = ("seen", "clicked", "answered", "dismissed", "goal")
+        times = ", ".join(f"min(d.{field}_at) AS {field}_at" for field in fields)
+        return self.join(
+            ("message", public_id),
+            f"LEFT JOIN (SELECT i.principal_id AS person, {times} FROM deliveries d "
+            "JOIN identities i ON i.site = d.site AND i.id = d.identity "
+            "WHERE d.site = ? AND d.message = (SELECT id FROM auto_messages WHERE site = ? AND public_id = ?) "
+            "GROUP BY i.principal_id) {a} ON {a}.person = p.id",
+            [self.site.id, self.site.id, public_id],
+        )
+
+    def join(self, key: Any, sql: str, parameters: Sequence[Any]) -> str:
+        """Join a table once and return its alias."""
+        if key not in self._aliases:
+            alias = f"j{len(self._aliases)}"
+            self._aliases[key] = alias
+            self.joins += " " + sql.replace("{a}", alias)
+            self.join_parameters += parameters
+        return self._aliases[key]
+
+    # Measures over the timeline
+
+    def measure(self, node: Node) -> None:
+        """Measure what has to be measured over the timeline, for everybody."""
+        for measure in needs(node).measures:
+            days = self.retention if measure.within_days is None else min(measure.within_days * DAY, self.retention)
+            number = self.names.number(self.site.id, EVENT, measure.event)
+            number = _NOBODY if number is None else number
+            if measure.where:
+                self._measure_in_memory(measure, number, self.now - days)
+                continue
+            self.join(
+                measure.key,
+                "LEFT JOIN (SELECT i.principal_id AS person, count(*) AS count, min(e.at) AS first, max(e.at) AS last FROM events e "
+                "JOIN identities i ON i.site = e.site AND i.id = e.identity WHERE e.site = ? AND e.name = ? AND e.at > ? "
+                "GROUP BY i.principal_id) {a} ON {a}.person = p.id",
+                [self.site.id, number, self.now - days],
+            )
+
+    def _measure_in_memory(self, measure: EventMeasure, number: int, oldest: int) -> None:
+        """Apply conditions on metadata in Python, the same as for one person, and put what was measured into a table."""
+        events: dict[int, list[tuple[int, Any]]] = {}
+        sql = (
+            "SELECT i.principal_id, e.at, e.metadata FROM events e JOIN identities i ON i.site = e.site AND i.id = e.identity "
+            "WHERE e.site = ? AND e.name = ? AND e.at >= ?"
+        )
+        for person, at, metadata in self.connection.rows(sql, (self.site.id, number, oldest)):
+            events.setdefault(person, []).append((at, msgspec.json.decode(metadata) if metadata else {}))
+        rows = []
+        for person, happened in events.items():
+            total = measure_over(happened, measure, self.now, self.site.zone)
+            if total.count:
+                rows.append((person, total.count, total.first_ms, total.last_ms))
+        table = f"measured_{len(self._tables)}"
+        self.connection.run(f"DROP TABLE IF EXISTS {table}")
+        columns = "person BIGINT PRIMARY KEY, count BIGINT, first BIGINT, last BIGINT"
+        self.connection.run(f"CREATE TEMPORARY TABLE {table} ({columns})")
+        self._tables.append(table)
+        self.connection.insert(table, ("person", "count", "first", "last"), rows)
+        self.join(measure.key, f"LEFT JOIN {table} {{a}} ON {{a}}.person = p.id", [])
+
+
+_EXTERNAL = (
+    "(SELECT u.{} FROM identities u WHERE u.site = p.site AND u.principal_id = p.id AND u.kind = 'user' "
+    "ORDER BY CASE WHEN u.id = p.id THEN 0 ELSE 1 END, u.created_at, u.id LIMIT 1)"
+)
+_ROLE = "CASE WHEN p.kind = 'lead' THEN 'lead' ELSE 'user' END"
+_COMPUTED = {
+    "id": Column(text="p.public_id", folded="p.public_id"),
+    "role": Column(text=_ROLE, folded=_ROLE),
+    "external_id": Column(text=_EXTERNAL.format("value"), folded=_EXTERNAL.format("folded")),
+    "created_at": Column(time="(SELECT min(m.created_at) FROM identities m WHERE m.site = p.site AND m.principal_id = p.id) / 1000 * 1000"),
+    "last_active_at": Column(time="p.active_at / 1000 * 1000"),
+    "session_count": Column(number="coalesce(p.visit_count, 0)"),
+}
