@@ -127,6 +127,46 @@ def doctor(as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--deletions", is_flag=True, help="Write only who was deleted when (keyed digests): small, to be kept more often.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+def backup(file: Path, deletions: bool, force: bool) -> None:
+    """Write the whole installation, as it stands now, into FILE: a database of SQLite, from either engine. Safe while serving."""
+    from collector import operating
+
+    try:
+        if deletions:
+            click.echo(f"{file}: {operating.backup_deletions(load_settings(), file, overwrite=force):,} deletions")
+            return
+        made = operating.backup(load_settings(), file, overwrite=force)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{file}: {made.size:,} bytes, {made.people:,} people, {made.events:,} events")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--replace", is_flag=True, help="Replace a database that holds data.")
+@click.option(
+    "--deletions",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Delete again whoever is in this file of `backup --deletions`, beside those deleted in the database that is replaced.",
+)
+def restore(file: Path, replace: bool, deletions: tuple[Path, ...]) -> None:
+    """Put the backup FILE in the place of the database, whole or not at all. Stop the collectors first."""
+    from collector import operating
+
+    try:
+        made = operating.restore(load_settings(), file, replace=replace, deletions=deletions)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"restored {made.people:,} people, {made.events:,} events; {made.deleted:,} people were deleted since, and are again")
+    if made.unread:
+        click.echo("the old database could not be read: who was deleted in it since the backup is not known without --deletions", err=True)
+
+
+@main.command()
 @click.option(
     "--folder", type=click.Path(path_type=Path), default=Path("demo-data"), show_default=True, help="Where the demo keeps its data."
 )

@@ -1,16 +1,26 @@
 """What an operator does beside serving: examine, back up, restore. Whatever stands in the way is said in one line."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
+
+from collector.domain import deletion, restoring
 from collector.domain.checks.findings import Finding
 from collector.domain.doctor import Counts, examine
 from collector.domain.secrets import Keyring
 from collector.domain.sites import Sites
 from collector.settings import Settings, SettingsError, require_secret_key
-from collector.storage.database import Database
-from collector.storage.migrations import pending
+from collector.storage import copying, migrations
+from collector.storage.database import Connection, Database
+from collector.storage.drafts import draft, remove_beside
+from collector.storage.migrations import SchemaError, migrate, pending
+from collector.storage.occupancy import Occupancy, file_of
+from collector.storage.slices import Slices
+from collector.storage.snapshots import number_of_events, others
+from collector.values.clock import system_clock
 from collector.values.ids import RowIds
 
 
@@ -26,6 +36,189 @@ def doctor(settings: Settings, counts: Counts) -> Iterator[Finding]:
         yield from examine(database, keyring, counts)
 
 
+class Copied(msgspec.Struct, frozen=True):
+    """What a backup or a restored database holds."""
+
+    people: int
+    events: int
+    size: int
+    """In bytes."""
+    deleted: int = 0
+    """People who were deleted again."""
+    unread: bool = False
+    """Whether the database that was replaced could not be asked who was deleted in it."""
+
+
+def backup(settings: Settings, path: Path, *, overwrite: bool = False) -> Copied:
+    """Write everything, as it stands at one moment, into a file of SQLite. Safe while serving.
+
+    Raises:
+        SettingsError: it cannot be read or written; there is no file then, or the one that was there.
+    """
+    with opened(settings) as database, in_one_line(str(path)), draft(path, overwrite=overwrite) as working:
+        copying.save(database, working, system_clock())
+        with copying.reading(working) as connection:
+            return _holds(connection, working.stat().st_size)
+
+
+def backup_deletions(settings: Settings, path: Path, *, overwrite: bool = False) -> int:
+    """Write the tombstones alone, a JSON object a line, and return how many there are. Safe while serving.
+
+    Raises:
+        SettingsError: they cannot be read or written.
+    """
+    with opened(settings) as database, in_one_line(str(path)), draft(path, overwrite=overwrite) as working, ExitStack() as stack:
+        connection = stack.enter_context(database.snapshot())
+        file = stack.enter_context(working.open("w", encoding="ascii"))
+        return sum(1 for _ in map(file.write, map(restoring.to_line, restoring.written(connection))))
+
+
+def restore(settings: Settings, path: Path, *, replace: bool = False, deletions: Sequence[Path] = ()) -> Copied:
+    """Put a backup in the place of the database, whole or not at all, and delete again whoever was deleted since.
+
+    Raises:
+        SettingsError: the backup is none, or damaged, or of a newer version; the secret key is another installation's; the database
+            holds data and is not to be replaced, or is in use. Nothing has changed then.
+    """
+    keyring = Keyring(require_secret_key(settings).secret_key)
+    with in_one_line(str(path)):
+        _check_backup(path, keyring)
+    for file in deletions:
+        with in_one_line(str(file)), file.open(encoding="ascii") as lines:
+            for _ in restoring.from_lines(lines):
+                pass
+    with in_one_line(settings.database_url):
+        target = file_of(settings.database_url)
+        if target is None:
+            return _into_postgresql(settings.database_url, path, keyring, replace, deletions)
+        if target == path.resolve():
+            raise SettingsError("the backup is the database itself")
+        occupancy = Occupancy(settings.database_url, alone=True)
+        try:
+            return _into_file(target, path, keyring, replace, deletions)
+        finally:
+            occupancy.close()
+
+
+def _check_backup(path: Path, keyring: Keyring) -> None:
+    if not path.is_file():
+        raise SettingsError("there is no such file")
+    if damage := copying.damage_of(path):
+        raise SettingsError(f"it is no whole backup: {damage}")
+    with copying.reading(path) as connection:
+        if len(pending(connection)) == len(migrations.steps()):
+            raise SettingsError("it is no backup of Leadlight")
+        restoring.check_key(connection, keyring)
+
+
+def _into_file(target: Path, path: Path, keyring: Keyring, replace: bool, deletions: Sequence[Path]) -> Copied:
+    """Build the database beside its place, then rename it."""
+    holds_data, unread = _look_at(target)
+    if holds_data and not replace:
+        raise SettingsError("it holds data: --replace puts the backup in its place")
+    with draft(target, overwrite=True) as working:
+        copying.load_file(path, working)
+        database = Database(f"sqlite:///{working}")
+        try:
+            migrate(database, system_clock())
+            if holds_data and not unread:
+                with copying.reading(target) as old:
+                    unread = database.transact(lambda tx: _remember_old(tx, old))
+            deleted = database.transact(lambda tx: _delete_again(tx, keyring, deletions))
+            for _ in deletion.wipe(database, Slices(database, 0), database.transact):
+                pass
+            with database.read() as connection:
+                held = _holds(connection, 0)
+        finally:
+            database.close()
+        copying.settle(working)
+        remove_beside(target)  # nothing of it is needed any more, and a log would be taken for the new database's
+        return msgspec.structs.replace(held, size=working.stat().st_size, deleted=deleted, unread=unread)
+
+
+def _look_at(target: Path) -> tuple[bool, bool]:
+    """Say whether a database that nobody uses holds data, and whether it cannot be read; everything of it is in its one file then."""
+    if not target.exists():
+        return False, False
+    try:
+        copying.settle(target)
+        with copying.whole(), copying.reading(target) as connection:
+            return _has_data(connection), False
+    except SchemaError:
+        return True, False
+    except copying.Damaged:
+        return True, True
+
+
+def _remember_old(tx: Connection, old: Connection) -> bool:
+    """Take over the tombstones of the database that is replaced, as far as they can be read; say whether not all could be."""
+    try:
+        with copying.whole():
+            restoring.remember(tx, restoring.written(old))
+    except copying.Damaged:
+        return True
+    return False
+
+
+def _into_postgresql(url: str, path: Path, keyring: Keyring, replace: bool, deletions: Sequence[Path]) -> Copied:
+    database = Database(url)
+    try:
+        with database.read() as connection:
+            if number := others(connection):
+                raise SettingsError(f"it is in use by {number} other connections: stop the collectors that serve from it")
+        migrate(database, system_clock())
+        with database.read() as connection:
+            if not replace and _has_data(connection):
+                raise SettingsError("it holds data: --replace puts the backup in its place")
+        with _of_this_schema(path) as file, copying.loading(url, file) as tx:
+            restoring.remember(tx, restoring.written(tx, copying.KEPT))
+            deleted = _delete_again(tx, keyring, deletions)
+        for _ in deletion.wipe(database, Slices(database, 0), database.transact):
+            pass
+        with database.read() as connection:
+            size = connection.value("SELECT pg_database_size(current_database())")
+            return msgspec.structs.replace(_holds(connection, size), deleted=deleted)
+    finally:
+        database.close()
+
+
+@contextmanager
+def _of_this_schema(path: Path) -> Iterator[Path]:
+    """Lend a backup, or where its schema is older a copy beside it that was brought up to date."""
+    with copying.reading(path) as connection:
+        older = bool(pending(connection))
+    if not older:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
+        working = Path(folder) / path.name
+        copying.load_file(path, working)
+        database = Database(f"sqlite:///{working}")
+        try:
+            migrate(database, system_clock())
+        finally:
+            database.close()
+        yield working
+
+
+def _delete_again(tx: Connection, keyring: Keyring, deletions: Sequence[Path]) -> int:
+    for path in deletions:
+        with path.open(encoding="ascii") as lines:
+            restoring.remember(tx, restoring.from_lines(lines))
+    return restoring.delete_again(tx, keyring)
+
+
+def _has_data(connection: Connection) -> bool:
+    """Say whether an installation was made here: its schema alone is no data."""
+    made = len(pending(connection)) < len(migrations.steps())
+    return made and connection.row("SELECT 1 FROM sites LIMIT 1") is not None
+
+
+def _holds(connection: Connection, size: int) -> Copied:
+    people = connection.value("SELECT count(*) FROM identities WHERE principal_id = id")
+    return Copied(people, number_of_events(connection), size)
+
+
 @contextmanager
 def opened(settings: Settings) -> Iterator[Database]:
     """Open a database that exists, of this version's schema, and change nothing.
@@ -37,7 +230,7 @@ def opened(settings: Settings) -> Iterator[Database]:
     if path != settings.database_url and not Path(path).is_file():
         raise SettingsError(f"there is no database {path}")
     with in_one_line(settings.database_url):
-        database = Database(settings.database_url)
+        database = Database(settings.database_url, as_it_is=True)
         try:
             with database.read() as connection:
                 if pending(connection):
@@ -47,16 +240,22 @@ def opened(settings: Settings) -> Iterator[Database]:
             database.close()
 
 
+class OneLine(SettingsError):
+    """Says what could not be done and why; nothing is put in front of it any more."""
+
+
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
     """Say in one line why something cannot be done: the drivers' classes are many, and an operator wants the reason.
 
     Raises:
-        SettingsError: whatever was raised inside.
+        OneLine: whatever was raised inside.
     """
     try:
         yield
+    except OneLine:
+        raise
     except Exception as error:
         lines = str(error).strip().splitlines()
         scheme, separator, rest = what.partition("://")
-        raise SettingsError(f"{scheme}{separator}{rest.rpartition('@')[2]}: {lines[0] if lines else type(error).__name__}") from error
+        raise OneLine(f"{scheme}{separator}{rest.rpartition('@')[2]}: {lines[0] if lines else type(error).__name__}") from error

@@ -12,6 +12,7 @@ from collector.domain.tracking import Ledger
 from collector.settings import Settings, require_secret_key
 from collector.storage.database import Database
 from collector.storage.migrations import migrate
+from collector.storage.occupancy import Occupancy
 from collector.storage.slices import Slices
 from collector.storage.writer import Writer
 from collector.values.clock import Clock, system_clock
@@ -33,12 +34,14 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     auto_messages: AutoMessages
     writer: Writer
     written: Database
+    occupancy: Occupancy
 
     def close(self) -> None:
         """Write what is queued and close the connections."""
         self.writer.close()
         self.written.close()
         self.database.close()
+        self.occupancy.close()
 
 
 def build(settings: Settings, clock: Clock = system_clock) -> Services:
@@ -48,6 +51,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         SettingsError: there is no secret key.
     """
     require_secret_key(settings)
+    occupancy = Occupancy(settings.database_url)
     database = Database(settings.database_url, connections=settings.database_connections)
     migrate(database, clock())
     keyring = Keyring(settings.secret_key)
@@ -60,6 +64,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
     maker = Maker(row_ids, keyring)
     ledger = Ledger(written, slices, names, maker, clock, NewPeople(settings.new_leads_per_minute))
     return Services(
+        occupancy=occupancy,
         written=written,
         settings=settings,
         clock=clock,

@@ -158,7 +158,8 @@ def _for_postgresql(sql: str) -> str:
 class Database:
     """The database of one installation, chosen by its address. Safe to share between threads."""
 
-    def __init__(self, url: str, *, connections: int = 20) -> None:
+    def __init__(self, url: str, *, connections: int = 20, as_it_is: bool = False) -> None:
+        """Open it; `as_it_is` leaves a file of SQLite in the mode it is in, for those who only look at it."""
         if url.startswith("sqlite:///"):
             self.engine: Engine = "sqlite"
             _make_private(url.removeprefix("sqlite:///"))
@@ -169,7 +170,8 @@ class Database:
                 check_same_thread=False,
                 cached_statements=512,
             )
-            self._use_wal()
+            if not as_it_is:
+                self._use_wal()
         elif url.startswith(("postgresql://", "postgres://")):
             self.engine = "postgresql"
             self._pool = PooledPostgresqlDatabase(

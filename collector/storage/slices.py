@@ -72,7 +72,7 @@ class Slices:
             return known
         with self._lock:
             if not wanted <= self._known.open | self._known.ended:
-                self._known = self._database.transact(lambda tx: _make(tx, wanted))
+                self._known = self._database.transact(lambda tx: make(tx, wanted))
             return self._known
 
     def forget(self) -> None:
@@ -117,7 +117,8 @@ class Slices:
             numbers = numbers_in(connection, OPEN)
         return sorted(number for number in numbers if number != OVERFLOW and ends(number) + 2 * DRIFT <= now_ms - self._retention)
 
-    def close(self, tx: Connection, number: int) -> None:
+    @staticmethod
+    def close(tx: Connection, number: int) -> None:
         """Let a slice take nothing any more, after whoever is writing into it has committed.
 
         On PostgreSQL the table's lock is waited for a moment only; a driver's error says that it was not to be had.
@@ -193,7 +194,8 @@ def wipe(tx: Connection, number: int, limit: int) -> int:
     return tx.run(sql, (limit,))
 
 
-def _make(tx: Connection, wanted: Collection[int]) -> Known:
+def make(tx: Connection, wanted: Collection[int]) -> Known:
+    """Make those of the slices that are not there, and return all there are."""
     if tx.engine == "postgresql":
         tx.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
     states = dict(tx.rows("SELECT slice, state FROM slices"))

@@ -73,6 +73,20 @@ def refuses(connection: Connection, number: int) -> bool:
     return bool(connection.value(sql, (f"events_{number}",)))
 
 
+def number_of_events(connection: Connection) -> int:
+    """Return how many events the slices hold."""
+    return sum(connection.value(f"SELECT count(*) FROM events_{number}") for number in with_tables(connection))
+
+
+def others(connection: Connection) -> int:
+    """Return how many other connections to a PostgreSQL database the same account has."""
+    found: int = connection.value(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user "
+        "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+    return found
+
+
 _TABLES = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
     "postgresql": (

@@ -1,0 +1,92 @@
+"""Restoring forgets what happened since the backup, but not who was deleted since: that is done again.
+
+Tombstones are carried from the database that is replaced, and from files of them that were written more often than backups. They
+hold digests and times alone.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from collector.domain import tombstones
+from collector.domain.deletion import delete_person
+from collector.domain.secrets import Keyring
+from collector.storage.database import Connection
+
+Tombstone = tuple[int, bytes, int]
+"""Site, digest of an identity, time of the deletion in ms."""
+
+_CHUNK = 500
+_DIGEST = 32
+
+
+def check_key(connection: Connection, keyring: Keyring) -> None:
+    """Make sure that the secret key is the one this installation was made with: another finds nobody who was deleted.
+
+    Raises:
+        ValueError: it is not.
+    """
+    for (encrypted,) in connection.rows("SELECT identity_secrets FROM sites"):
+        for token in json.loads(encrypted):
+            keyring.decrypt(token)
+
+
+def written(connection: Connection, table: str = "tombstones") -> Iterator[Tombstone]:
+    """Yield all tombstones of a table."""
+    for rows in connection.chunks(f"SELECT site, mac, at FROM {table} ORDER BY site, mac"):
+        for site, mac, at in rows:
+            yield site, bytes(mac), at
+
+
+def to_line(tombstone: Tombstone) -> str:
+    """Return a tombstone as a line of a file."""
+    site, mac, at = tombstone
+    return json.dumps({"site": site, "mac": mac.hex(), "at": at}) + "\n"
+
+
+def from_lines(lines: Iterable[str]) -> Iterator[Tombstone]:
+    """Yield the tombstones of a file.
+
+    Raises:
+        ValueError: a line is none; the message names it.
+    """
+    for number, line in enumerate(lines, 1):
+        try:
+            fields: dict[str, Any] = json.loads(line)
+            site, mac, at = fields["site"], bytes.fromhex(fields["mac"]), fields["at"]
+        except (ValueError, TypeError, KeyError):
+            site, mac, at = None, b"", None
+        if type(site) is not int or type(at) is not int or len(mac) != _DIGEST:
+            raise ValueError(f"line {number} is no deletion as `leadlight backup --deletions` writes them")
+        yield site, mac, at
+
+
+def remember(tx: Connection, kept: Iterable[Tombstone]) -> None:
+    """Add tombstones to those that are there; those of sites that are not there mean nothing."""
+    sites = {row[0] for row in tx.rows("SELECT id FROM sites")}
+    for site, mac, at in kept:
+        if site in sites:
+            tombstones.set_up(tx, site, [mac], at)
+
+
+def delete_again(tx: Connection, keyring: Keyring) -> int:
+    """Delete whoever is older than their tombstone, as of the tombstone's time, and return how many people that were.
+
+    Their events are left to be wiped.
+    """
+    deleted = 0
+    for (site,) in tx.rows("SELECT DISTINCT site FROM tombstones ORDER BY site"):
+        last = 0
+        while rows := tx.rows(
+            "SELECT id, kind, value, not_before, principal_id FROM identities WHERE site = ? AND id > ? ORDER BY id LIMIT ?",
+            (site, last, _CHUNK),
+        ):
+            last = rows[-1][0]
+            known = {(kind, value): (not_before, person) for _, kind, value, not_before, person in rows}
+            due: dict[int, int] = {}
+            for key, at in tombstones.times(tx, site, keyring, known).items():
+                not_before, person = known[key]
+                if not_before < at:
+                    due[person] = max(at, due.get(person, at))
+            deleted += sum(delete_person(tx, site, keyring, person, at) for person, at in sorted(due.items()))
+    return deleted

@@ -1,0 +1,69 @@
+"""Files that appear whole or not at all: written under another name beside their own, synced, then renamed."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite keeps beside a file."""
+
+
+@contextmanager
+def draft(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Lend an empty file, readable by its owner alone, that takes the name `path` when the block ends well, and is gone otherwise.
+
+    What a killed process has left there is overwritten by the next.
+
+    Raises:
+        FileExistsError: there is such a file, and it is not to be overwritten; or somebody else writes one now.
+    """
+    _check_free(path, overwrite)
+    working = path.with_name(f"{path.name}.new")
+    descriptor = os.open(working, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = os.path.samestat(os.fstat(descriptor), working.stat())
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        if not mine:  # or finished a moment ago, and is no draft any more
+            raise FileExistsError("another process is writing it")
+        os.fchmod(descriptor, 0o600)
+        os.ftruncate(descriptor, 0)
+        remove_beside(working)
+        try:
+            yield working
+            os.fsync(descriptor)
+            _check_free(path, overwrite)
+            working.replace(path)
+        except BaseException:
+            working.unlink(missing_ok=True)
+            remove_beside(working)
+            raise
+        sync_folder(path.parent)
+    finally:
+        os.close(descriptor)
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise FileExistsError("it exists already")
+
+
+def remove_beside(path: Path) -> None:
+    """Remove what SQLite left beside a file that is no database any more."""
+    for suffix in _BESIDE:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems sync no folders
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,46 @@
+"""Who works with a database file: many at once, or one who replaces it. A lock beside the file says so, and dies with its process."""
+
+import fcntl
+import os
+from pathlib import Path
+
+_PREFIX = "sqlite:///"
+
+
+class Occupied(OSError):
+    """Others work with the file, or it is being replaced; the message says which."""
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file that a database's address names, links followed; None for PostgreSQL and for a database in memory."""
+    name = url.removeprefix(_PREFIX)
+    return None if name == url or name in ("", ":memory:") else Path(name).resolve()
+
+
+class Occupancy:
+    """Held from its making until `close`, or until the process ends. PostgreSQL needs none: replacing is a transaction there."""
+
+    def __init__(self, url: str, *, alone: bool = False) -> None:
+        """Take part in working with the database, or be the only one who does.
+
+        Raises:
+            Occupied: it is being replaced; or, where this is to be the only one, others are there.
+        """
+        self._descriptor: int | None = None
+        path = file_of(url)
+        if path is None:
+            return
+        lock = path.with_name(f"{path.name}.lock")
+        self._descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            what = "is in use: stop the collector that serves from it" if alone else "is being replaced by `leadlight restore`"
+            raise Occupied(f"{path} {what}") from None
+
+    def close(self) -> None:
+        """Let others have it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
