@@ -285,16 +285,6 @@ def test_paging_a_timeline_loses_nothing_and_repeats_nothing(on: Console, step: 
     assert len(names) > profile.PER_PAGE
 
 
-def test_the_journal_is_told_in_words(on: Console) -> None:
-    signed_up(on, verified=True)
-    on.did(user("u-2"), "signed-up", lead=lead())
-    visitor = words.short(on.world.person(user()).identities[1].public_id)
-    joined = Parsed(section(on.profile(user()), "devices")).text
-    assert f"{visitor} became part of this person when the page said who was signed in, verified by a user hash." in joined
-    refused = Parsed(section(on.profile(user("u-2")), "devices")).text
-    assert f"{visitor} was not joined to this person: another user was there first" in refused
-
-
 def test_secrets_of_visitors_are_never_shown(on: Console) -> None:
     on.viewed(lead("lead-9", "the-secret"), "/")
     page = on.profile(lead("lead-9"))
@@ -329,35 +319,3 @@ def test_the_script_tag_names_the_public_address(database_url: str, clock: FakeC
 )  # fmt: skip
 def test_ages_in_words(age: int, said: str) -> None:
     assert words.ago(age) == said
-
-
-# -- joining
-
-
-def test_equal_emails_are_offered_and_joined_only_when_asked(on: Console) -> None:
-    on.world.set(lead("typed"), {"email": "same@example.com"})
-    on.world.set(user("u-1"), {"email": "Same@example.com"}, browser=False)
-    visitor, known = on.contact_id(lead("typed")), on.contact_id(user("u-1"))
-    assert "Same email" in on.page(f"/people/{known}")
-    assert on.world.person(lead("typed").key).id != on.world.person(user("u-1")).id
-    assert on.post(f"/people/{known}/join", {"lead": visitor}).status_code == 303
-    assert on.world.person(lead("typed").key).id == on.world.person(user("u-1")).id
-
-
-def test_a_merge_is_undone_from_the_profile(on: Console) -> None:
-    signed_up(on)
-    profile_page = on.page(f"/people/{on.contact_id(user('u-1'))}")
-    merge = on.world.rows("SELECT id FROM merges")[0][0]
-    assert f"/merges/{merge}/undo" in profile_page
-    assert on.post(f"/merges/{merge}/undo", {}).status_code == 303
-    assert on.world.person(lead().key).role == "lead"
-    assert on.world.counts(lead().key) == {"page-view": 2}
-
-
-def test_another_sites_merge_is_not_there(on: Console) -> None:
-    mine, other = on.world.site, on.world.new_site("Other", "https://other.example")
-    on.world.site = other
-    on.did(user("theirs"), "signed-up", lead=lead("theirs"))
-    merge = on.world.rows("SELECT id FROM merges")[0][0]
-    on.world.site = mine
-    assert on.post(f"/merges/{merge}/undo", {}).status_code == 404

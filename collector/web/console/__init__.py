@@ -11,8 +11,10 @@ from werkzeug.exceptions import HTTPException
 
 from collector import __version__
 from collector.services import Services
+from collector.storage.writer import Overloaded
 from collector.values.metadata import DisplayValue, display_value
-from collector.web.console import cookies, csrf, current, install, joining, messages, people, profile, words
+from collector.web.api.errors import RETRY_AFTER
+from collector.web.console import cookies, csrf, current, install, joining, messages, people, personal_data, profile, words
 from collector.web.console.current import Current
 from collector.web.console.sign_in import SignIn
 
@@ -49,7 +51,7 @@ def blueprint(services: Services) -> Blueprint:
     bp = Blueprint("console", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
     versions = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in (folder / "static").iterdir()}
     SignIn(services).register(bp)
-    for part in (people, profile, joining, messages, install):
+    for part in (people, profile, personal_data, joining, messages, install):
         part.register(bp, services)
 
     @bp.before_request
@@ -115,6 +117,12 @@ def blueprint(services: Services) -> Blueprint:
             return error.get_response()
         text = _EXPLAINED.get(status, "Something went wrong on our side. Try again; if it stays, the log of the collector says why.")
         return render_template("error.html", status=status, name=error.name, text=text), status
+
+    @bp.errorhandler(Overloaded)
+    def explain_overload(_error: Overloaded) -> ResponseReturnValue:
+        """Ask to come again: nothing can be written just now."""
+        text = "Too much waits to be written just now. Wait a few seconds, then try again."
+        return render_template("error.html", status=503, name="Not now", text=text), 503, [RETRY_AFTER]
 
     @bp.get("/")
     def home() -> ResponseReturnValue:

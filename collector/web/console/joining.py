@@ -4,7 +4,8 @@ import msgspec
 from flask import Blueprint, abort, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from collector.domain import attributes, contacts, merging, people
+from collector.domain import attributes, contacts, journal, merging, people
+from collector.domain.journal import Merge
 from collector.domain.names import Names
 from collector.domain.people import Person
 from collector.domain.sites import Site
@@ -58,18 +59,21 @@ def register(bp: Blueprint, services: Services) -> None:
             abort(404)
         except ValueError:
             abort(409)
-        return redirect(url_for("console.profile", contact_id=user), 303)
+        return redirect(url_for("console.profile", contact_id=user, _anchor="journal"), 303)
 
     @bp.post("/merges/<merge_id>/undo")
     def undo(merge_id: str) -> ResponseReturnValue:
-        """Undo a merge and show the user it was undone for."""
+        """Undo a merge and show the user it was undone for. Undone already, it only shows."""
         site = current.site()
         if not (merge_id.isascii() and merge_id.isdigit() and len(merge_id) <= _LONGEST):
             abort(404)
+
+        def work(tx: Connection) -> Merge:
+            merging.undo(tx, site.id, int(merge_id), services.clock())
+            return journal.line(tx, site.id, int(merge_id))
+
         try:
-            services.writer.run(site.id, lambda tx: merging.undo(tx, site.id, int(merge_id), services.clock()))
+            undone: Merge = services.writer.run(site.id, work)
         except LookupError:
             abort(404)
-        with services.database.read() as connection:
-            found, _ = people.merges(connection, site.id, limit=1, after=int(merge_id) + 1)
-        return redirect(url_for("console.profile", contact_id=found[0].into), 303)
+        return redirect(url_for("console.profile", contact_id=undone.into, _anchor="journal"), 303)

@@ -40,7 +40,10 @@ def register(bp: Blueprint, services: Services) -> None:
             empty = total == 0 and people.search(connection, site.id, services.names, limit=1)[1] == 0
         events = services.names.all(site.id, EVENT)[:_MOST_SUGGESTED]
         pages = Pages(page, PER_PAGE, total)
-        return render_template("people.html", cards=cards, found=found, times=times, events=events, pages=pages, empty=empty)
+        deleted = "deleted" in request.args
+        return render_template(
+            "people.html", cards=cards, found=found, times=times, events=events, pages=pages, empty=empty, deleted=deleted
+        )
 
     @bp.get("/people/find")
     def people_find() -> ResponseReturnValue:

@@ -6,7 +6,7 @@ import msgspec
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from collector.domain import deliveries, people
+from collector.domain import deliveries, journal, people
 from collector.domain.people import Person, TimelineEvent
 from collector.domain.sites import Site
 from collector.services import Services
@@ -33,9 +33,9 @@ def register(bp: Blueprint, services: Services) -> None:
         """Show a person; a visitor that became part of somebody leads there."""
         site, now = current.site(), current.current().now
         with services.database.read() as connection:
-            person, merged_into = _find(connection, site, current.public_id(contact_id))
+            person, merged_into = find(connection, site, current.public_id(contact_id))
             if person is None:
-                return redirect(url_for("console.profile", contact_id=merged_into, came_from=contact_id)) if merged_into else abort(404)
+                return lead_on(contact_id, merged_into)
             card = reading.cards(connection, site.id, services.names, [person.id]).get(person.id) or abort(404)
             oldest = now - services.settings.retention
             before = current.number("before", 0, 0, _LATEST) or None
@@ -51,7 +51,7 @@ def register(bp: Blueprint, services: Services) -> None:
                 timeline=timeline(connection, services, site, person, oldest, before),
                 earlier=before is not None,
                 before_sign_up=people.pages_before_sign_up(connection, site.id, services.names, person, oldest),
-                journal=people.journal(connection, site.id, person),
+                journal=journal.of_person(connection, site.id, person),
                 namesakes=joining.namesakes(connection, site, services.names, person),
                 received=_received(connection, services, site, person),
                 retention_days=services.settings.retention_days,
@@ -77,11 +77,17 @@ def timeline(connection: Connection, services: Services, site: Site, person: Per
     return Timeline(read(_MOST_IN_ONE_MS, edge + 1, edge - 1), edge)
 
 
-def _find(connection: Connection, site: Site, contact_id: str) -> tuple[Person | None, str | None]:
+def find(connection: Connection, site: Site, contact_id: str) -> tuple[Person | None, str | None]:
+    """Return the person of a contact id, or the contact id it became part of; neither where there is nobody."""
     try:
         return people.by_contact_id(connection, site.id, contact_id)
     except LookupError:  # gone, or merged, since the first statement
         return None, None
+
+
+def lead_on(contact_id: str, merged_into: str | None) -> ResponseReturnValue:
+    """Lead from a visitor that became part of somebody to that profile; answer 404 where it did not."""
+    return redirect(url_for("console.profile", contact_id=merged_into, came_from=contact_id)) if merged_into else abort(404)
 
 
 def _came_from(person: Person) -> str | None:

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, tzinfo
 
 import msgspec
 
-from collector.domain.people import Merge, Person
+from collector.domain.journal import Merge
+from collector.domain.people import Person
 from collector.values.clock import DAY, HOUR, MINUTE, SECOND
 
 _MONTH = 30 * DAY
@@ -19,6 +20,15 @@ class Moment(msgspec.Struct, frozen=True):
     exact: str
     clock: str
     iso: str
+
+
+class JournalLine(msgspec.Struct, frozen=True):
+    """What happened between two people: `name` is the other one, `contact_id` where a profile of its own can be looked at."""
+
+    before: str
+    contact_id: str | None
+    name: str
+    after: str
 
 
 def moment(at_ms: int, now_ms: int, zone: tzinfo) -> Moment:
@@ -75,20 +85,25 @@ def short(contact_id: str) -> str:
     return f"Visitor {contact_id[:6]}"
 
 
-def journal(merge: Merge, person: Person) -> str:
-    """Return a line of the merge journal in words."""
-    lead = short(merge.lead)
-    whom = "This person" if merge.into == person.contact_id else short(merge.into)
+def journal(merge: Merge, person: Person) -> JournalLine:
+    """Return a line of the merge journal as the profile of one of its two sides tells it."""
+    visitor, own = short(merge.lead), merge.into == person.contact_id
     if merge.outcome == "refused":
-        if merge.into == person.contact_id:
-            return f"{lead} was not joined to this person: another user was there first, so the browser was given a new visitor."
-        return "Another user signed in in this person's browser, and was kept apart."
-    how = {
-        "identify": "when the page said who was signed in",
-        "contacts_merge": "on request",
-        "convert": "by a conversion over REST",
-    }.get(merge.reason, f"({merge.reason})")
-    by = {"browser": "", "rest": " over REST", "console": " in the console"}.get(merge.by, f", by {merge.by}")
-    proof = "" if merge.by != "browser" else ", verified by a user hash" if merge.verified else ", not verified"
-    undone = ". Undone since" if merge.undone_at is not None else ""
-    return f"{lead} became part of {whom.replace('This person', 'this person')} {how}{by}{proof}{undone}."
+        if own:
+            rest = " was not joined to this person: it was another user’s already, so the browser was told to begin a new visitor."
+            return JournalLine("", merge.lead, visitor, rest)
+        which = "this browser" if merge.lead == person.contact_id else f"the browser of {visitor}"
+        return JournalLine("", merge.into, merge.user, f" signed in in {which} and was kept apart.")
+    how = _HOW.get(merge.reason, f" ({merge.reason})") + _BY.get(merge.by, f", by {merge.by}")
+    how += "" if merge.by != "browser" else ", verified by your server" if merge.verified else ", not verified"
+    if own:
+        return JournalLine("", merge.lead if merge.undone_at is not None else None, visitor, f" became part of this person{how}.")
+    return JournalLine("This visitor became part of ", merge.into, merge.user, f"{how}.")
+
+
+_HOW = {
+    "identify": " when the page said who was signed in",
+    "contacts_merge": " on request",
+    "convert": " by a conversion over REST",
+}
+_BY = {"browser": "", "rest": " over REST", "console": " in the console"}
