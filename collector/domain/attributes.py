@@ -131,5 +131,5 @@ def _number(value: object) -> float | None:
         return None
     try:
         return float(value)
-    except OverflowError:
-        return None
+    except OverflowError:  # beyond every double, as comparisons have to see it
+        return float("inf") if value > 0 else float("-inf")

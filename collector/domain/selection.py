@@ -215,8 +215,8 @@ class _Builder:
 
 
 _EXTERNAL = (
-    "(SELECT u.{} FROM identities u WHERE u.site = p.site AND u.principal_id = p.id AND u.kind = 'user' "
-    "ORDER BY CASE WHEN u.id = p.id THEN 0 ELSE 1 END, u.created_at, u.id LIMIT 1)"
+    "CASE p.kind WHEN 'user' THEN p.{0} WHEN 'email' THEN (SELECT u.{0} FROM identities u WHERE u.site = p.site "
+    "AND u.principal_id = p.id AND u.kind = 'user' ORDER BY u.created_at, u.id LIMIT 1) END"
 )
 _ROLE = "CASE WHEN p.kind = 'lead' THEN 'lead' ELSE 'user' END"
 _COMPUTED = {

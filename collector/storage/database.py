@@ -7,6 +7,7 @@ and rows are locked in ascending order by those who need them.
 
 import contextlib
 import functools
+import json
 import os
 import random
 import sqlite3
@@ -171,7 +172,8 @@ class Database:
                 cached_statements=512,
             )
             if not as_it_is:
-                self._use_wal()
+                self._pool.register_function(_compare_numbers, "compare_numbers", 2)
+            self._use_wal()
         elif url.startswith(("postgresql://", "postgres://")):
             self.engine = "postgresql"
             self._pool = PooledPostgresqlDatabase(
@@ -260,7 +262,11 @@ class Database:
             return
         with psycopg.connect(self.url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
             row = connection.execute("SELECT pg_try_advisory_lock(%s)", (lock,)).fetchone()
-            yield row is not None and bool(row[0])
+            try:
+                yield row is not None and bool(row[0])
+            finally:
+                with contextlib.suppress(psycopg.Error):  # the end of a connection frees it too, but not before the next one may ask
+                    connection.execute("SELECT pg_advisory_unlock_all()")
 
     def cut_log(self) -> bool:
         """Write SQLite's log into the file and cut it to nothing, so that it keeps no copy of what was deleted.
@@ -280,6 +286,12 @@ class Database:
     def close(self) -> None:
         """Close every connection of the pool."""
         self._pool.close_all()
+
+
+def _compare_numbers(left: str, right: str) -> int:
+    """Compare two numbers in JSON exactly, whatever their size: below 0, 0 or above 0. PostgreSQL has `numeric` for that."""
+    one, other = json.loads(left), json.loads(right)
+    return int(one > other) - int(one < other)
 
 
 def _make_private(name: str) -> None:
