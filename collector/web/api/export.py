@@ -143,7 +143,7 @@ def _visit(visit: export.Visit, ids: dict[int, str]) -> dict[str, Any]:
         "id": _id(visit.id),
         "contact_id": ids[visit.identity],
         "started_at": visit.started_at // 1000,
-        "ended_at": visit.ended_at // 1000,
+        "ended_at": max(visit.started_at, visit.ended_at) // 1000,  # it is kept to the minute
         "page": _stored(visit.context),
     }
 
