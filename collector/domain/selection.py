@@ -41,20 +41,71 @@ class Selection(msgspec.Struct, frozen=True):
         """Return how many people there are."""
         return int(connection.value(f"SELECT count(*) FROM {self.sql}", self.parameters))
 
+    def page(
+        self, connection: Connection, order: "Order", after: Sequence[Any] | None, limit: int, offset: int = 0
+    ) -> list[tuple[Any, ...]]:
+        """Return (principal id, contact id, ...sort keys) of up to `limit` people in order, those behind the row whose keys are `after`."""
+        columns = ", ".join(["p.id", "p.public_id", *order.keys])
+        condition, parameters = order.behind(after)
+        sql = f"SELECT {columns} FROM {self.sql}{condition} ORDER BY {order.sql} LIMIT ? OFFSET ?"
+        return connection.rows(sql, (*self.parameters, *parameters, limit, offset))
+
     def ids(self, connection: Connection) -> list[int]:
         """Return the principal ids of everybody, in ascending order."""
         return [row[0] for row in connection.rows(f"SELECT p.id FROM {self.sql} ORDER BY p.id", self.parameters)]
 
 
+class Order(msgspec.Struct, frozen=True):
+    """An order of people: keys as SQL expressions that are never NULL, each rising or falling; the last one is unique."""
+
+    keys: tuple[str, ...]
+    falling: tuple[bool, ...]
+
+    @property
+    def sql(self) -> str:
+        """What follows ORDER BY."""
+        return ", ".join(f"{key} {'DESC' if falls else 'ASC'}" for key, falls in zip(self.keys, self.falling, strict=True))
+
+    def behind(self, after: Sequence[Any] | None) -> tuple[str, list[Any]]:
+        """Return the condition that a row stands behind the one with these keys, and its parameters."""
+        if after is None:
+            return "", []
+        parts: list[str] = []
+        parameters: list[Any] = []
+        for place, (key, falls) in enumerate(zip(self.keys, self.falling, strict=True)):
+            equal = [f"{earlier} = ?" for earlier in self.keys[:place]]
+            parts.append(" AND ".join([*equal, f"{key} {'<' if falls else '>'} ?"]))
+            parameters += after[: place + 1]
+        return f" AND ({' OR '.join(f'({part})' for part in parts)})", parameters
+
+
+EVERYBODY = Group("AND", ())
+"""The query that holds for everybody."""
+
+
 @contextmanager
-def select(connection: Connection, site: Site, names: Names, node: Node, now_ms: int, retention_ms: int) -> Iterator[Selection]:
-    """Make the selection of a query, good until the end of the context: tables of measures live as long."""
+def select(
+    connection: Connection,
+    site: Site,
+    names: Names,
+    node: Node,
+    now_ms: int,
+    retention_ms: int,
+    *,
+    sort: str | None = None,
+    falling: bool = True,
+) -> Iterator[tuple[Selection, Order]]:
+    """Make the selection of a query and the order by a field (unknown last; without one the newest first).
+
+    Both are good until the end of the context: tables of measures live as long.
+    """
     builder = _Builder(connection, site, names, now_ms, retention_ms)
     try:
         builder.measure(node)
-        condition = builder.condition(node)
-        sql = " ".join([f"identities p{builder.joins} WHERE p.site = ? AND p.principal_id = p.id AND ({condition})"])
-        yield Selection(sql, (*builder.join_parameters, site.id, *builder.parameters))
+        condition = builder.condition(node) if node is not EVERYBODY else "TRUE"
+        order = builder.order(sort, falling=falling)
+        sql = f"identities p{builder.joins} WHERE p.site = ? AND p.principal_id = p.id AND ({condition})"
+        yield Selection(sql, (*builder.join_parameters, site.id, *builder.parameters)), order
     finally:
         builder.close()
 
@@ -106,6 +157,20 @@ class _Builder:
         if kind == "time":
             return compare_times(test, column, self.now, self.site.zone, self.parameters)
         return compare_values(test, column, self.connection.engine, self.parameters)
+
+    def order(self, field: str | None, *, falling: bool) -> Order:
+        """Return the order by a field: numbers and instants before texts, unknown last either way."""
+        if field is None:
+            return Order(("p.id",), (falling,))
+        column = self.field(field)
+        instant = column.time is not None and field.endswith("_at")
+        number = column.time if instant else column.number
+        text = None if instant else column.folded
+        kinds = [f"WHEN {one} IS NOT NULL THEN {rank}" for rank, one in enumerate((number, text)) if one is not None]
+        keys = [f"CASE {' '.join(kinds)} ELSE 2 END"] if kinds else []
+        keys += [] if number is None else [f"coalesce({number}, 0)"]
+        keys += [] if text is None else [f"coalesce({text}, '')"]
+        return Order((*keys, "p.id"), (*([False] if kinds else []), *([falling] * (len(keys) - bool(kinds))), falling))
 
     # What is compared
 

@@ -164,7 +164,7 @@ def _in_sql(world: World, raw: Any) -> list[int]:
     node = parse(raw, retention_days=90)
     with (
         world.services.database.read() as connection,
-        select(connection, world.site, world.services.names, node, world.clock(), world.services.settings.retention) as selection,
+        select(connection, world.site, world.services.names, node, world.clock(), world.services.settings.retention) as (selection, _),
     ):
         found = selection.ids(connection)
         assert selection.count(connection) == len(found)
