@@ -20,11 +20,19 @@ ENGINES = ("sqlite", "postgresql")
 hypothesis.settings.register_profile(
     "leadlight", hypothesis.settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None
 )
+hypothesis.settings.register_profile("leadlight-long", hypothesis.settings.get_profile("leadlight"), max_examples=5_000)
 hypothesis.settings.load_profile("leadlight")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="the long profile, for nights: thousands of examples, minutes of load")
     parser.addoption("--engine", choices=[*ENGINES, "both"], default="both", help="which database the tests run on (default: both)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the profile before the tests are read."""
+    if config.getoption("--long"):
+        hypothesis.settings.load_profile("leadlight-long")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

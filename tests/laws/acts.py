@@ -1,0 +1,169 @@
+"""What can happen to a site, as hypothesis draws it: small acts, their times relative to the clock, so that any order makes sense."""
+
+from dataclasses import dataclass
+
+import hypothesis.strategies as st
+
+from collector.storage.slices import DRIFT, WEEK
+from collector.values.clock import DAY, HOUR, MINUTE
+
+RETENTION_DAYS = 14
+LEADS = ("l-0", "l-1", "l-2")
+USERS = ("u-0", "u-1")
+NAMES = ("page-view", "created-report")
+ATTRIBUTES = ("email", "custom_attributes.plan")
+CENTURY = 100 * 365 * DAY
+
+
+@dataclass(frozen=True)
+class Event:
+    """Happened `ago` ms before it is sent, or at the edge of that week; its id's clock was wrong by `drift` ms."""
+
+    name: str
+    ago: int
+    edge: int | None
+    drift: int
+    visit: int | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """An attribute set `ago` ms before it is sent."""
+
+    name: str
+    value: object
+    ago: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one sender says: a browser with a lead, and a user id where its page asserts one, or REST of a user."""
+
+    lead: str | None
+    user: str | None
+    events: tuple[Event, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True)
+class Send:
+    """What several senders say at once, committed together."""
+
+    process: int
+    said: tuple[Said, ...]
+
+
+@dataclass(frozen=True)
+class Again:
+    """Something sent before is sent once more, its times corrected by `shift` ms differently."""
+
+    process: int
+    which: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class Late:
+    """An event that was in time when it was looked at, and is `ago` ms older than the timeline when it is written."""
+
+    process: int
+    user: str
+    ago: int
+
+
+@dataclass(frozen=True)
+class Merge:
+    """REST merges a lead into a user."""
+
+    process: int
+    lead: str
+    user: str
+
+
+@dataclass(frozen=True)
+class Undo:
+    """The last merge of a lead is undone."""
+
+    process: int
+    lead: str
+
+
+@dataclass(frozen=True)
+class Import:
+    """The totals of a user from before are set; `count` 0 takes them away."""
+
+    process: int
+    user: str
+    name: str
+    count: int
+    ago: int
+    span: int
+
+
+@dataclass(frozen=True)
+class Erase:
+    """A person is deleted; after `steps` the process is gone (None: not before all is done)."""
+
+    process: int
+    who: str
+    steps: int | None
+
+
+@dataclass(frozen=True)
+class Wipe:
+    """A process takes up interrupted deletions."""
+
+    process: int
+    steps: int | None
+
+
+@dataclass(frozen=True)
+class Prune:
+    """A process prunes; after `steps` it is gone (None: not before all is done)."""
+
+    process: int
+    steps: int | None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Time goes on by so many ms."""
+
+    ms: int
+
+
+Act = Send | Again | Late | Merge | Undo | Import | Erase | Wipe | Prune | Turn
+
+processes = st.integers(0, 1)
+leads = st.sampled_from(LEADS)
+users = st.sampled_from(USERS)
+steps = st.one_of(st.none(), st.integers(0, 12))
+agos = st.sampled_from((0, 1, 17, MINUTE, HOUR, DAY, 3 * DAY, WEEK, 10 * DAY, RETENTION_DAYS * DAY))
+edges = st.sampled_from((None, None, -1, 0, 1))
+drifts = st.sampled_from((0, 0, 0, 5, -HOUR, DRIFT, -DRIFT, DRIFT + 1, -DRIFT - 1, 5 * WEEK, -60 * WEEK, 5 * 365 * DAY, -CENTURY))
+events = st.builds(Event, st.sampled_from(NAMES), agos, edges, drifts, st.sampled_from((None, 0, 1)))
+changes = st.builds(Change, st.sampled_from(ATTRIBUTES), st.sampled_from(("a", "b", 1, None)), agos)
+facts = {"events": st.lists(events, max_size=3).map(tuple), "changes": st.lists(changes, max_size=2).map(tuple)}
+anonymous = st.builds(Said, lead=leads, user=st.none(), **facts)
+signed_in = st.builds(Said, lead=leads, user=users, **facts)
+rest = st.builds(Said, lead=st.none(), user=users, **facts)
+
+sends = st.builds(Send, processes, st.lists(st.one_of(anonymous, signed_in, rest), min_size=1, max_size=4).map(tuple))
+merges = st.builds(Merge, processes, leads, users)
+undos = st.builds(Undo, processes, leads)
+imports = st.builds(
+    Import, processes, users, st.sampled_from(NAMES), st.sampled_from((0, 1, 7)), st.sampled_from((0, DAY, 400 * DAY)), agos
+)
+erasures = st.builds(Erase, processes, st.sampled_from((*LEADS, *USERS)), steps)
+wipes = st.builds(Wipe, processes, steps)
+prunes = st.builds(Prune, processes, steps)
+turns = st.builds(Turn, st.sampled_from((1, HOUR, DAY, 3 * DAY, WEEK, 17 * DAY, 30 * DAY)))
+repeats = st.builds(Again, processes, st.integers(0, 40), st.sampled_from((0, 0, 1, -HOUR, 20 * HOUR, -20 * HOUR)))
+lates = st.builds(Late, processes, users, st.sampled_from((0, 1, DAY, 3 * DAY, WEEK, 3 * WEEK)))
+
+acts = st.lists(
+    st.one_of(sends, sends, sends, repeats, repeats, merges, undos, imports, erasures, wipes, prunes, prunes, turns, turns, lates),
+    min_size=8,
+    max_size=40,
+)
+phases = st.sampled_from((0, 2 * DAY, 3 * DAY))

@@ -1,0 +1,93 @@
+"""One history in two orders of arrival. What decides who belongs to whom comes in one order; facts come when they like to, and again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+import hypothesis.strategies as st
+
+from collector.domain.identities import LEAD, USER, Key
+from collector.domain.merging import Claim
+from tests.laws import acts
+from tests.laws.play import Message, Play
+
+MOST_ROUNDS = 6
+
+
+@dataclass(frozen=True)
+class Round:
+    """Facts, which may arrive in this round or in a later one; then what decides."""
+
+    facts: tuple[acts.Said, ...]
+    decisions: tuple[acts.Act, ...]
+
+
+claims = st.builds(lambda lead, user: acts.Send(0, (acts.Said(lead, user),)), acts.leads, acts.users)
+decisions = st.one_of(claims, claims, acts.merges, acts.undos, acts.imports, acts.erasures, acts.turns, acts.turns)
+said = st.one_of(acts.anonymous, acts.signed_in, acts.rest)
+rounds = st.lists(
+    st.builds(Round, st.lists(said, max_size=4).map(tuple), st.lists(decisions, min_size=1, max_size=3).map(tuple)),
+    min_size=2,
+    max_size=MOST_ROUNDS,
+)
+
+
+def dated(stage: Play, history: Sequence[Round]) -> tuple[list[list[Message]], list[int]]:
+    """Give every fact ids and times, once for all arrivals, and say when each round begins."""
+    facts, begins = [], []
+    now = stage.clock()
+    for one in history:
+        begins.append(stage.clock())
+        facts.append([stage.message(fact) for fact in one.facts])
+        stage.clock.advance(sum(act.ms for act in one.decisions if isinstance(act, acts.Turn)))
+    stage.clock.now = now
+    return facts, begins
+
+
+def arrive(stage: Play, history: Sequence[Round], facts: Sequence[Sequence[Message]], begins: Sequence[int], random: Random) -> None:
+    """Let a history arrive: each fact in its round or a later one while it is in time, some again, cut into commits anyhow."""
+    waiting: list[Message] = []
+    for number, one in enumerate(history):
+        waiting += facts[number]
+        last = number + 1 == len(history)
+        due = [fact for fact in waiting if last or random.random() < 0.5 or _expires(fact, begins[number + 1], stage.model.retention)]
+        waiting = [fact for fact in waiting if fact not in due]
+        again = [fact for fact in stage.sent if random.random() < 0.2 and not _expires(fact, stage.clock(), stage.model.retention)]
+        arriving = due + again
+        random.shuffle(arriving)
+        while arriving:
+            size = random.randint(1, 4)
+            stage.send(random.randint(0, 1), [_harmless(stage, fact) for fact in arriving[:size]])
+            arriving = arriving[size:]
+        stage.sent = [fact for fact in stage.sent if fact.events or fact.changes]
+        for act in one.decisions:
+            stage.meet(*_concerned(act))
+            stage.act(act)
+            if random.random() < 0.3:
+                stage.prune(random.randint(0, 1), random.choice((None, 1, 2, 5)))
+
+
+def _harmless(stage: Play, fact: Message) -> Message:
+    """Return a user's fact without its browser where that would be the first to claim the lead: claims keep their order."""
+    if fact.lead is None or fact.owner[0] == LEAD:
+        return fact
+    model, lead = stage.model, (LEAD, fact.lead)
+    known = lead in model.known and fact.owner in model.known
+    return fact if known and model.would(lead, fact.owner) is not Claim.MERGED else replace(fact, lead=None)
+
+
+def _expires(fact: Message, now: int, retention: int) -> bool:
+    return fact.oldest is not None and fact.oldest < now - retention
+
+
+def _concerned(act: acts.Act) -> tuple[Key, ...]:
+    match act:
+        case acts.Merge():
+            return ((LEAD, act.lead), (USER, act.user))
+        case acts.Undo():
+            return ((LEAD, act.lead),)
+        case acts.Erase():
+            return ((LEAD if act.who in acts.LEADS else USER, act.who),)
+        case acts.Import():
+            return ((USER, act.user),)
+    return ()

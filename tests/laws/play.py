@@ -1,0 +1,299 @@
+"""Histories played to two collectors on one database, and to the model beside them; what they answer and come to is compared."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from collector.domain import contacts, deletion, imports, merging, people, pruning
+from collector.domain.doctor import examine
+from collector.domain.identities import EMAIL, LEAD, USER, Key
+from collector.domain.imports import Base
+from collector.domain.merging import Claim
+from collector.domain.names import EVENT
+from collector.domain.tracking import AttributeChange, Event, Submission
+from collector.services import Services, build
+from collector.storage.slices import CLOSED, WEEK, numbers_in
+from collector.values.errors import Refusal
+from collector.values.ids import new_uuid7, uuid7_bytes
+from tests.laws import acts
+from tests.support.clock import FakeClock
+from tests.support.model import Model, Seen
+from tests.support.world import World, lead
+from tests.support.world import world as start
+
+VISITS = ("01a2104a-324e-7080-a9b1-02515962ad5b", "01a2104a-324e-7080-a9b1-02515962ad5c")
+EMAIL_USER = "u-1"
+ADDRESS = "ada@example.com"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A submission as it was first sent."""
+
+    owner: Key
+    lead: str | None
+    browser: bool = True
+    events: tuple[Event, ...] = ()
+    changes: tuple[AttributeChange, ...] = ()
+
+    @property
+    def oldest(self) -> int | None:
+        """When the first of its things happened."""
+        return min([one.at for one in self.events] + [one.at for one in self.changes], default=None)
+
+
+class Play:
+    """One site of two collectors; the second user of the histories was first known by an email."""
+
+    def __init__(self, world: World, other: Services) -> None:
+        self.world = world
+        self.clock = world.clock
+        self.processes = (world.services, other)
+        self.model = Model(world.services.settings.retention)
+        self.sent: list[Message] = []
+        self._know_by_email()
+
+    def _know_by_email(self) -> None:
+        services, site, now = self.processes[0], self.world.site.id, self.clock()
+
+        def work(tx):
+            contacts.create(tx, site, services.names, services.maker, now, external_id=None, values={"email": ADDRESS})
+            contacts.update(tx, site, services.names, services.maker, now, (EMAIL, ADDRESS), external_id=EMAIL_USER, values={})
+
+        services.writer.run(site, work)
+        self.model.send((EMAIL, ADDRESS), None, [], [AttributeChange({"email": ADDRESS}, now)], now, browser=False)
+        self.model.send((USER, EMAIL_USER), None, [], [], now, browser=False)
+        self.model.known[(USER, EMAIL_USER)].person = (EMAIL, ADDRESS)
+
+    def act(self, act: acts.Act) -> None:
+        """Let one thing happen to both; whatever can change who belongs to whom, or what is stored where, is looked at at once."""
+        match act:
+            case acts.Send():
+                self.send(act.process, [self.message(said) for said in act.said])
+            case acts.Again():
+                self.send_again(act)
+            case acts.Late():
+                self.send_late(act)
+            case acts.Merge():
+                self.merge(act)
+            case acts.Undo():
+                self.undo(act)
+            case acts.Import():
+                self.set_bases(act)
+            case acts.Erase():
+                self.erase(act)
+            case acts.Wipe():
+                self.wipe(act.process, act.steps)
+            case acts.Prune():
+                self.prune(act.process, act.steps)
+            case acts.Turn():
+                self.clock.advance(act.ms)
+        if isinstance(act, acts.Undo | acts.Erase | acts.Prune):
+            self.check()
+
+    def message(self, said: acts.Said) -> Message:
+        """Put something said into ids and times of now; what is older than the timeline is not let in."""
+        owner = (LEAD, said.lead) if said.user is None else (USER, said.user)
+        events = (self.event(one) for one in said.events)
+        changes = (AttributeChange({one.name: one.value}, self.clock() - one.ago) for one in said.changes)
+        return Message(owner, said.lead, said.lead is not None, tuple(events), tuple(changes))
+
+    def event(self, drawn: acts.Event) -> Event:
+        now = self.clock()
+        at = now - drawn.ago
+        if drawn.edge is not None:
+            at = min(max(at // WEEK * WEEK + drawn.edge, now - self.model.retention), now)
+        number = uuid7_bytes(new_uuid7(max(at + drawn.drift, 0)))
+        assert number is not None
+        return Event(number, drawn.name, at, None if drawn.visit is None else uuid7_bytes(VISITS[drawn.visit]))
+
+    def send(self, process: int, messages: Sequence[Message]) -> None:
+        """Send messages, in one commit."""
+        services, now = self.processes[process], self.clock()
+        self.sent += messages
+        submissions = [
+            Submission(
+                owner=one.owner,
+                lead=None if one.lead is None else lead(one.lead),
+                browser=one.browser,
+                events=list(one.events),
+                changes=list(one.changes),
+            )
+            for one in messages
+        ]
+        outcomes = services.writer.record(self.world.site.id, submissions)
+        for one, outcome in zip(messages, outcomes, strict=True):
+            its_lead = None if one.lead is None else (LEAD, one.lead)
+            told = self.model.send(one.owner, its_lead, one.events, one.changes, now, browser=one.browser)
+            assert outcome.error is None
+            assert (outcome.claim, outcome.events) == (told.claim, told.events)
+
+    def send_again(self, act: acts.Again) -> None:
+        if not self.sent:
+            return
+        first = self.sent[act.which % len(self.sent)]
+        oldest = self.clock() - self.model.retention
+        events = [Event(one.id, one.name, self.corrected(one.at, act.shift), one.visit) for one in first.events]
+        self.send(act.process, [replace(first, events=tuple(one for one in events if one.at >= oldest))])
+        self.sent.pop()
+
+    def corrected(self, at: int, shift: int) -> int:
+        """Return a time as corrected anew: not later than now, and on the same side of each deletion."""
+        moved = min(at + shift, self.clock())
+        crossed = any(min(at, moved) <= deleted < max(at, moved) for deleted in self.model.deleted.values())
+        return at if crossed else moved
+
+    def send_late(self, act: acts.Late) -> None:
+        at = self.clock() - self.model.retention - act.ago
+        event = self.event(acts.Event("page-view", 0, None, at - self.clock(), None))
+        event = Event(event.id, event.name, at)
+        if self.model.place(event) != 0:
+            self.send(act.process, [Message((USER, act.user), None, browser=False, events=(event,))])
+            self.sent.pop()
+
+    def merge(self, act: acts.Merge) -> None:
+        one, user = (LEAD, act.lead), (USER, act.user)
+        services, site, now = self.processes[act.process], self.world.site.id, self.clock()
+        if one not in self.model.known or user not in self.model.known:
+            return
+        ids = [self.public_id(key) for key in (one, user)]
+        try:
+            claim = services.writer.run(site, lambda tx: merging.merge_contacts(tx, site, *ids, services.row_ids, now, by="rest"))
+        except ValueError:
+            claim = Claim.REFUSED
+        assert claim is self.model.merge(one, user)
+
+    def undo(self, act: acts.Undo) -> None:
+        services, site, now = self.processes[act.process], self.world.site.id, self.clock()
+        rows = self.world.rows(
+            "SELECT m.id FROM merges m JOIN identities i ON i.site = m.site AND i.id = m.lead "
+            "WHERE m.site = ? AND i.kind = 'lead' AND i.value = ? AND m.outcome = 'merged' ORDER BY m.id DESC LIMIT 1",
+            site,
+            act.lead,
+        )
+        if rows:
+            assert services.writer.run(site, lambda tx: merging.undo(tx, site, rows[0][0], now)) is self.model.undo((LEAD, act.lead))
+
+    def set_bases(self, act: acts.Import) -> None:
+        services, site, now = self.processes[act.process], self.world.site.id, self.clock()
+        last = now - act.ago
+        bases = [Base(act.name, act.count, last - act.span, last) if act.count else Base(act.name, 0, None, None)]
+        services.names.ensure(site, EVENT, {act.name}, now)
+        try:
+            services.writer.run(site, lambda tx: imports.set_bases(tx, site, services.names, services.maker, now, (USER, act.user), bases))
+            taken = True
+        except Refusal:
+            taken = False
+        assert taken is self.model.import_bases((USER, act.user), bases)
+
+    def erase(self, act: acts.Erase) -> None:
+        key = (LEAD if act.who in acts.LEADS else USER, act.who)
+        if key not in self.model.known:
+            return
+        services, site, now = self.processes[act.process], self.world.site.id, self.clock()
+        person = self.world.person(key).id
+        transact = self.transact(services)
+        if act.steps is None:
+            assert deletion.erase(services.written, services.slices, transact, services.keyring, site, person, now)
+        else:
+            assert transact(lambda tx: int(deletion.delete_person(tx, site, services.keyring, person, now)))
+            self.wipe(act.process, act.steps)
+        self.model.erase(key, now)
+
+    def wipe(self, process: int, steps: int | None) -> None:
+        services = self.processes[process]
+        for _ in itertools.islice(deletion.wipe(services.written, services.slices, self.transact(services)), steps):
+            pass
+
+    def prune(self, process: int, steps: int | None) -> None:
+        """Prune, and where it came to its end look whether everything is ended that has to be."""
+        services, due = self.processes[process], self.model.due(self.clock())
+        running = pruning.prune(services.written, services.slices, self.transact(services), self.clock(), self.model.retention)
+        for step in itertools.islice(running, steps):
+            if step.what == "closed":
+                assert step.slice in due
+                self.model.end(step.slice)
+        running.close()
+        if steps is None:
+            assert due <= self.model.ended
+            with services.database.read() as connection:
+                assert not numbers_in(connection, CLOSED)
+
+    def finish(self) -> None:
+        """Let the second process take up whatever was interrupted; nothing changes by it, and the doctor finds nothing."""
+        self.check()
+        self.wipe(1, None)
+        self.prune(1, None)
+        self.check()
+        services = self.processes[0]
+        assert list(examine(services.database, services.keyring)) == []
+
+    def meet(self, *keys: Key) -> None:
+        """Let identities come without doing anything, where they are not there."""
+        for key in keys:
+            if key not in self.model.known:
+                self.send(0, [Message(key, key[1] if key[0] == LEAD else None, browser=key[0] == LEAD)])
+                self.sent.pop()
+
+    def check(self) -> None:
+        """Compare everybody with the model."""
+        site = self.world.site.id
+        assert set(self.world.rows("SELECT kind, value FROM identities WHERE site = ?", site)) == set(self.model.known)
+        expected = {one.members: one for one in self.model.people(self.clock())}
+        assert self.everybody() == expected
+        open_merges = self.world.rows(
+            "SELECT l.value, t.id FROM merges m JOIN identities l ON l.site = m.site AND l.id = m.lead "
+            "JOIN identities t ON t.site = m.site AND t.id = m.target WHERE m.site = ? AND m.outcome = 'merged' AND m.undone_at IS NULL",
+            site,
+        )
+        pointers = self.world.rows(
+            "SELECT value, principal_id FROM identities WHERE site = ? AND kind = 'lead' AND principal_id <> id", site
+        )
+        assert sorted(open_merges) == sorted(pointers)
+
+    def everybody(self) -> dict[frozenset[Key], Seen]:
+        """Read everybody as the collector has them."""
+        found = [self.seen(key) for key in self.model.known]
+        return {one.members: one for one in found}
+
+    def seen(self, key: Key) -> Seen:
+        """Read the person of an identity."""
+        services, site = self.processes[0], self.world.site.id
+        person = self.world.person(key)
+        one = person.identities[0]
+        oldest = self.clock() - self.model.retention
+        with services.database.read() as connection:
+            timeline = people.timeline(connection, site, services.names, person.identities, oldest, limit=None)
+        return Seen(
+            members=frozenset((each.kind, each.value) for each in person.identities),
+            totals=self.world.totals(key),
+            attributes=self.world.attributes(key),
+            timeline=[(bytes.fromhex(event.id.replace("-", "")), event.name, event.at) for event in timeline],
+            visits=(one.visit_count or 0, one.visit_started_at, one.visit_ended_at, one.previous_visit_ended_at),
+            active_at=person.active_at,
+        )
+
+    def public_id(self, key: Key) -> str:
+        (row,) = self.world.rows("SELECT public_id FROM identities WHERE site = ? AND kind = ? AND value = ?", self.world.site.id, *key)
+        return str(row[0])
+
+    @staticmethod
+    def transact(services: Services) -> deletion.Transact:
+        """Return how upkeep writes beside a serving process."""
+        if services.written.engine == "sqlite":
+            return lambda work: services.writer.run(0, work)
+        return services.written.transact
+
+
+@contextmanager
+def play(database_url: str, phase: int = 0) -> Iterator[Play]:
+    """Begin on an empty database, `phase` ms after the tests' usual time."""
+    clock = FakeClock()
+    clock.advance(phase)
+    with start(database_url, clock, retention_days=acts.RETENTION_DAYS) as world:
+        other = build(world.services.settings, clock)
+        try:
+            yield Play(world, other)
+        finally:
+            other.close()

@@ -1,0 +1,250 @@
+"""What the ledger has to come to, worked out the plain way: the raw history in lists and dictionaries, folded anew for each question.
+
+It shares no code with the collector but the shapes of what goes in and comes out. Times in ms.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from collector.domain.audiences import Total
+from collector.domain.identities import EMAIL, LEAD, USER, Key
+from collector.domain.imports import Base
+from collector.domain.merging import Claim
+from collector.domain.tracking import AttributeChange, Event
+from collector.values.clock import DAY, MINUTE
+from collector.values.errors import Reason
+from collector.values.ids import event_id_time
+
+WEEK = 7 * DAY
+MARGIN = DAY
+"""How far an id's time and its event's may lie apart in a week's slice."""
+
+BROWSER, TRUSTED = 1, 2
+_RANKS = {LEAD: 0, EMAIL: 1, USER: 2}
+
+
+@dataclass
+class Known:
+    """An identity: whose person it is in, until when it was deleted once, what is known of its activity."""
+
+    person: Key
+    not_before: int = 0
+    active_at: int | None = None
+    visits: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    """First and last event of each, the last to the minute."""
+
+    def note(self, event: Event) -> None:
+        """Note that a browser was here."""
+        minute = event.at // MINUTE * MINUTE
+        self.active_at = max(self.active_at or 0, minute)
+        if event.visit is not None:
+            start, end = self.visits.get(event.visit, (event.at, minute))
+            self.visits[event.visit] = (min(start, event.at), max(end, minute))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An event that was taken: the identity that produced it, its name and time."""
+
+    owner: Key
+    name: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A person as everybody sees it."""
+
+    members: frozenset[Key]
+    totals: dict[str, Total]
+    attributes: dict[str, object]
+    timeline: list[tuple[bytes, str, int]]
+    """Id, name and time of each event, the newest first."""
+    visits: tuple[int, int | None, int | None, int | None]
+    """How many, start and end of the latest, end of the one before."""
+    active_at: int | None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of a submission: the claim, and of each event whether it was new or why it was refused."""
+
+    claim: Claim | None
+    events: list[bool | Reason]
+
+
+class Model:
+    """One site of an installation, in memory."""
+
+    def __init__(self, retention: int) -> None:
+        self.retention = retention
+        self.known: dict[Key, Known] = {}
+        self.events: dict[bytes, Stored] = {}
+        self.changes: list[tuple[Key, str, tuple[int, int, str]]] = []
+        self.imported: dict[tuple[Key, str], Base] = {}
+        self.blocked: set[tuple[Key, Key]] = set()
+        self.deleted: dict[Key, int] = {}
+        self.weeks: set[int] = set()
+        self.ended: set[int] = set()
+
+    def send(
+        self, owner: Key, lead: Key | None, events: Sequence[Event], changes: Sequence[AttributeChange], now: int, *, browser: bool = True
+    ) -> Sent:
+        """Take what a sender did: a browser, or where `browser` is false REST."""
+        self._turn_calendar(now)
+        newest = max([one.at for one in events] + [one.at for one in changes], default=now)
+        if self._outlived(owner, newest):
+            return Sent(None, [Reason.PERSON_DELETED] * len(events))
+        if lead is not None and self._outlived(lead, newest):
+            lead = None
+        for key in (owner,) if lead is None else (lead, owner):
+            self._make(key)
+        claim = self._claim(lead, owner, asked=False) if lead is not None and owner[0] != LEAD else None
+        results: list[bool | Reason] = []
+        for event in events:
+            results.append(self._take(owner, event))
+            if browser and results[-1] in (True, False):
+                self.known[owner].note(event)
+        for change in changes:
+            if change.at > self.known[owner].not_before:
+                source = BROWSER if browser else TRUSTED
+                self.changes += [(owner, name, (source, change.at, _text(value))) for name, value in change.values.items()]
+        return Sent(claim, results)
+
+    def place(self, event: Event) -> int | None:
+        """Return the week an event stands in, 0 for the overflow, None where its week has ended."""
+        written = event_id_time(event.id)
+        if abs(written - event.at) > MARGIN or written // WEEK not in self.weeks | self.ended:
+            return 0
+        return None if written // WEEK in self.ended else written // WEEK
+
+    def would(self, lead: Key, user: Key, *, asked: bool = False) -> Claim:
+        """Return what would become of a user's claim to a lead."""
+        person = self.known[user].person
+        if self.known[lead].person == person:
+            return Claim.ALREADY
+        if self.known[lead].person != lead:
+            return Claim.REFUSED
+        return Claim.BLOCKED if (lead, person) in self.blocked and not asked else Claim.MERGED
+
+    def merge(self, lead: Key, user: Key) -> Claim:
+        """Merge on request; a lead of another user's is refused."""
+        return self._claim(lead, user, asked=True)
+
+    def undo(self, lead: Key) -> bool:
+        """Undo the merge of a lead; False where there is none to undo."""
+        person = self.known[lead].person
+        if person == lead:
+            return False
+        self.blocked.add((lead, person))
+        self.known[lead].person = lead
+        return True
+
+    def import_bases(self, user: Key, bases: Iterable[Base]) -> bool:
+        """Set imported totals; False where one reaches behind the user's deletion."""
+        bound = self.known[user].not_before if user in self.known else self.deleted.get(user, 0)
+        if bound and any(base.first is not None and base.first <= bound for base in bases):
+            return False
+        self._make(user)
+        self.imported.update({(user, base.name): base for base in bases})
+        return True
+
+    def erase(self, person: Key, now: int) -> None:
+        """Delete a person, named by any of its identities."""
+        gone = self.members(self.known[person].person)
+        for key in gone:
+            del self.known[key]
+            self.deleted[key] = now
+        self.events = {number: event for number, event in self.events.items() if event.owner not in gone}
+        self.changes = [change for change in self.changes if change[0] not in gone]
+        self.imported = {key: base for key, base in self.imported.items() if key[0] not in gone}
+        self.blocked = {pair for pair in self.blocked if not gone.intersection(pair)}
+
+    def due(self, now: int) -> set[int]:
+        """Return the weeks that pruning has to end: behind the timeline by twice the margin."""
+        return {week for week in self.weeks if (week + 1) * WEEK + 2 * MARGIN <= now - self.retention}
+
+    def end(self, week: int) -> None:
+        """Let a week take nothing any more."""
+        self.weeks.remove(week)
+        self.ended.add(week)
+
+    def members(self, person: Key) -> frozenset[Key]:
+        """Return the identities of a person."""
+        return frozenset(key for key, one in self.known.items() if one.person == person)
+
+    def people(self, now: int) -> list[Seen]:
+        """Return everybody, as they are seen at a time."""
+        return [self._person(key, now) for key, one in self.known.items() if one.person == key]
+
+    def _person(self, person: Key, now: int) -> Seen:
+        members = self.members(person)
+        own = {number: event for number, event in self.events.items() if event.owner in members}
+        bases = [base for (key, _), base in self.imported.items() if key in members and base.count]
+        totals: dict[str, Total] = {}
+        for name in {event.name for event in own.values()} | {base.name for base in bases}:
+            times = [event.at for event in own.values() if event.name == name]
+            mine = [base for base in bases if base.name == name]
+            count = len(times) + sum(base.count for base in mine)
+            first = min(times + [base.first for base in mine if base.first is not None])
+            last = max(times + [base.last for base in mine if base.last is not None])
+            totals[name] = Total(count, first, last)
+        timeline = [(number, event.name, event.at) for number, event in own.items() if event.at >= now - self.retention]
+        return Seen(
+            members=members,
+            totals=totals,
+            attributes=self._attributes(members),
+            timeline=sorted(timeline, key=lambda event: (event[2], event[0]), reverse=True),
+            visits=self._visits(members),
+            active_at=max((at for key in members if (at := self.known[key].active_at) is not None), default=None),
+        )
+
+    def _visits(self, members: frozenset[Key]) -> tuple[int, int | None, int | None, int | None]:
+        spans: dict[bytes, list[tuple[int, int]]] = {}
+        for key in members:
+            for visit, span in self.known[key].visits.items():
+                spans.setdefault(visit, []).append(span)
+        whole = sorted((max(end for _, end in parts), min(start for start, _ in parts), visit) for visit, parts in spans.items())
+        if not whole:
+            return (0, None, None, None)
+        return (len(whole), whole[-1][1], whole[-1][0], whole[-2][0] if len(whole) > 1 else None)
+
+    def _attributes(self, members: frozenset[Key]) -> dict[str, object]:
+        best: dict[str, tuple[int, tuple[int, int, str]]] = {}
+        for key, name, value in self.changes:
+            if key in members and (name not in best or (_RANKS[key[0]], value) > best[name]):
+                best[name] = (_RANKS[key[0]], value)
+        values = {name: json.loads(text) for name, (_, (_, _, text)) in best.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _turn_calendar(self, now: int) -> None:
+        """Open the weeks from the end of the timeline, and the margin, to two weeks ahead."""
+        wanted = set(range((now - self.retention - MARGIN) // WEEK, now // WEEK + 3))
+        self.weeks |= wanted - self.ended
+
+    def _outlived(self, key: Key, newest: int) -> bool:
+        return key not in self.known and newest <= self.deleted.get(key, -1)
+
+    def _make(self, key: Key) -> None:
+        self.known.setdefault(key, Known(key, self.deleted.get(key, 0)))
+
+    def _claim(self, lead: Key, user: Key, *, asked: bool) -> Claim:
+        claim = self.would(lead, user, asked=asked)
+        if claim is Claim.MERGED:
+            self.known[lead].person = self.known[user].person
+        return claim
+
+    def _take(self, owner: Key, event: Event) -> bool | Reason:
+        if event.at <= self.known[owner].not_before:
+            return Reason.PERSON_DELETED
+        if self.place(event) is None:
+            return Reason.TOO_OLD
+        if event.id in self.events:
+            return False
+        self.events[event.id] = Stored(owner, event.name, event.at)
+        return True
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
