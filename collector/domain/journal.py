@@ -24,6 +24,7 @@ class Merge(msgspec.Struct, frozen=True):
     reason: str
     verified: bool
     undone_at: int | None
+    undone_by: str | None
 
 
 def of_site(connection: Connection, site: int, *, limit: int, before: int | None = None) -> tuple[list[Merge], int]:
@@ -57,6 +58,6 @@ def _line(row: tuple[Any, ...]) -> Merge:
 
 
 _LINES = (
-    "SELECT m.id, l.public_id, t.public_id, t.value, m.outcome, m.at, m.by_whom, m.reason, m.verified, m.undone_at FROM merges m "
-    "JOIN identities l ON l.site = m.site AND l.id = m.lead JOIN identities t ON t.site = m.site AND t.id = m.target "
+    "SELECT m.id, l.public_id, t.public_id, t.value, m.outcome, m.at, m.by_whom, m.reason, m.verified, m.undone_at, m.undone_by "
+    "FROM merges m JOIN identities l ON l.site = m.site AND l.id = m.lead JOIN identities t ON t.site = m.site AND t.id = m.target "
 )

@@ -79,10 +79,10 @@ def merge_contacts(tx: Connection, site: int, lead_id: str, user_id: str, row_id
     return claim
 
 
-def undo(tx: Connection, site: int, merge_id: int, now_ms: int) -> bool:
+def undo(tx: Connection, site: int, merge_id: int, now_ms: int, *, by: str = "rest") -> bool:
     """Undo a merge exactly: both persons as if it had not happened, later events with the identity that sent them.
 
-    Returns False where it was undone before.
+    `by` says who asked for it, as `claim_lead` does. Returns False where it was undone before.
 
     Raises:
         LookupError: there is no such merge.
@@ -94,7 +94,8 @@ def undo(tx: Connection, site: int, merge_id: int, now_ms: int) -> bool:
     if len(identities.by_ids(tx, site, [lead_id, target], lock=True)) < 2:  # deleted meanwhile
         raise LookupError(merge_id)
     marked = tx.run(
-        "UPDATE merges SET undone_at = ?, blocked = 1 WHERE site = ? AND id = ? AND undone_at IS NULL", (now_ms, site, merge_id)
+        "UPDATE merges SET undone_at = ?, undone_by = ?, blocked = 1 WHERE site = ? AND id = ? AND undone_at IS NULL",
+        (now_ms, by, site, merge_id),
     )
     if not marked:
         return False

@@ -54,20 +54,6 @@ class TimelineEvent(msgspec.Struct, frozen=True):
     tracked_at: int
 
 
-class Merge(msgspec.Struct, frozen=True):
-    """One line of the journal. `outcome` is `merged` or `refused`."""
-
-    id: int
-    lead: str
-    into: str
-    outcome: str
-    at: int
-    by: str
-    reason: str
-    verified: bool
-    undone_at: int | None
-
-
 def by_contact_id(connection: Connection, site: int, contact_id: str) -> tuple[Person | None, str | None]:
     """Return the person of a contact id; for a merged lead None and the contact id it became part of."""
     identity = identities.by_public_id(connection, site, contact_id)
@@ -220,22 +206,6 @@ def pages_before_sign_up(connection: Connection, site: int, names: Names, person
     return sorted(pages, key=lambda page: page.at, reverse=True)
 
 
-def journal(connection: Connection, site: int, person: Person) -> list[Merge]:
-    """Return what the journal says of this person, newest first."""
-    sql = _MERGES + "WHERE m.site = ? AND (m.target = ? OR m.lead = ?) ORDER BY m.at DESC, m.id DESC"
-    return [_merge(row) for row in connection.rows(sql, (site, person.id, person.id))]
-
-
-def merges(connection: Connection, site: int, *, limit: int, after: int | None = None) -> tuple[list[Merge], int]:
-    """Return the merges of a site, the newest first, those before row id `after`, and how many there are in all."""
-    total = connection.value("SELECT count(*) FROM merges WHERE site = ? AND outcome = 'merged'", (site,))
-    rows = connection.rows(
-        _MERGES + "WHERE m.site = ? AND m.outcome = 'merged' AND m.id < ? ORDER BY m.id DESC LIMIT ?",
-        (site, 2**63 - 1 if after is None else after, limit),
-    )
-    return [_merge(row) for row in rows], int(total)
-
-
 def values(connection: Connection, site: int, names: Names, person: Person, now_ms: int) -> dict[str, Any]:
     """Return every attribute of a person, set or computed, by canonical name; times of computed ones in unix seconds."""
     found = attributes.of_person(connection, site, names, person.id)
@@ -296,13 +266,3 @@ def search(
 
 def _like(text: str) -> str:
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-
-
-_MERGES = (
-    "SELECT m.id, l.public_id, t.public_id, m.outcome, m.at, m.by_whom, m.reason, m.verified, m.undone_at FROM merges m "
-    "JOIN identities l ON l.site = m.site AND l.id = m.lead JOIN identities t ON t.site = m.site AND t.id = m.target "
-)
-
-
-def _merge(row: tuple[Any, ...]) -> Merge:
-    return msgspec.convert(dict(zip(Merge.__struct_fields__, row, strict=True)), Merge, strict=False)

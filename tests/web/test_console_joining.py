@@ -67,7 +67,7 @@ def test_an_undone_merge_says_so_on_both_sides_and_leads_to_the_other(on: Consol
     on.clock.advance(2 * HOUR)
     on.post(undoable(on, user())[0])
     on.clock.advance(HOUR)
-    since = "3 hours ago Undone 1 hour ago . The two do not join again by themselves."
+    since = "3 hours ago Undone in the console 1 hour ago . The two do not join again by themselves."
     how = "when the page said who was signed in, not verified."
     assert f"{called(on)} became part of this person {how} {since}" in told(on, user())
     assert f"This visitor became part of u-1 {how} {since}" in told(on, lead())
@@ -96,7 +96,7 @@ def test_undone_twice_is_undone_once(on: Console) -> None:
     assert [on.post(merge).status_code for _ in range(2)] == [303, 303]
     on.clock.advance(HOUR)
     assert on.post(merge).status_code == 303
-    assert "Undone 1 hour ago" in told(on, user())
+    assert "Undone in the console 1 hour ago" in told(on, user())
 
 
 def test_a_refused_claim_is_told_to_both_users(on: Console) -> None:

@@ -1,4 +1,7 @@
-"""Pruning and deletion: how far a closed slice has been added to the totals, when an overflow event arrived, what is still to be wiped."""
+"""Pruning and deletion: how far a closed slice has been added to the totals, when an overflow event arrived, what is still to be wiped.
+
+The journal of merges can be asked for a lead, and says who undid a merge.
+"""
 
 from collector.storage.database import Connection
 from collector.storage.migrations import translated
@@ -21,4 +24,6 @@ _STATEMENTS = [
     # Deleted identities whose events are still being wiped.
     """CREATE TABLE deletions (
         site BIGINT NOT NULL, identity BIGINT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (site, identity)) CLUSTERED""",
+    "CREATE INDEX merges_of_lead ON merges (site, lead)",
+    "ALTER TABLE merges ADD COLUMN undone_by STRING",
 ]

@@ -69,7 +69,7 @@ def register(bp: Blueprint, services: Services) -> None:
             abort(404)
 
         def work(tx: Connection) -> Merge:
-            merging.undo(tx, site.id, int(merge_id), services.clock())
+            merging.undo(tx, site.id, int(merge_id), services.clock(), by="console")
             return journal.line(tx, site.id, int(merge_id))
 
         try:

@@ -94,11 +94,16 @@ def journal(merge: Merge, person: Person) -> JournalLine:
             return JournalLine("", merge.lead, visitor, rest)
         which = "this browser" if merge.lead == person.contact_id else f"the browser of {visitor}"
         return JournalLine("", merge.into, merge.user, f" signed in in {which} and was kept apart.")
-    how = _HOW.get(merge.reason, f" ({merge.reason})") + _BY.get(merge.by, f", by {merge.by}")
+    how = _HOW.get(merge.reason, f" ({merge.reason})") + by(merge.by)
     how += "" if merge.by != "browser" else ", verified by your server" if merge.verified else ", not verified"
     if own:
         return JournalLine("", merge.lead if merge.undone_at is not None else None, visitor, f" became part of this person{how}.")
     return JournalLine("This visitor became part of ", merge.into, merge.user, f"{how}.")
+
+
+def by(whom: str | None) -> str:
+    """Return where something was asked for, with a blank before it; nothing for a browser, and where it was not written down."""
+    return "" if whom is None else _BY.get(whom, f", by {whom}")
 
 
 _HOW = {
