@@ -2,6 +2,7 @@
 
 import msgspec
 
+from collector.domain import visits
 from collector.domain.auto_messages import AutoMessages
 from collector.domain.identities import Maker
 from collector.domain.limits import NewPeople
@@ -44,6 +45,22 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         self.occupancy.close()
 
 
+def bring_up_to_date(database: Database, now_ms: int) -> list[int]:
+    """Migrate the schema, fill what is new in it in small steps, and return the numbers of the steps that ran.
+
+    Raises:
+        SchemaError: the database is of a newer version, or a table was in use whenever it was asked for.
+    """
+    ran = migrate(database, now_ms)
+    if ran:
+        with database.read() as connection:
+            sites = [row[0] for row in connection.rows("SELECT id FROM sites ORDER BY id")]
+        for site in sites:
+            for _ in visits.mend(database, database.transact, site):
+                pass
+    return ran
+
+
 def build(settings: Settings, clock: Clock = system_clock) -> Services:
     """Open the database, bring its schema up to date and start the writer.
 
@@ -53,7 +70,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
     require_secret_key(settings)
     occupancy = Occupancy(settings.database_url)
     database = Database(settings.database_url, connections=settings.database_connections)
-    migrate(database, clock())
+    bring_up_to_date(database, clock())
     keyring = Keyring(settings.secret_key)
     row_ids = RowIds()
     # The writer has connections of its own: readers must never keep it waiting for one.

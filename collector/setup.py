@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from collector.domain import accounts
-from collector.services import Services, build
+from collector.services import Services, bring_up_to_date, build
 from collector.settings import Settings, SettingsError, config_path
 from collector.storage import migrations
 from collector.storage.database import Connection, Database
@@ -98,7 +98,7 @@ def upgrade(settings: Settings, *, check: bool) -> list[str]:
                 with database.read() as connection:
                     numbers = migrations.pending(connection)
             else:
-                numbers = migrations.migrate(database, system_clock())
+                numbers = bring_up_to_date(database, system_clock())
         finally:
             database.close()
     except Exception as error:

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 
 import msgspec
 
-from collector.domain import deletion, pruning
+from collector.domain import deletion, pruning, visits
 from collector.domain.deletion import Transact
 from collector.services import Services
+from collector.storage import migrations
 from collector.values.clock import DAY, HOUR
 
 log = logging.getLogger(__name__)
 
+MENDED = 14 * DAY
+"""How long after a change of the schema collectors of the version before may still have been writing (ms): what they left is mended."""
 PAUSE_SECONDS = 0.01
 """Between two steps, so that whoever serves comes first."""
 _RETRY_SECONDS = 3_600
@@ -26,13 +29,14 @@ _SPREAD_SECONDS = 600  # collectors that share a database do not begin all at on
 
 
 class Report(msgspec.Struct):
-    """What a round did: leads deleted, slices closed and dropped, events added to the totals' base and wiped."""
+    """What a round did: leads deleted, slices closed and dropped, events added to the totals' base and wiped, people mended."""
 
     leads: int = 0
     closed: int = 0
     dropped: int = 0
     moved: int = 0
     wiped: int = 0
+    mended: int = 0
 
 
 def round_of(services: Services, transact: Transact, report: Report) -> Iterator[None]:
@@ -47,6 +51,12 @@ def round_of(services: Services, transact: Transact, report: Report) -> Iterator
     for events in deletion.wipe(services.written, services.slices, transact):
         report.wiped += events
         yield
+    with services.written.read() as connection:
+        lately = migrations.newest_at(connection) > now - MENDED
+    for site in services.sites.all() if lately else ():
+        for people in visits.mend(services.written, transact, site.id):
+            report.mended += people
+            yield
     for step in pruning.prune(services.written, services.slices, transact, now, services.settings.retention):
         report.closed += step.what == "closed"
         report.dropped += step.what == "dropped"

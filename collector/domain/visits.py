@@ -5,16 +5,20 @@ one (a lead that signed up in the middle). What they add up to for the person st
 when the one before ended. Ends are kept to the minute, so that a page view in the middle of a visit writes nothing here.
 """
 
-from collections.abc import Collection, Mapping
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
-from collector.domain.identities import marks
-from collector.storage.database import Connection
+from collector.domain.identities import by_ids, marks
+from collector.storage.database import Connection, Database
 from collector.values.clock import MINUTE
 
 IDLE = 30 * MINUTE
 """A visit has ended after this much idle time (ms)."""
+
+Transact = Callable[[Callable[[Connection], int]], int]
+"""Runs work in a transaction and returns what it returns."""
 
 Key = tuple[int, bytes]
 """An identity's row id and the visit's 16 bytes."""
@@ -71,20 +75,54 @@ def fold(tx: Connection, site: int, people: Collection[int]) -> None:
     """Work out anew what the visits of people (principal ids) add up to. They are locked by the caller."""
     wanted = sorted(people)
     for start in range(0, len(wanted), _CHUNK):
-        chunk = wanted[start : start + _CHUNK]
-        visits: dict[int, list[tuple[int, int, bytes]]] = {person: [] for person in chunk}
-        sql = (
-            "SELECT i.principal_id, v.visit, min(v.started_at), max(v.ended_at) FROM identities i "
-            "JOIN visits v ON v.site = i.site AND v.identity = i.id "
-            f"WHERE i.site = ? AND i.principal_id IN ({marks(chunk)}) GROUP BY i.principal_id, v.visit"
-        )
-        for person, visit, started, ended in tx.rows(sql, (site, *chunk)):
-            visits[person].append((ended // MINUTE * MINUTE, started, bytes(visit)))
+        visits = _of_people(tx, site, wanted[start : start + _CHUNK])
         tx.run_many(
             "UPDATE identities SET visit_count = ?, visit_started_at = ?, visit_ended_at = ?, previous_visit_ended_at = ? "
             "WHERE site = ? AND id = ?",
             [(*folded(spans), site, person) for person, spans in visits.items()],
         )
+
+
+def mend(database: Database, transact: Transact, site: int) -> Iterator[int]:
+    """Fold anew the visits of those people whose row does not say what they add up to; yields how many that were, step by step.
+
+    Such rows are left when the columns were made, and by a collector that did not know them.
+    """
+    last = -1
+    while True:
+        with database.read() as connection:
+            stored = {
+                row[0]: (row[1] or 0, *row[2:])
+                for row in connection.rows(
+                    "SELECT id, visit_count, visit_started_at, visit_ended_at, previous_visit_ended_at FROM identities "
+                    "WHERE site = ? AND id > ? AND principal_id = id ORDER BY id LIMIT ?",
+                    (site, last, _CHUNK),
+                )
+            }
+            wrong = [person for person, spans in _of_people(connection, site, list(stored)).items() if folded(spans) != stored[person]]
+        yield transact(functools.partial(_mend, site=site, people=wrong)) if wrong else 0
+        if len(stored) < _CHUNK:
+            return
+        last = max(stored)
+
+
+def _mend(tx: Connection, site: int, people: Sequence[int]) -> int:
+    present = [one.id for one in by_ids(tx, site, people, lock=True).values() if not one.absorbed]
+    fold(tx, site, present)
+    return len(present)
+
+
+def _of_people(connection: Connection, site: int, people: Sequence[int]) -> dict[int, list[tuple[int, int, bytes]]]:
+    """Return the visits (end to the minute, start, number) of each of these people (principal ids)."""
+    visits: dict[int, list[tuple[int, int, bytes]]] = {person: [] for person in people}
+    sql = (
+        "SELECT i.principal_id, v.visit, min(v.started_at), max(v.ended_at) FROM identities i "
+        "JOIN visits v ON v.site = i.site AND v.identity = i.id "
+        f"WHERE i.site = ? AND i.principal_id IN ({marks(people)}) GROUP BY i.principal_id, v.visit"
+    )
+    for person, visit, started, ended in connection.rows(sql, (site, *people)) if people else ():
+        visits[person].append((ended // MINUTE * MINUTE, started, bytes(visit)))
+    return visits
 
 
 def folded(spans: list[tuple[int, int, bytes]]) -> tuple[int, int | None, int | None, int | None]:

@@ -5,9 +5,10 @@ transaction under a lock, and are recorded. A step leaves collectors of the vers
 is renamed), so that many collectors are replaced one after the other.
 
 On PostgreSQL a step may want a table that somebody reads for long. Whoever comes behind it in the table's queue waits too, so it
-waits a second only, lets the others pass, and tries again.
+waits a moment only, lets the others pass, and tries again.
 """
 
+import contextlib
 import importlib
 import pkgutil
 import time
@@ -25,10 +26,10 @@ _LEDGERS = {
     "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'",
     "postgresql": "SELECT 1 WHERE to_regclass('schema_migrations') IS NOT NULL",
 }
-_LOCK_WAIT = "1s"
-_PAUSE_SECONDS = 2.0
-TRIES = 30
-"""How often a step asks for a table that others are using: a minute and a half in all."""
+_LOCK_WAIT = "300ms"
+_PAUSE_SECONDS = 1.0
+TRIES = 75
+"""How often the steps ask for tables that others are using: a minute and a half in all."""
 
 
 class SchemaError(Exception):
@@ -54,6 +55,11 @@ def pending(connection: Connection) -> list[int]:
     if max(done, default=0) > known[-1]:
         raise SchemaError(f"it is of a newer version of Leadlight (schema {max(done)}; this version knows {known[-1]})")
     return [number for number in known if number not in done]
+
+
+def newest_at(connection: Connection) -> int:
+    """Return when the newest step ran, in ms."""
+    return int(connection.value("SELECT max(applied_at) FROM schema_migrations"))
 
 
 def migrate(database: Database, now_ms: int, *, tries: int = TRIES) -> list[int]:
@@ -82,15 +88,15 @@ def _run_patiently(tx: Connection, numbers: list[int], now_ms: int, tries: int) 
     The lock that keeps other migrating processes away is held meanwhile: they must not take turns at keeping everybody waiting.
     """
     for attempt in range(tries):
-        try:
-            with tx.savepoint():
-                run_steps(tx, numbers, now_ms)
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            if attempt + 1 == tries:
-                raise SchemaError("a long-running statement holds its tables: end that (a backup? a query?) or try again later") from None
+        if attempt:
             time.sleep(_PAUSE_SECONDS)
-        else:
+        with contextlib.suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected), tx.savepoint():
+            if tx.engine == "postgresql" and tx.value("SELECT to_regclass('identities')") is not None:
+                # Writers ask for it before anything else: whoever has it meets none that holds one table and waits for another.
+                tx.run("LOCK TABLE identities IN ACCESS EXCLUSIVE MODE")
+            run_steps(tx, numbers, now_ms)
             return
+    raise SchemaError("a long-running statement holds its tables: end that (a backup? a query?) or try again later")
 
 
 def run_steps(tx: Connection, numbers: list[int], now_ms: int) -> None:

@@ -6,10 +6,15 @@ _COLUMNS = ("visit_count", "visit_started_at", "visit_ended_at", "previous_visit
 
 
 def apply(tx: Connection) -> None:
-    """Change the schema and fold the visits there are. A collector of the version before leaves the new columns as they are."""
+    """Change the schema. A collector of the version before leaves the new columns as they are; `domain.visits.mend` sees to them.
+
+    The visits there are are folded at once on SQLite, whose only collector is about to start. On PostgreSQL others are writing, and
+    every person would be locked until the last one is done.
+    """
     for column in _COLUMNS:
         tx.run(f"ALTER TABLE identities ADD COLUMN {column} BIGINT")
-    tx.run(_FOLD)
+    if tx.engine == "sqlite":
+        tx.run(_FOLD)
 
 
 _FOLD = """
