@@ -57,6 +57,10 @@ class Part(msgspec.Struct, frozen=True):
         for chunk in self.connection.chunks(sql, self.bounds if parameters is None else parameters):
             yield from chunk
 
+    def by(self, index: str) -> str:
+        """Return what tells SQLite which index to take: without statistics it may rather read all that a site has."""
+        return f" INDEXED BY {index}" if self.connection.engine == "sqlite" else ""
+
     def finding(self, check: str, expected: object, found: object, identity: int | None = None, name: int | None = None) -> Finding:
         """Return a finding about this site."""
         return Finding(check, str(expected), str(found), self.key, identity, None if name is None else self._text(name))

@@ -40,7 +40,7 @@ AND r.identity NOT IN (SELECT identity FROM deletions WHERE site = ?)"""
 
 def person_totals(part: Part) -> Iterator[Finding]:
     """A person's total is the sum, the earliest and the latest of its identities' own ones."""
-    for person, name, *sums in part.rows(_FOLD):
+    for person, name, *sums in part.rows(_FOLD.format(by=part.by("totals_identity"))):
         yield part.finding("person_total", _total(sums[:3]), _total(sums[3:]), person, name)
 
 
@@ -48,25 +48,25 @@ _FOLD = """SELECT principal_id, name, own, own_first, own_last, stored, first, l
 SELECT i.principal_id, t.name, sum(t.own_count) AS own, min(t.own_first) AS own_first, max(t.own_last) AS own_last,
 coalesce(sum(CASE WHEN i.id = i.principal_id THEN t.count END), 0) AS stored,
 min(CASE WHEN i.id = i.principal_id THEN t.first END) AS first, max(CASE WHEN i.id = i.principal_id THEN t.last END) AS last
-FROM identities i JOIN totals t ON t.site = i.site AND t.identity = i.id
+FROM identities i JOIN totals t{by} ON t.site = i.site AND t.identity = i.id
 WHERE i.site = ? AND i.principal_id > ? AND i.principal_id <= ? GROUP BY i.principal_id, t.name) f
 WHERE own <> stored OR coalesce(own_first, -1) <> coalesce(first, -1) OR coalesce(own_last, -1) <> coalesce(last, -1)"""
 
 
 def absorbed_totals(part: Part) -> Iterator[Finding]:
     """An identity that another person has taken in has no person's total of its own."""
-    for identity, name, count in part.rows(_ABSORBED):
+    for identity, name, count in part.rows(_ABSORBED.format(by=part.by("totals_identity"))):
         yield part.finding("absorbed_total", "none", "none but times" if count is None else count, identity, name)
 
 
-_ABSORBED = """SELECT i.id, t.name, t.count FROM identities i JOIN totals t ON t.site = i.site AND t.identity = i.id
+_ABSORBED = """SELECT i.id, t.name, t.count FROM identities i JOIN totals t{by} ON t.site = i.site AND t.identity = i.id
 WHERE i.site = ? AND i.id > ? AND i.id <= ? AND i.principal_id <> i.id
 AND (t.count IS NOT NULL OR t.first IS NOT NULL OR t.last IS NOT NULL)"""
 
 
 def person_attributes(part: Part) -> Iterator[Finding]:
     """A person's attribute is what the rule makes of its identities' own values; the values themselves are not told."""
-    for (person, attr), rows in groupby(part.rows(_ATTRIBUTES), key=itemgetter(0, 1)):
+    for (person, attr), rows in groupby(part.rows(_ATTRIBUTES.format(by=part.by("attributes_identity"))), key=itemgetter(0, 1)):
         own: list[tuple[str, attributes.Own]] = []
         stored = attributes.UNSET
         for _, _, identity, kind, value, at, source, *folded in rows:
@@ -86,7 +86,7 @@ def person_attributes(part: Part) -> Iterator[Finding]:
 
 
 _ATTRIBUTES = """SELECT i.principal_id, a.attr, i.id, i.kind, a.own_value, a.own_at, a.own_source,
-a.value, a.num, a.folded, a.set_at, a.source FROM identities i JOIN attributes a ON a.site = i.site AND a.identity = i.id
+a.value, a.num, a.folded, a.set_at, a.source FROM identities i JOIN attributes a{by} ON a.site = i.site AND a.identity = i.id
 WHERE i.site = ? AND i.principal_id > ? AND i.principal_id <= ? ORDER BY i.principal_id, a.attr"""
 
 
@@ -114,8 +114,9 @@ def person_visits(part: Part) -> Iterator[Finding]:
             yield part.finding("person_visits", visits.folded(spans), stored, person)
 
 
+# The plus keeps SQLite from looking through the whole span for each person.
 _VISITS = """SELECT p.id, v.visit, min(v.started_at), max(v.ended_at), p.visit_count, p.visit_started_at, p.visit_ended_at,
-p.previous_visit_ended_at FROM identities p JOIN identities i ON i.site = p.site AND i.principal_id = p.id
+p.previous_visit_ended_at FROM identities p JOIN identities i ON i.site = p.site AND i.principal_id = +p.id
 LEFT JOIN visits v ON v.site = i.site AND v.identity = i.id
 WHERE p.site = ? AND p.id > ? AND p.id <= ? AND p.principal_id = p.id
 GROUP BY p.id, v.visit, p.visit_count, p.visit_started_at, p.visit_ended_at, p.previous_visit_ended_at ORDER BY p.id"""
