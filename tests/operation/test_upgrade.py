@@ -1,0 +1,82 @@
+"""`leadlight upgrade` and how a database of another version is met."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from collector.storage.database import Connection, Database
+from collector.storage.migrations import run_steps, steps
+from tests.support.processes import run_command
+
+NEWEST = steps()[-1][0]
+KEY = "a secret key of the tests"
+Run = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(database_url: str, tmp_path: Path) -> Run:
+    """Runs a command of the program against the test's database."""
+    return lambda *words: run_command(["collector", *words], tmp_path, {"DATABASE_URL": database_url, "SECRET_KEY": KEY})
+
+
+@contextmanager
+def written(database_url: str) -> Iterator[Connection]:
+    database = Database(database_url)
+    with database.write() as tx:
+        yield tx
+    database.close()
+
+
+@pytest.fixture
+def earlier(database_url: str) -> None:
+    """Only the first step has run."""
+    with written(database_url) as tx:
+        tx.run("CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY, applied_at BIGINT NOT NULL)")
+        run_steps(tx, [1], 1)
+
+
+@pytest.mark.usefixtures("earlier")
+def test_check_names_the_pending_steps_and_changes_nothing(run: Run) -> None:
+    for done in (run("upgrade", "--check"), run("upgrade", "--check")):
+        assert done.returncode == 1
+        assert [int(line.split()[0]) for line in done.stdout.splitlines()] == list(range(2, NEWEST + 1))
+        assert "Pruning and deletion" in done.stdout
+
+
+@pytest.mark.usefixtures("earlier")
+def test_upgrade_runs_them_and_then_none_is_pending(run: Run) -> None:
+    done = run("upgrade")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, NEWEST - 1)
+    for again in (run("upgrade", "--check"), run("upgrade")):
+        assert (again.returncode, again.stdout) == (0, "the schema is up to date\n")
+
+
+def test_check_of_an_empty_database_leaves_it_empty(run: Run, database_url: str) -> None:
+    assert run("upgrade", "--check").returncode == 1
+    with written(database_url) as tx:
+        tables = "sqlite_master" if tx.engine == "sqlite" else "pg_tables WHERE schemaname = 'public'"
+        assert tx.value(f"SELECT count(*) FROM {tables}") == 0
+
+
+@pytest.mark.parametrize("words", ["serve --port 0", "upgrade", "upgrade --check", "prune", "doctor", "backup away.db"])
+def test_a_database_of_a_newer_version_is_refused_in_one_line(words: str, run: Run, database_url: str) -> None:
+    assert run("upgrade").returncode == 0
+    with written(database_url) as tx:
+        tx.run("INSERT INTO schema_migrations (version, applied_at) VALUES (?, ?)", (NEWEST + 1, 1))
+    done = run(*words.split())
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert f"newer version of Leadlight (schema {NEWEST + 1}; this version knows {NEWEST})" in done.stderr
+
+
+def test_a_server_of_this_version_goes_on_beside_a_newer_schema(start_collector, database_url: str) -> None:
+    """Collectors are replaced one after the other: those that serve already are not stopped by the first new one."""
+    collector = start_collector(database_url=database_url)
+    with written(database_url) as tx:
+        tx.run("INSERT INTO schema_migrations (version, applied_at) VALUES (?, ?)", (NEWEST + 1, 1))
+    answer = collector.client.get("/readyz")
+    assert (answer.status, json.loads(answer.body)["checks"]["schema"]) == (200, True)
