@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from collector.domain import segments
 from collector.domain.identities import marks
 from collector.storage.database import Connection, Database
 from collector.values.errors import Problem
@@ -108,8 +109,10 @@ class AutoMessages:
             self._live.pop(site, None)
 
     def _select(self, connection: Connection, where: str, parameters: tuple[Any, ...]) -> list[AutoMessage]:
+        """Return the messages of a condition, whose first parameter is the site."""
         rows = connection.rows(f"SELECT {_COLUMNS} FROM auto_messages WHERE {where}", parameters)
-        return [message for row in rows if (message := self._message(row)) is not None]
+        messages = [message for row in rows if (message := self._message(row)) is not None]
+        return [_with_segments(connection, parameters[0], message) for message in messages]
 
     @staticmethod
     def _message(row: tuple[Any, ...]) -> AutoMessage | None:
@@ -128,6 +131,15 @@ class AutoMessages:
             updated_at=row[8],
             live_since=row[9],
         )
+
+
+def _with_segments(connection: Connection, site: int, message: AutoMessage) -> AutoMessage:
+    """Return a message whose audience holds the segments' own queries, as they are now; its JSON names them as before."""
+    audience = message.definition.audience
+    if audience is None or not segments.asks_for_segments(audience):
+        return message
+    definition = msgspec.structs.replace(message.definition, audience=segments.expand(connection, site, audience))
+    return msgspec.structs.replace(message, definition=definition)
 
 
 _COLUMNS = "id, public_id, version, state, name, priority, definition, created_at, updated_at, live_since"

@@ -27,6 +27,8 @@ from collector.values.query_tree import (
     needs,
 )
 
+_EMPTY = {"AND": "TRUE", "OR": "FALSE", "NOT": "FALSE"}
+"""What stands for the one child of a group that has none."""
 _NOBODY = -1
 """The number of a name that nobody ever used."""
 
@@ -102,7 +104,7 @@ def select(
     builder = _Builder(connection, site, names, now_ms, retention_ms)
     try:
         builder.measure(node)
-        condition = builder.condition(node) if node is not EVERYBODY else "TRUE"
+        condition = builder.condition(node)
         order = builder.order(sort, falling=falling)
         sql = f"identities p{builder.joins} WHERE p.site = ? AND p.principal_id = p.id AND ({condition})"
         yield Selection(sql, (*builder.join_parameters, site.id, *builder.parameters)), order
@@ -135,7 +137,7 @@ class _Builder:
     def condition(self, node: Node) -> str:
         """Return the condition of a node; NULL means that it does not hold."""
         if isinstance(node, Group):
-            children = [f"({self.condition(child)})" for child in node.value]
+            children = [f"({self.condition(child)})" for child in node.value] or [_EMPTY[node.operator]]
             if node.operator == "NOT":
                 return " AND ".join(f"{child} IS NOT TRUE" for child in children)
             return f" {node.operator} ".join(children)

@@ -106,6 +106,8 @@ class _Parser:
         if "field" in raw:
             _only_keys(raw, ("field", "operator", "value"), field)
             name = attribute_name(raw["field"], f"{field}.field")
+            if name == "segment_id":
+                _choice(raw.get("operator"), EQUALITY | SETS | PRESENCE, f"{field}.operator")
             return AttributeRule(name, self.test(raw, "time" if name.endswith("_at") else "any", field))
         if "operator" not in raw:
             raise Refusal(Reason.QUERY_INVALID, field, "A rule has a field, an event or a message; a group has an operator and a value.")

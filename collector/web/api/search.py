@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from flask import Response, jsonify
 
-from collector.domain import people
+from collector.domain import people, segments
 from collector.domain.selection import EVERYBODY, select
 from collector.domain.sites import Site
 from collector.services import Services
@@ -50,8 +50,9 @@ def search(services: Services, site: Site) -> Response:
 
     def read(connection: Connection) -> dict[str, Any]:
         now = services.clock()
+        asks = segments.expand(connection, site.id, node)
         after = None if asked.cursor is None else asked.cursor.after
-        with select(connection, site, services.names, node, now, retention, sort=asked.sort, falling=asked.falling) as (found, order):
+        with select(connection, site, services.names, asks, now, retention, sort=asked.sort, falling=asked.falling) as (found, order):
             if after is not None and len(after) != len(order.keys):
                 raise _bad_cursor()
             rows = found.page(connection, order, after, asked.per_page + 1)
