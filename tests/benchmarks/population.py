@@ -44,8 +44,8 @@ from tests.benchmarks.content import METADATA, NAMES, PAGES, Draws, uuid7
 
 DAYS = 89
 """How far back the slices reach: within a retention of 90 days for the whole day after."""
-BEFORE = 730 * DAY
-"""How far the history before that reaches, which stands in base_* alone (ms)."""
+BEFORE = 270 * DAY
+"""How far the history before that reaches, which stands in base_* alone (ms): not so far that silent leads would be deleted soon."""
 RETENTION_DAYS = 120
 """What to serve such a database with, so that it can be kept for some weeks before anything of it is pruned."""
 
