@@ -8,7 +8,7 @@ from collector.storage.slices import DRIFT, WEEK
 from collector.values.clock import DAY, HOUR, MINUTE
 
 RETENTION_DAYS = 14
-LEADS = ("l-0", "l-1", "l-2")
+LEADS = ("l-0", "l-1")
 USERS = ("u-0", "u-1")
 NAMES = ("page-view", "created-report")
 ATTRIBUTES = ("email", "custom_attributes.plan")
@@ -119,10 +119,11 @@ class Wipe:
 
 @dataclass(frozen=True)
 class Prune:
-    """A process prunes; after `steps` it is gone (None: not before all is done)."""
+    """A process prunes; after `steps` it is gone (None: not before all is done), closings counted or not."""
 
     process: int
     steps: int | None
+    closings: bool = True
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,10 @@ Act = Send | Again | Late | Merge | Undo | Import | Erase | Wipe | Prune | Turn
 processes = st.integers(0, 1)
 leads = st.sampled_from(LEADS)
 users = st.sampled_from(USERS)
-steps = st.one_of(st.none(), st.integers(0, 12))
+steps = st.one_of(st.none(), st.integers(0, 4))
 agos = st.sampled_from((0, 1, 17, MINUTE, HOUR, DAY, 3 * DAY, WEEK, 10 * DAY, RETENTION_DAYS * DAY))
 edges = st.sampled_from((None, None, -1, 0, 1))
-drifts = st.sampled_from((0, 0, 0, 5, -HOUR, DRIFT, -DRIFT, DRIFT + 1, -DRIFT - 1, 5 * WEEK, -60 * WEEK, 5 * 365 * DAY, -CENTURY))
+drifts = st.sampled_from((0, 0, 0, -HOUR, DRIFT, -DRIFT, DRIFT + 1, -DRIFT - 1, 3 * DAY, -10 * DAY, -60 * WEEK, 5 * 365 * DAY, -CENTURY))
 events = st.builds(Event, st.sampled_from(NAMES), agos, edges, drifts, st.sampled_from((None, 0, 1)))
 changes = st.builds(Change, st.sampled_from(ATTRIBUTES), st.sampled_from(("a", "b", 1, None)), agos)
 facts = {"events": st.lists(events, max_size=3).map(tuple), "changes": st.lists(changes, max_size=2).map(tuple)}
@@ -156,14 +157,18 @@ imports = st.builds(
 )
 erasures = st.builds(Erase, processes, st.sampled_from((*LEADS, *USERS)), steps)
 wipes = st.builds(Wipe, processes, steps)
-prunes = st.builds(Prune, processes, steps)
-turns = st.builds(Turn, st.sampled_from((1, HOUR, DAY, 3 * DAY, WEEK, 17 * DAY, 30 * DAY)))
+prunes = st.builds(Prune, processes, st.one_of(st.none(), st.integers(0, 8)), st.booleans())
+turns = st.builds(Turn, st.sampled_from((1, HOUR, DAY, 3 * DAY, WEEK, 17 * DAY, 24 * DAY, 30 * DAY)))
 repeats = st.builds(Again, processes, st.integers(0, 40), st.sampled_from((0, 0, 1, -HOUR, 20 * HOUR, -20 * HOUR)))
 lates = st.builds(Late, processes, users, st.sampled_from((0, 1, DAY, 3 * DAY, WEEK, 3 * WEEK)))
 
-acts = st.lists(
-    st.one_of(sends, sends, sends, repeats, repeats, merges, undos, imports, erasures, wipes, prunes, prunes, turns, turns, lates),
-    min_size=8,
-    max_size=40,
-)
+claims = st.builds(lambda process, lead, user: Send(process, (Said(lead, user),)), processes, leads, users)
+
+# A chapter: some say something, people are decided about, time goes on, weeks are pruned, and late ones come.
+told = st.lists(st.one_of(sends, repeats), min_size=1, max_size=4)
+decided = st.lists(st.one_of(claims, claims, merges, undos, undos, undos, imports, erasures, sends), max_size=5)
+passed = st.one_of(st.tuples(turns), st.tuples(turns, prunes), st.tuples(turns, prunes, prunes))
+came_late = st.lists(st.one_of(repeats, repeats, lates, wipes), max_size=3)
+chapters = st.tuples(told, decided, passed, came_late)
+acts = st.lists(chapters, min_size=2, max_size=5).map(lambda book: [act for chapter in book for part in chapter for act in part])
 phases = st.sampled_from((0, 2 * DAY, 3 * DAY))

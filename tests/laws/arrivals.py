@@ -22,8 +22,7 @@ class Round:
     decisions: tuple[acts.Act, ...]
 
 
-claims = st.builds(lambda lead, user: acts.Send(0, (acts.Said(lead, user),)), acts.leads, acts.users)
-decisions = st.one_of(claims, claims, acts.merges, acts.undos, acts.imports, acts.erasures, acts.turns, acts.turns)
+decisions = st.one_of(acts.claims, acts.claims, acts.merges, acts.undos, acts.imports, acts.erasures, acts.turns, acts.turns)
 said = st.one_of(acts.anonymous, acts.signed_in, acts.rest)
 rounds = st.lists(
     st.builds(Round, st.lists(said, max_size=4).map(tuple), st.lists(decisions, min_size=1, max_size=3).map(tuple)),
@@ -32,46 +31,46 @@ rounds = st.lists(
 )
 
 
-def dated(stage: Play, history: Sequence[Round]) -> tuple[list[list[Message]], list[int]]:
+def dated(play: Play, history: Sequence[Round]) -> tuple[list[list[Message]], list[int]]:
     """Give every fact ids and times, once for all arrivals, and say when each round begins."""
     facts, begins = [], []
-    now = stage.clock()
+    now = play.clock()
     for one in history:
-        begins.append(stage.clock())
-        facts.append([stage.message(fact) for fact in one.facts])
-        stage.clock.advance(sum(act.ms for act in one.decisions if isinstance(act, acts.Turn)))
-    stage.clock.now = now
+        begins.append(play.clock())
+        facts.append([play.message(fact) for fact in one.facts])
+        play.clock.advance(sum(act.ms for act in one.decisions if isinstance(act, acts.Turn)))
+    play.clock.now = now
     return facts, begins
 
 
-def arrive(stage: Play, history: Sequence[Round], facts: Sequence[Sequence[Message]], begins: Sequence[int], random: Random) -> None:
+def arrive(play: Play, history: Sequence[Round], facts: Sequence[Sequence[Message]], begins: Sequence[int], random: Random) -> None:
     """Let a history arrive: each fact in its round or a later one while it is in time, some again, cut into commits anyhow."""
     waiting: list[Message] = []
     for number, one in enumerate(history):
         waiting += facts[number]
         last = number + 1 == len(history)
-        due = [fact for fact in waiting if last or random.random() < 0.5 or _expires(fact, begins[number + 1], stage.model.retention)]
+        due = [fact for fact in waiting if last or random.random() < 0.5 or _expires(fact, begins[number + 1], play.model.retention)]
         waiting = [fact for fact in waiting if fact not in due]
-        again = [fact for fact in stage.sent if random.random() < 0.2 and not _expires(fact, stage.clock(), stage.model.retention)]
+        again = [fact for fact in play.sent if random.random() < 0.2 and not _expires(fact, play.clock(), play.model.retention)]
         arriving = due + again
         random.shuffle(arriving)
         while arriving:
             size = random.randint(1, 4)
-            stage.send(random.randint(0, 1), [_harmless(stage, fact) for fact in arriving[:size]])
+            play.send(random.randint(0, 1), [_harmless(play, fact) for fact in arriving[:size]])
             arriving = arriving[size:]
-        stage.sent = [fact for fact in stage.sent if fact.events or fact.changes]
+        play.sent = [fact for fact in play.sent if fact.events or fact.changes]
         for act in one.decisions:
-            stage.meet(*_concerned(act))
-            stage.act(act)
+            play.meet(*_concerned(act))
+            play.act(act)
             if random.random() < 0.3:
-                stage.prune(random.randint(0, 1), random.choice((None, 1, 2, 5)))
+                play.prune(random.randint(0, 1), random.choice((None, 1, 2, 5)), closings=random.random() < 0.5)
 
 
-def _harmless(stage: Play, fact: Message) -> Message:
+def _harmless(play: Play, fact: Message) -> Message:
     """Return a user's fact without its browser where that would be the first to claim the lead: claims keep their order."""
     if fact.lead is None or fact.owner[0] == LEAD:
         return fact
-    model, lead = stage.model, (LEAD, fact.lead)
+    model, lead = play.model, (LEAD, fact.lead)
     known = lead in model.known and fact.owner in model.known
     return fact if known and model.would(lead, fact.owner) is not Claim.MERGED else replace(fact, lead=None)
 

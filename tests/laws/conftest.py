@@ -1,37 +1,33 @@
-"""Many small databases: these tests are about what is stored, and not about whether it survives."""
+"""Where the laws are tried: two collectors on one database, for many short histories."""
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from collector.domain import deletion, pruning
+from tests.laws.play import Play, collectors
 from tests.support.postgres import new_database
 
 MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
-def passing_database(engine: str, request: pytest.FixtureRequest) -> Callable[[], AbstractContextManager[str]]:
-    """Makes an empty database of the test's engine with each call; it is gone with the context."""
-    if engine == "postgresql":
-        server = request.getfixturevalue("postgres_url")
-        return lambda: new_database(server)
-    return _file_in_memory
+def begin(engine: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Play]]:
+    """Begins a play on two collectors that know nothing; on SQLite with the file in memory, since no power will be cut.
 
-
-@pytest.fixture(autouse=True)
-def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pruning and deletion go in steps so small that they are interrupted in the middle of something."""
-    for engine in pruning.STEP:
-        monkeypatch.setitem(pruning.STEP, engine, 2)
+    Pruning and deletion go in steps so small that they are interrupted in the middle of something.
+    """
+    for each in pruning.STEP:
+        monkeypatch.setitem(pruning.STEP, each, 2)
     monkeypatch.setattr(deletion, "STEP", 2)
-
-
-@contextmanager
-def _file_in_memory() -> Iterator[str]:
-    with TemporaryDirectory(prefix="leadlight-laws-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
-        yield f"sqlite:///{folder}/leadlight.db"
+    with ExitStack() as stack:
+        if engine == "postgresql":
+            url = stack.enter_context(new_database(request.getfixturevalue("postgres_url")))
+        else:
+            folder = TemporaryDirectory(prefix="leadlight-laws-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
+            url = f"sqlite:///{stack.enter_context(folder)}/leadlight.db"
+        yield stack.enter_context(collectors(url))
