@@ -4,6 +4,7 @@ import msgspec
 
 from collector.domain import visits
 from collector.domain.auto_messages import AutoMessages
+from collector.domain.event_rules import EventRules
 from collector.domain.identities import Maker
 from collector.domain.limits import NewPeople
 from collector.domain.names import Names
@@ -33,6 +34,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     names: Names
     sites: Sites
     auto_messages: AutoMessages
+    event_rules: EventRules
     writer: Writer
     written: Database
     occupancy: Occupancy
@@ -93,5 +95,6 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         names=names,
         sites=Sites(database, keyring, row_ids),
         auto_messages=AutoMessages(database, row_ids),
+        event_rules=EventRules(database, row_ids),
         writer=Writer(written, ledger, queue_limit=settings.queue_limit, group_limit=settings.group_limit),
     )

@@ -12,6 +12,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 
 from collector.app import create_app
+from collector.backfill import Backfill
 from collector.ingest.bots import is_bot
 from collector.services import Services, build
 from collector.settings import Settings, load_settings
@@ -33,19 +34,21 @@ def wsgi_application() -> "WSGIApplication":
     """Return the WSGI application for the settings of the environment, as `gunicorn 'collector.serving:wsgi_application()'` loads it."""
     services = _services()
     Upkeep(services)
+    Backfill(services)
     return wsgi(services)
 
 
 def application() -> RsgiEntry:
     """Return the RSGI application for the settings of the environment; what granian's worker loads."""
     services = _services()
-    upkeep = Upkeep(services)
+    upkeep, backfill = Upkeep(services), Backfill(services)
     _end_with_parent(services)
     responder = Responder(services)
     app = create_app(services, responder)
 
     def close() -> None:
         upkeep.stop()
+        backfill.stop()
         services.close()
 
     return RsgiEntry(responder, app.wsgi_app, threads=services.settings.threads, largest=app.config["MAX_CONTENT_LENGTH"], close=close)

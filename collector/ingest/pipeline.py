@@ -8,7 +8,9 @@ answer 202 but store nothing; `clean_items` refuses single items. Deciding messa
 import contextlib
 from typing import Any
 
+from collector.domain import event_rules
 from collector.domain.merging import Claim
+from collector.domain.names import PAGE_VIEW
 from collector.domain.sites import Site
 from collector.domain.tracking import Outcome, Submission
 from collector.ingest import items, senders, wire
@@ -79,6 +81,7 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
         step(collection)
         if collection.answered:
             return collection.answer()
+    yield from derive_events(collection)
     try:
         outcomes = yield Record(collection.site.id, [collection.submission], len(body))
     except Overloaded:
@@ -136,6 +139,15 @@ def clean_items(c: Collection) -> None:
         c.flagged += [{"index": index, "code": code.value, "field": field} for code, field in flags]
 
 
+def derive_events(c: Collection) -> Exchange[None]:
+    """Add the events that the site's rules make of the page views; they stand behind those that were sent."""
+    if any(event.name == PAGE_VIEW for event in c.submission.events):
+        rules = c.services.event_rules.kept(c.site.id)
+        if rules is None:
+            rules = yield Read(lambda: c.services.event_rules.active(c.site.id))
+        c.submission.events += event_rules.derived(rules, c.site.salt, c.submission.events)
+
+
 def note_outcome(c: Collection, outcome: Outcome) -> None:
     """Note what was stored, known already, or refused by the ledger; from here on it is durable."""
     if outcome.error is Reason.LEAD_LIMIT:
@@ -145,7 +157,7 @@ def note_outcome(c: Collection, outcome: Outcome) -> None:
     c.outcome = outcome
     c.accepted += len(c.places["identify"])
     for kind, results in (("event", outcome.events), ("message", outcome.reports)):
-        for index, result in zip(c.places[kind], results, strict=True):
+        for index, result in zip(c.places[kind], results, strict=False):  # derived events follow those that have a place
             if isinstance(result, Reason):
                 c.refuse(index, Refusal(result))
             elif result:

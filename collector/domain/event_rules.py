@@ -1,0 +1,213 @@
+"""Events without code: a rule about addresses makes a named event of each page view that meets it.
+
+The event's id is derived from the view's id and the rule's, so that counting what arrives and going back over the timeline may both
+write it: whoever comes second finds it there. A rule is never changed, only archived; a changed one is a new rule.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from collector.domain import identities
+from collector.domain.identities import USER
+from collector.domain.names import EVENT, PAGE_VIEW, Names
+from collector.domain.sites import Site
+from collector.domain.tracking import Event, Submission
+from collector.storage.database import Connection, Database
+from collector.storage.slices import with_tables
+from collector.values.clock import SECOND
+from collector.values.ids import RowIds, derived_event_id, event_id_time, new_public_id
+from collector.values.page_rules import PageRule, page_matches, parse_page_rule, rule_json
+
+_KEPT_SECONDS = 1.0
+SETTLED = 5 * SECOND
+"""After so long every collector has read of a new rule (ms); going back over the timeline begins then, and misses nothing."""
+STEP = 500
+"""Page views looked at in one step of going back."""
+
+
+class EventRule(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule. Times in ms; `public_id` is what the API knows; not `backfilled_at` yet, it may still be applied to the timeline."""
+
+    id: int
+    public_id: str
+    event: str
+    page: PageRule
+    created_at: int
+    archived_at: int | None
+    backfilled_at: int | None
+
+
+class EventRules:
+    """Reads and writes rules; the active ones of each site are kept for a second."""
+
+    def __init__(self, database: Database, row_ids: RowIds) -> None:
+        self._database = database
+        self._row_ids = row_ids
+        self._lock = threading.Lock()
+        self._active: dict[int, tuple[float, tuple[EventRule, ...]]] = {}
+
+    def kept(self, site: int) -> tuple[EventRule, ...] | None:
+        """Return the active rules where they are in memory and fresh, without asking the database."""
+        kept = self._active.get(site)
+        return kept[1] if kept is not None and kept[0] > time.monotonic() else None
+
+    def active(self, site: int) -> tuple[EventRule, ...]:
+        """Return the active rules, the oldest first."""
+        kept = self.kept(site)
+        if kept is not None:
+            return kept
+        with self._database.read() as connection:
+            found = tuple(_select(connection, "site = ? AND archived_at IS NULL ORDER BY id", (site,)))
+        with self._lock:
+            self._active[site] = (time.monotonic() + _KEPT_SECONDS, found)
+        return found
+
+    def forget(self, site: int) -> None:
+        """Drop what is kept of a site, so that a change of this process is seen at once."""
+        with self._lock:
+            self._active.pop(site, None)
+
+    def create(self, tx: Connection, site: int, event: str, page: PageRule, now_ms: int) -> EventRule:
+        """Store a new rule. The event's name was allocated beforehand; whoever asked for it calls `forget` after the commit."""
+        made = EventRule(
+            id=self._row_ids.mint(now_ms),
+            public_id=new_public_id(),
+            event=event,
+            page=page,
+            created_at=now_ms,
+            archived_at=None,
+            backfilled_at=None,
+        )
+        text = msgspec.json.encode(rule_json(page)).decode()
+        columns = ("site", "id", "public_id", "event", "page", "created_at")
+        tx.insert("event_rules", columns, [(site, made.id, made.public_id, event, text, now_ms)])
+        return made
+
+
+def all_of(connection: Connection, site: int) -> list[EventRule]:
+    """Return every rule of a site, the newest first."""
+    return _select(connection, "site = ? ORDER BY id DESC", (site,))
+
+
+def get(connection: Connection, site: int, public_id: str) -> EventRule | None:
+    """Return one rule."""
+    found = _select(connection, "site = ? AND public_id = ?", (site, public_id))
+    return found[0] if found else None
+
+
+def archive(tx: Connection, site: int, public_id: str, now_ms: int) -> bool:
+    """Let a rule make no more events; those it made stay. False where there is none."""
+    sql = "UPDATE event_rules SET archived_at = coalesce(archived_at, ?) WHERE site = ? AND public_id = ?"
+    return bool(tx.run(sql, (now_ms, site, public_id)))
+
+
+def derived(rules: Sequence[EventRule], salt: bytes, views: Sequence[Event]) -> list[Event]:
+    """Return the events that rules make of these page views."""
+    made: list[Event] = []
+    for view in views:
+        if view.name != PAGE_VIEW:
+            continue
+        url = _url(view.page)
+        made += [_event(rule, salt, view) for rule in rules if page_matches(rule.page, url)]
+    return made
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A step of going back: what to write, and how far it comes. `slice` None: at the end."""
+
+    submissions: list[Submission]
+    slice: int | None
+    view: bytes | None
+
+
+def pending(connection: Connection, now_ms: int) -> list[tuple[int, EventRule]]:
+    """Return the rules (with their sites' ids) that have not been applied to the whole timeline yet, the oldest first."""
+    sql = f"SELECT site, {_COLUMNS} FROM event_rules WHERE backfilled_at IS NULL AND archived_at IS NULL AND created_at < ? ORDER BY id"
+    return [(row[0], _rule(row[1:])) for row in connection.rows(sql, (now_ms - SETTLED,))]
+
+
+def next_step(connection: Connection, site: Site, names: Names, rule: EventRule, oldest: int) -> Step:
+    """Return the next step of applying a rule to the events since `oldest` (ms), from where the last one ended."""
+    row = connection.row("SELECT slice, view FROM event_rules WHERE site = ? AND id = ?", (site.id, rule.id))
+    at, after = (None, None) if row is None else row
+    remaining = [number for number in with_tables(connection) if at is None or number >= at]
+    view_name = names.number(site.id, EVENT, PAGE_VIEW)
+    for number in remaining:
+        since = bytes(after) if after is not None and number == at else b""
+        rows = connection.rows(
+            f"SELECT id, identity, at, unverified, visit, page FROM events_{number} "
+            "WHERE site = ? AND slice = ? AND id > ? AND name = ? ORDER BY id LIMIT ?",
+            (site.id, number, since, view_name, STEP),
+        )
+        if rows:
+            return Step(_submissions(connection, site, rule, [one for one in rows if one[2] >= oldest]), number, bytes(rows[-1][0]))
+    return Step([], None, None)
+
+
+def note_step(tx: Connection, site: int, rule: EventRule, step: Step, now_ms: int) -> None:
+    """Write down how far applying a rule came."""
+    tx.run(
+        "UPDATE event_rules SET slice = ?, view = ?, backfilled_at = ? WHERE site = ? AND id = ?",
+        (step.slice, step.view, now_ms if step.slice is None else None, site, rule.id),
+    )
+
+
+def steps(database: Database, site: Site, names: Names, rule: EventRule, oldest: int) -> Iterator[Step]:
+    """Yield the steps of applying a rule to the timeline; each is to be written and noted before the next is asked for."""
+    while True:
+        with database.read() as connection:
+            step = next_step(connection, site, names, rule, oldest)
+        yield step
+        if step.slice is None:
+            return
+
+
+def _submissions(connection: Connection, site: Site, rule: EventRule, rows: Sequence[tuple[Any, ...]]) -> list[Submission]:
+    """Return the events a rule makes of stored views, as submissions of their owners."""
+    owners = identities.by_ids(connection, site.id, {row[1] for row in rows})
+    found: dict[tuple[int, bool], Submission] = {}
+    for view_id, identity, at, unverified, visit, page in rows:
+        owner = owners.get(identity)
+        if owner is None or not page_matches(rule.page, _url(page)):
+            continue
+        view = Event(bytes(view_id), PAGE_VIEW, at, None if visit is None else bytes(visit), page, None)
+        made = found.get((identity, bool(unverified)))
+        if made is None:
+            verified = owner.kind == USER and not unverified
+            made = Submission(owner=(owner.kind, owner.value), verified=verified, create=False, by="event_rule")
+            found[(identity, bool(unverified))] = made
+        made.events.append(_event(rule, site.salt, view))
+    return list(found.values())
+
+
+def _event(rule: EventRule, salt: bytes, view: Event) -> Event:
+    number = derived_event_id(salt, event_id_time(view.id), b"event-rule", rule.id.to_bytes(8, "big"), view.id)
+    return Event(number, rule.event, view.at, view.visit, view.page, None)
+
+
+def _url(page: str | None) -> str:
+    return str(msgspec.json.decode(page).get("url", "")) if page else ""
+
+
+def _select(connection: Connection, where: str, parameters: tuple[Any, ...]) -> list[EventRule]:
+    return [_rule(row) for row in connection.rows(f"SELECT {_COLUMNS} FROM event_rules WHERE {where}", parameters)]
+
+
+def _rule(row: tuple[Any, ...]) -> EventRule:
+    number, public_id, event, page, created, archived, backfilled = row
+    return EventRule(
+        id=number,
+        public_id=public_id,
+        event=event,
+        page=parse_page_rule(msgspec.json.decode(page)),
+        created_at=created,
+        archived_at=archived,
+        backfilled_at=backfilled,
+    )
+
+
+_COLUMNS = "id, public_id, event, page, created_at, archived_at, backfilled_at"

@@ -1,0 +1,158 @@
+"""Events without code: a rule about addresses makes a named event of each page view that meets it, from then on and back."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from collector import backfill
+from collector.domain import event_rules
+from collector.domain.event_rules import SETTLED, EventRule
+from collector.domain.names import EVENT
+from collector.values.clock import DAY
+from collector.values.messages import clean_auto_message
+from collector.values.page_rules import parse_page_rule
+from tests.support.browserless import Tracker
+from tests.support.world import World, user
+
+PRICING = {"field": "path", "operator": "is", "value": "/pricing"}
+
+
+@pytest.fixture
+def rule(world: World) -> EventRule:
+    return new_rule(world)
+
+
+def new_rule(world: World, page: Any = PRICING, name: str = "saw-pricing") -> EventRule:
+    services = world.services
+    services.names.ensure(world.site.id, EVENT, [name], world.clock())
+    made: EventRule = services.writer.run(
+        world.site.id, lambda tx: services.event_rules.create(tx, world.site.id, name, parse_page_rule(page), world.clock())
+    )
+    services.event_rules.forget(world.site.id)
+    return made
+
+
+def go_back(world: World, rule: EventRule) -> None:
+    for _ in backfill.apply(world.services, world.site, rule):
+        pass
+
+
+def counts(world: World, tracker: Tracker) -> dict[str, int]:
+    return world.counts(("lead", tracker.lead.partition(".")[0]))
+
+
+def test_a_view_that_meets_the_rule_counts_as_the_event_too(world: World, tracker: Tracker, rule: EventRule) -> None:
+    answer = tracker.view("/pricing")
+    assert (answer["accepted"], answer["duplicates"]) == (1, 0)
+    tracker.view("/other")
+    assert counts(world, tracker) == {"page-view": 2, "saw-pricing": 1}
+
+
+def test_a_repeated_view_makes_no_second_event(world: World, tracker: Tracker, rule: EventRule) -> None:
+    tracker.url = "https://shop.example/pricing"
+    view = tracker.event()
+    tracker.collect(view)
+    assert tracker.collect(view)["duplicates"] == 1
+    assert counts(world, tracker) == {"page-view": 1, "saw-pricing": 1}
+
+
+def test_other_events_on_the_page_make_none(world: World, tracker: Tracker, rule: EventRule) -> None:
+    tracker.url = "https://shop.example/pricing"
+    tracker.collect(tracker.event("clicked"))
+    assert counts(world, tracker) == {"clicked": 1}
+
+
+def test_the_timeline_is_counted_too_once(world: World, tracker: Tracker) -> None:
+    for path in ("/pricing", "/pricing", "/"):
+        tracker.view(path)
+    rule = new_rule(world)
+    tracker.view("/pricing")
+    go_back(world, rule)
+    go_back(world, rule)
+    assert counts(world, tracker) == {"page-view": 4, "saw-pricing": 3}
+
+
+def test_what_was_made_of_the_timeline_belongs_to_whoever_viewed(world: World, tracker: Tracker) -> None:
+    tracker.view("/pricing")
+    tracker.identify("u-1")
+    tracker.view("/pricing")
+    go_back(world, new_rule(world))
+    assert world.counts(user()) == {"page-view": 2, "saw-pricing": 2}
+    made = [event for event in world.timeline(user()) if event.name == "saw-pricing"]
+    viewed = [event for event in world.timeline(user()) if event.name == "page-view"]
+    assert sorted((one.at, one.lead, one.unverified) for one in made) == sorted((one.at, one.lead, one.unverified) for one in viewed)
+
+
+def test_interrupted_it_goes_on_where_it_was(world: World, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_rules, "STEP", 2)
+    for _ in range(7):
+        tracker.view("/pricing")
+    rule = new_rule(world)
+    steps = backfill.apply(world.services, world.site, rule)
+    next(steps)
+    steps.close()
+    assert counts(world, tracker)["saw-pricing"] == 2
+    go_back(world, rule)
+    assert counts(world, tracker)["saw-pricing"] == 7
+
+
+def test_counting_live_and_going_back_at_once_count_once(world: World, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_rules, "STEP", 3)
+    tracker.url = "https://shop.example/pricing"
+    views = [tracker.event() for _ in range(40)]
+    for view in views[:20]:
+        tracker.collect(view)
+    rule = new_rule(world)
+    back = threading.Thread(target=go_back, args=(world, rule))
+    back.start()
+    for view in views:
+        tracker.collect(view)
+    back.join()
+    go_back(world, rule)
+    assert counts(world, tracker) == {"page-view": 40, "saw-pricing": 40}
+
+
+def test_what_is_older_than_the_timeline_is_left(world: World, tracker: Tracker) -> None:
+    tracker.view("/pricing")
+    world.clock.advance(91 * DAY)
+    tracker.view("/pricing")
+    go_back(world, new_rule(world))
+    assert counts(world, tracker) == {"page-view": 2, "saw-pricing": 1}
+
+
+def test_going_back_begins_when_every_collector_knows_the_rule(world: World, rule: EventRule) -> None:
+    with world.services.database.read() as connection:
+        assert event_rules.pending(connection, world.clock()) == []
+        world.clock.advance(SETTLED + 1)
+        assert [one.public_id for _, one in event_rules.pending(connection, world.clock())] == [rule.public_id]
+    go_back(world, rule)
+    with world.services.database.read() as connection:
+        assert event_rules.pending(connection, world.clock()) == []
+
+
+def test_an_archived_rule_makes_nothing_more(world: World, tracker: Tracker, rule: EventRule) -> None:
+    tracker.view("/pricing")
+    world.services.writer.run(world.site.id, lambda tx: event_rules.archive(tx, world.site.id, rule.public_id, world.clock()))
+    world.services.event_rules.forget(world.site.id)
+    tracker.view("/pricing")
+    assert counts(world, tracker) == {"page-view": 2, "saw-pricing": 1}
+
+
+def test_a_message_triggered_by_the_event_may_be_claimed(world: World, tracker: Tracker, rule: EventRule) -> None:
+    definition = clean_auto_message(
+        {
+            "name": "Pricing",
+            "type": "popup",
+            "state": "live",
+            "content": {"body": "Hello"},
+            "trigger": {"type": "event", "event": "saw-pricing"},
+            "audience": {"event": "saw-pricing", "field": "count", "operator": "=", "value": 2},
+        },
+        retention_days=90,
+    )
+    services = world.services
+    services.writer.run(world.site.id, lambda tx: services.auto_messages.create(tx, world.site.id, definition, world.clock()))
+    services.auto_messages.forget(world.site.id)
+    assert "messages" not in tracker.view("/pricing")
+    assert len(tracker.view("/pricing")["messages"]) == 1
