@@ -6,7 +6,7 @@ A user without an external id is known by its email: an identity of kind `email`
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
-from collector.domain import attributes, identities, people
+from collector.domain import attributes, changes, identities, people
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, Key, Maker, NewIdentity, marks
 from collector.domain.names import Names
 from collector.storage.database import Connection
@@ -44,6 +44,7 @@ def create(tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, *
             raise ContactExists("email", present.contact_id)
         made = _insert(tx, site, (EMAIL, fold(email)), "email", maker, now_ms)
     attributes.apply(tx, site, names, made, values, now_ms, attributes.TRUSTED)
+    changes.note(tx, site, (made.id,), now_ms)
     return made.public_id
 
 
@@ -51,6 +52,7 @@ def create_lead(tx: Connection, site: int, names: Names, maker: Maker, now_ms: i
     """Make a lead that no browser holds (its secret is unknown to everybody) and return the contact id."""
     made = _insert(tx, site, (LEAD, new_nonce()), "role", maker, now_ms)
     attributes.apply(tx, site, names, made, values, now_ms, attributes.TRUSTED)
+    changes.note(tx, site, (made.id,), now_ms)
     return made.public_id
 
 
@@ -76,6 +78,7 @@ def update(
     if principal.kind == EMAIL and "email" in values:
         _rename(tx, site, principal, values["email"], known_otherwise=external_id is not None or person.user_id is not None)
     attributes.apply(tx, site, names, principal, values, now_ms, attributes.TRUSTED)
+    changes.note(tx, site, (principal.id,), now_ms)
 
 
 def page(connection: Connection, site: int, after: int | None, limit: int, offset: int = 0) -> list[int]:

@@ -6,7 +6,7 @@ written down, so that whoever comes next goes on where another was interrupted. 
 
 from collections.abc import Callable, Iterator, Sequence
 
-from collector.domain import identities, tombstones
+from collector.domain import changes, identities, tombstones
 from collector.domain.identities import LEAD, Identity, marks
 from collector.domain.names import STANDARD_ATTRIBUTES
 from collector.domain.secrets import Keyring
@@ -122,6 +122,7 @@ def _remove(tx: Connection, site: int, numbers: Sequence[int], now_ms: int) -> N
         some = marks(chunk)
         tx.run(f"DELETE FROM merges WHERE site = ? AND (lead IN ({some}) OR target IN ({some}))", (site, *chunk, *chunk))
         tx.run(f"DELETE FROM identities WHERE site = ? AND id IN ({some})", (site, *chunk))
+    changes.note(tx, site, numbers, now_ms)
 
 
 _TABLES = ("visits", "totals", "attributes", "deliveries", "delivery_links")

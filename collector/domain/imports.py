@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from collector.domain import identities
+from collector.domain import changes, identities
 from collector.domain.identities import Key, Maker, NewIdentity
 from collector.domain.names import EVENT, Names
 from collector.storage.database import Connection
@@ -41,6 +41,7 @@ def set_bases(tx: Connection, site: int, names: Names, maker: Maker, now_ms: int
     for number, base in sorted((number, base) for number, base in numbered.items() if number is not None):
         _set_own(tx, site, number, identity.id, base)
         _refold(tx, site, number, identity.principal_id)
+    changes.note(tx, site, (identity.principal_id,), now_ms)
 
 
 def _set_own(tx: Connection, site: int, name: int, identity: int, base: Base) -> None:

@@ -7,7 +7,7 @@ alone; the pair is then blocked from merging again by itself.
 
 from enum import Enum
 
-from collector.domain import attributes, identities, visits
+from collector.domain import attributes, changes, identities, visits
 from collector.domain.identities import LEAD, Identity
 from collector.storage.database import Connection
 from collector.values.errors import Reason
@@ -54,6 +54,7 @@ def claim_lead(
     ):
         return Claim.BLOCKED
     _absorb(tx, site, lead, user)
+    changes.note(tx, site, (lead.id, lead.principal_id), now_ms)
     _journal(tx, site, lead, user, row_ids, now_ms, outcome="merged", verified=verified, by=by, reason=reason)
     return Claim.MERGED
 
@@ -115,6 +116,7 @@ def undo(tx: Connection, site: int, merge_id: int, now_ms: int, *, by: str = "re
             (site, person, site, person),
         )
     visits.fold(tx, site, [lead_id, target])
+    changes.note(tx, site, (lead_id, target), now_ms)
     return True
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import attributes, deliveries, identities, visits
+from collector.domain import attributes, changes, deliveries, identities, visits
 from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
 from collector.domain.limits import NewPeople
 from collector.domain.merging import Claim, claim_lead
@@ -175,6 +175,7 @@ class _Group:
         for submission, outcome in accepted:
             self.set_attributes(submission, outcome)
             outcome.reports = [self.report(submission, report) for report in submission.reports]
+        changes.note(self.tx, self.site, {identity.principal_id for identity in self.identities.values()}, self.now)
         return outcomes
 
     def resolve(self, pairs: Sequence[tuple[Submission, Outcome]]) -> None:

@@ -20,8 +20,8 @@ from collector.storage.snapshots import damage, event_tables, snapshot
 
 KEPT = "kept_tombstones"
 _CHUNK = 5_000
-_OWN = {"schema_migrations", "slices"}
-"""Tables that are made along with the schema and the slices, not copied."""
+_OWN = {"schema_migrations", "slices", "changes", "changes_purged"}
+"""Tables that are made along with the schema and the slices, or tell of this database's transactions, and are not copied."""
 _PAGES = -64_000
 """SQLite's cache while copying, in KiB."""
 
