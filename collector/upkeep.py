@@ -62,6 +62,7 @@ def round_of(services: Services, transact: Transact, report: Report) -> Iterator
         report.dropped += step.what == "dropped"
         report.moved += step.events if step.what == "moved" else 0
         yield
+    services.written.rewrite()
     services.written.cut_log()
     yield
 

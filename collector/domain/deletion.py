@@ -23,9 +23,9 @@ _CHUNK = 400
 
 
 def erase(database: Database, slices: Slices, transact: Transact, keyring: Keyring, site: int, person: int, now_ms: int) -> bool:
-    """Delete a person whole and return when nothing of it is left; False where there is none.
+    """Delete a person whole and return when nothing of it is stored; False where there is none.
 
-    Where SQLite's log cannot be cut at once, because somebody reads, the next round of upkeep does it.
+    The next round of upkeep takes away what SQLite's file may keep in unused parts, and its log where somebody reads in it now.
     """
     if not transact(lambda tx: int(delete_person(tx, site, keyring, person, now_ms))):
         return False
@@ -42,6 +42,7 @@ def delete_person(tx: Connection, site: int, keyring: Keyring, person: int, now_
         return False
     tombstones.set_up(tx, site, [tombstones.mac(keyring, site, (one.kind, one.value)) for one in members], now_ms)
     _remove(tx, site, [one.id for one in members], now_ms)
+    tx.owe_rewriting()
     return True
 
 
