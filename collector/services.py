@@ -2,7 +2,7 @@
 
 import msgspec
 
-from collector.domain import visits
+from collector.domain import mending
 from collector.domain.auto_messages import AutoMessages
 from collector.domain.event_rules import EventRules
 from collector.domain.identities import Maker
@@ -58,7 +58,7 @@ def bring_up_to_date(database: Database, now_ms: int) -> list[int]:
         with database.read() as connection:
             sites = [row[0] for row in connection.rows("SELECT id FROM sites ORDER BY id")]
         for site in sites:
-            for _ in visits.mend(database, database.transact, site):
+            for _ in mending.mend(database, database.transact, site, now_ms):
                 pass
     return ran
 

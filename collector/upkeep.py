@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from collector.domain import deletion, pruning, visits
+from collector.domain import deletion, mending, pruning
 from collector.domain.deletion import Transact
 from collector.services import Services
 from collector.storage import migrations
@@ -54,7 +54,7 @@ def round_of(services: Services, transact: Transact, report: Report) -> Iterator
     with services.written.read() as connection:
         lately = migrations.newest_at(connection) > now - MENDED
     for site in services.sites.all() if lately else ():
-        for people in visits.mend(services.written, transact, site.id):
+        for people in mending.mend(services.written, transact, site.id, now):
             report.mended += people
             yield
     for step in pruning.prune(services.written, services.slices, transact, now, services.settings.retention):

@@ -3,21 +3,34 @@
 Each identity keeps its own value; the person's stands on the principal's row: the user's own where it has one, else the newest
 among its leads. Own values are ordered by (source, time, text of the value), so that the order of
 arrival does not matter and an unverified browser never displaces what REST or a verified browser set.
+
+Some standard attributes are also what the person's first and latest visit say (`values.visit_context`): campaign, referrer, browser.
+No identity has these as its own; they are worked out from the visits of all of them whenever one begins, and a merge or its undoing
+leaves what those of the identities that remain say. A value that was set, as `utm_source` may be, counts before what visits say;
+unset, it gives way again.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
+from collector.domain import visits
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, marks
-from collector.domain.names import ATTRIBUTE, Names
+from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
 from collector.values.text import fold
+from collector.values.visit_context import VISIT_FIELDS, described
 
+VISITS = 0
+"""Source of what visits say; no time is kept for it, so that a visit like the one before writes nothing."""
 BROWSER = 1
 """Source of a lead or an unverified user id."""
 TRUSTED = 2
 """Source of REST, the console, import, or a verified user id."""
+
+OF_VISITS = {STANDARD_ATTRIBUTES[name]: name for name in sorted(VISIT_FIELDS)}
+"""The attributes that visits give, by number."""
 
 _RANKS = {LEAD: 0, EMAIL: 1, USER: 2}
 """A user's own value counts before that of the email it was known by first, and both before those of its leads."""
@@ -27,7 +40,7 @@ Own = tuple[str, int, int]
 
 
 class Folded(NamedTuple):
-    """The person's half of a row: JSON, its number or folded text where it is one, time in ms, source. All None where unset."""
+    """The person's half of a row: JSON, its number or folded text where it is one, time in ms (none for visits), source."""
 
     value: str | None
     num: float | None
@@ -37,6 +50,21 @@ class Folded(NamedTuple):
 
 
 UNSET = Folded(None, None, None, None, None)
+
+
+class Standing(NamedTuple):
+    """One attribute of one person: each identity's kind and own value, what visits say (text), and what stands on the principal's row."""
+
+    person: int
+    attr: int
+    own: list[tuple[str, Own]]
+    visited: str | None
+    stored: Folded
+
+    @property
+    def folded(self) -> Folded:
+        """What has to stand there."""
+        return fold_own(self.own, self.visited)
 
 
 def apply(tx: Connection, site: int, names: Names, identity: Identity, values: Mapping[str, Any], at_ms: int, source: int) -> list[str]:
@@ -70,36 +98,58 @@ def apply(tx: Connection, site: int, names: Names, identity: Identity, values: M
         "own_source = excluded.own_source",
         [(site, attr, identity.id, *new) for attr, new in sorted(changed)],
     )
-    refold(tx, site, identity.principal_id, [attr for attr, _ in changed])
+    refold(tx, site, [identity.principal_id], [attr for attr, _ in changed])
     return outranked
 
 
-def refold(tx: Connection, site: int, principal_id: int, attrs: Iterable[int]) -> None:
-    """Work out the person's value of these attributes anew from what each of its identities has of its own."""
-    wanted = sorted(set(attrs))
-    if not wanted:
-        return
-    rows = tx.rows(
-        "SELECT a.attr, i.kind, a.own_value, a.own_at, a.own_source FROM attributes a "
-        "JOIN identities i ON i.site = a.site AND i.id = a.identity "
-        f"WHERE a.site = ? AND a.attr IN ({marks(wanted)}) AND i.principal_id = ? AND a.own_value IS NOT NULL",
-        (site, *wanted, principal_id),
+def refold(tx: Connection, site: int, people: Sequence[int], attrs: Collection[int]) -> None:
+    """Work out the values of people (principal ids, locked by the caller) anew from what their identities have of their own."""
+    found = [(site, one.attr, one.person, *one.folded) for one in standing(tx, site, people, attrs) if one.folded != one.stored]
+    tx.insert(
+        "attributes",
+        ("site", "attr", "identity", "value", "num", "folded", "set_at", "source"),
+        sorted(found, key=itemgetter(1, 2)),
+        "ON CONFLICT (site, attr, identity) DO UPDATE SET value = excluded.value, num = excluded.num, folded = excluded.folded, "
+        "set_at = excluded.set_at, source = excluded.source",
     )
-    for attr in wanted:
-        tx.run(
-            "INSERT INTO attributes (site, attr, identity, value, num, folded, set_at, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (site, attr, identity) DO UPDATE SET value = excluded.value, num = excluded.num, folded = excluded.folded, "
-            "set_at = excluded.set_at, source = excluded.source",
-            (site, attr, principal_id, *fold_own((kind, (value, at, source)) for a, kind, value, at, source in rows if a == attr)),
-        )
 
 
-def fold_own(own: Iterable[tuple[str, Own]]) -> Folded:
-    """Return what a person's identities, each with its kind, make of their own values of one attribute."""
+def standing(connection: Connection, site: int, people: Sequence[int], attrs: Collection[int]) -> Iterator[Standing]:
+    """Yield those of these attributes that these people (principal ids) have in any way."""
+    if not people or not attrs:
+        return
+    said = visits.contexts(connection, site, people) if not OF_VISITS.keys().isdisjoint(attrs) else {}
+    found: dict[tuple[int, int], tuple[list[tuple[str, Own]], list[Folded]]] = {}
+    # SQLite, which knows no numbers of rows, has to be told how to go: it may rather read a whole site.
+    hints = (" INDEXED BY identities_principal", " INDEXED BY attributes_identity") if connection.engine == "sqlite" else ("", "")
+    sql = (
+        "SELECT i.principal_id, a.attr, i.id, i.kind, a.own_value, a.own_at, a.own_source, a.value, a.num, a.folded, a.set_at, a.source "
+        f"FROM identities i{hints[0]} CROSS JOIN attributes a{hints[1]} WHERE a.site = i.site AND a.identity = i.id AND i.site = ? "
+        f"AND i.principal_id IN ({marks(people)}) AND a.attr IN ({marks(list(attrs))})"
+    )
+    for person, attr, identity, kind, value, at, source, *stored in connection.rows(sql, (site, *people, *attrs)):
+        own, folded = found.setdefault((person, attr), ([], []))
+        if value is not None:
+            own.append((kind, (value, at, source)))
+        if identity == person:
+            folded.append(Folded(*stored))
+    visited: dict[tuple[int, int], str] = {}
+    for person, (first, latest) in said.items():
+        values = described(first, latest)
+        visited.update({(person, attr): values[name] for attr, name in OF_VISITS.items() if name in values and attr in attrs})
+    for key in found.keys() | visited.keys():
+        own, folded = found.get(key, ([], []))
+        yield Standing(*key, own, visited.get(key), folded[0] if folded else UNSET)
+
+
+def fold_own(own: Iterable[tuple[str, Own]], visited: str | None = None) -> Folded:
+    """Return what a person's identities, each with its kind, make of their own values of one attribute and of what visits say."""
     candidates = [(_RANKS[kind], *_order(value)) for kind, value in own]
-    if not candidates:
+    _, source, at, text = max(candidates, default=(0, None, None, "null"))
+    if text == "null" and visited is not None:
+        return Folded(json.dumps(visited, ensure_ascii=False), None, fold(visited), None, VISITS)
+    if source is None:
         return UNSET
-    _, source, at, text = max(candidates)
     value = json.loads(text)
     return Folded(text, _number(value), fold(value) if isinstance(value, str) else None, at, source)
 
@@ -111,14 +161,21 @@ def absorb(tx: Connection, site: int, lead_id: int, principal_id: int) -> None:
         "UPDATE attributes SET value = NULL, num = NULL, folded = NULL, set_at = NULL, source = NULL WHERE site = ? AND identity = ?",
         (site, lead_id),
     )
-    refold(tx, site, principal_id, attrs)
+    refold(tx, site, [principal_id], {*attrs, *OF_VISITS})
 
 
 def of_person(connection: Connection, site: int, names: Names, principal_id: int) -> dict[str, Any]:
     """Return the person's values by attribute name; what was unset is left out."""
-    rows = connection.rows("SELECT attr, value FROM attributes WHERE site = ? AND identity = ? AND value IS NOT NULL", (site, principal_id))
-    decoded = ((names.text(site, attr), json.loads(value)) for attr, value in rows)
-    return {name: value for name, value in decoded if value is not None}
+    return read(connection, site, names, principal_id)[0]
+
+
+def read(connection: Connection, site: int, names: Names, principal_id: int) -> tuple[dict[str, Any], int | None]:
+    """Return the person's values by attribute name, what was unset left out, and when any was set or unset last (ms)."""
+    sql = "SELECT attr, value, set_at FROM attributes WHERE site = ? AND identity = ? AND value IS NOT NULL"
+    rows = connection.rows(sql, (site, principal_id))
+    decoded = ((names.text(site, attr), json.loads(value)) for attr, value, _ in rows)
+    changed_at = max((set_at for _, _, set_at in rows if set_at is not None), default=None)
+    return {name: value for name, value in decoded if value is not None}, changed_at
 
 
 def _order(own: Own) -> tuple[int, int, str]:

@@ -25,7 +25,8 @@ _TABLES = (
     *("names", "auto_messages", "tokens", "tombstones", "deletions", "slice_sites"),
 )
 _CHECKS = (
-    *(sums.own_totals, sums.person_totals, sums.absorbed_totals, sums.person_attributes, sums.activity, sums.person_visits),
+    *(sums.own_totals, sums.person_totals, sums.absorbed_totals, sums.person_attributes, sums.visit_attributes),
+    *(sums.activity, sums.person_visits),
     *(references.pointers, references.journal, references.orphans),
 )
 

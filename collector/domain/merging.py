@@ -106,9 +106,8 @@ def undo(tx: Connection, site: int, merge_id: int, now_ms: int, *, by: str = "re
         (site, lead_id),
     )
     _refold_totals(tx, site, lead_id, target)
-    touched = [row[0] for row in tx.rows("SELECT attr FROM attributes WHERE site = ? AND identity = ?", (site, lead_id))]
-    attributes.refold(tx, site, lead_id, touched)
-    attributes.refold(tx, site, target, touched)
+    touched = {row[0] for row in tx.rows("SELECT attr FROM attributes WHERE site = ? AND identity = ?", (site, lead_id))}
+    attributes.refold(tx, site, [lead_id, target], {*touched, *attributes.OF_VISITS})
     for person in (lead_id, target):
         tx.run(
             "UPDATE identities SET active_at = (SELECT max(own_active_at) FROM identities WHERE site = ? AND principal_id = ?) "

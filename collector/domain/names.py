@@ -30,6 +30,18 @@ STANDARD_ATTRIBUTES = {
     "owner_id": 13,
     "last_seen_at": 14,
     "internal": 15,
+    "referrer": 16,
+    "first_referrer": 17,
+    "first_utm_source": 18,
+    "first_utm_medium": 19,
+    "first_utm_campaign": 20,
+    "first_utm_term": 21,
+    "first_utm_content": 22,
+    "browser": 23,
+    "browser_version": 24,
+    "browser_language": 25,
+    "os": 26,
+    "device": 27,
 }
 _FIRST_FREE = 1_000
 _CHUNK = 500

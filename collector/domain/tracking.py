@@ -49,6 +49,8 @@ class Submission(msgspec.Struct, kw_only=True):
     create: bool = True
     events: list[Event] = msgspec.field(default_factory=list)
     changes: list[AttributeChange] = msgspec.field(default_factory=list)
+    client: str | None = None
+    """What is known of the browser, for the visits that begin (`values.visit_context`, JSON text)."""
     reports: list[deliveries.Report] = msgspec.field(default_factory=list)
     by: str = "browser"
 
@@ -170,8 +172,9 @@ class _Group:
             self.claim(submission, outcome)
         for submission, outcome in accepted:
             outcome.events = [self.admit(submission, event) for event in submission.events]
-        self.touch(accepted)
+        begun = self.touch(accepted)
         self.insert_events(accepted)
+        attributes.refold(self.tx, self.site, sorted(begun), attributes.OF_VISITS)
         for submission, outcome in accepted:
             self.set_attributes(submission, outcome)
             outcome.reports = [self.report(submission, report) for report in submission.reports]
@@ -273,8 +276,11 @@ class _Group:
             return Reason.PERSON_DELETED
         return Reason.TOO_OLD if self.known.home(event_id_time(event.id), event.at) is None else False
 
-    def touch(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
-        """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither."""
+    def touch(self, accepted: Sequence[tuple[Submission, Outcome]]) -> set[int]:
+        """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither.
+
+        Returns the people (principal ids) with a visit that begins.
+        """
         own: dict[int, int] = {}
         spans: dict[visits.Key, visits.Span] = {}
         for submission, outcome in accepted:
@@ -286,11 +292,13 @@ class _Group:
                 if event.visit is not None:
                     key = (owner.id, event.visit)
                     span = spans.get(key)
-                    spans[key] = visits.Span(event.at, event.at, event.page) if span is None else span.widened(event.at, event.page)
+                    of = (event.at, event.page, submission.client)
+                    spans[key] = visits.Span(event.at, *of) if span is None else span.widened(*of)
         self.note_activity(own)
-        changed = visits.widen(self.tx, self.site, spans) if spans else ()
+        widened = visits.widen(self.tx, self.site, spans)
         principals = {identity.id: identity.principal_id for identity in self.identities.values()}
-        visits.fold(self.tx, self.site, {principals[number] for number in changed})
+        visits.fold(self.tx, self.site, {principals[number] for number in widened.changed})
+        return {principals[number] for number in widened.begun}
 
     def note_activity(self, own: dict[int, int]) -> None:
         """Note when people were last active, to the minute: a column written with each event would be the hottest of all."""

@@ -3,39 +3,48 @@
 Each identity has rows of its own, widened by every event whatever the order of arrival; visits of two identities with one number are
 one (a lead that signed up in the middle). What they add up to for the person stands on its principal's row: how many, the latest, and
 when the one before ended. Ends are kept to the minute, so that a page view in the middle of a visit writes nothing here.
+Each keeps the context of its first event (`values.visit_context`): what the first and the latest visit say are attributes.
 """
 
-import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from collector.domain.identities import by_ids, marks
-from collector.storage.database import Connection, Database
+from collector.domain.identities import marks
+from collector.storage.database import Connection
+from collector.values import visit_context
 from collector.values.clock import MINUTE
 
 IDLE = 30 * MINUTE
 """A visit has ended after this much idle time (ms)."""
 
-Transact = Callable[[Callable[[Connection], int]], int]
-"""Runs work in a transaction and returns what it returns."""
-
 Key = tuple[int, bytes]
 """An identity's row id and the visit's 16 bytes."""
+
+Whole = tuple[int, int, bytes]
+"""A person's visit: its end to the minute, its start (ms), its 16 bytes."""
 
 _CHUNK = 400
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A visit as far as one identity knows: first and last event (ms), and the page it began with (JSON text)."""
+    """A visit as far as one identity knows: first and last event (ms); the page of the first, and the browser (JSON texts)."""
 
     start: int
     end: int
-    context: str | None
+    page: str | None
+    client: str | None
 
-    def widened(self, at: int, context: str | None) -> "Span":
-        """Return the visit with one more event."""
-        return Span(min(self.start, at), max(self.end, at), context if at < self.start else self.context)
+    @property
+    def context(self) -> str:
+        """What the visit keeps of its first event; empty where nothing is known."""
+        return visit_context.context(self.page, self.client) or ""
+
+    def widened(self, at: int, page: str | None, client: str | None) -> "Span":
+        """Return the visit with one more event. Of two first ones at the same time the larger context counts, whichever came first."""
+        other = Span(at, at, page, client)
+        first = other if at < self.start or (at == self.start and other.context > self.context) else self
+        return Span(first.start, max(self.end, at), first.page, first.client)
 
 
 def last_seen(now_ms: int, started_at: int | None, ended_at: int | None, previous_ended_at: int | None) -> int | None:
@@ -51,31 +60,35 @@ def last_seen_sql(now_ms: int, alias: str) -> str:
     return f"CASE WHEN {alias}.visit_ended_at > {now_ms - IDLE} THEN {here} ELSE {alias}.visit_ended_at END"
 
 
-def widen(tx: Connection, site: int, spans: Mapping[Key, Span]) -> set[int]:
-    """Widen the visits of identities, as far as that changes anything, and return the identities whose visits changed."""
-    known: dict[Key, tuple[int, int]] = {}
-    keys = sorted(spans)
-    for start in range(0, len(keys), _CHUNK):
-        chunk = keys[start : start + _CHUNK]
-        pairs = ", ".join(["(?, ?)"] * len(chunk))
-        sql = f"SELECT identity, visit, started_at, ended_at FROM visits WHERE site = ? AND (identity, visit) IN (VALUES {pairs})"
-        for identity, visit, started, ended in tx.rows(sql, (site, *(value for key in chunk for value in key))):
-            known[(identity, bytes(visit))] = (started, ended)
+class Widened(msgspec.Struct, frozen=True):
+    """Identities whose visits changed, and those of them with a visit that is new or begins otherwise."""
+
+    changed: set[int]
+    begun: set[int]
+
+
+def widen(tx: Connection, site: int, spans: Mapping[Key, Span]) -> Widened:
+    """Widen the visits of identities, as far as that changes anything."""
+    known = _stored(tx, site, sorted(spans))
     rows = []
+    begun = set()
     for key, span in sorted(spans.items()):
-        started, ended = known.get(key, (None, None))
+        started, ended, context = known.get(key, (span.start + 1, -1, ""))
         end = span.end // MINUTE * MINUTE
-        if started is None or ended is None or span.start < started or end > ended:
-            rows.append((site, *key, span.start, end, span.context))
+        begins = span.start < started or (span.start == started and span.context > context)
+        if begins:
+            begun.add(key[0])
+        if begins or end > ended:
+            rows.append((site, *key, span.start, end, span.context or None if begins else None))
     tx.insert("visits", ("site", "identity", "visit", "started_at", "ended_at", "context"), rows, _WIDEN)
-    return {row[1] for row in rows}
+    return Widened({row[1] for row in rows}, begun)
 
 
 def fold(tx: Connection, site: int, people: Collection[int]) -> None:
     """Work out anew what the visits of people (principal ids) add up to. They are locked by the caller."""
     wanted = sorted(people)
     for start in range(0, len(wanted), _CHUNK):
-        visits = _of_people(tx, site, wanted[start : start + _CHUNK])
+        visits = of_people(tx, site, wanted[start : start + _CHUNK])
         tx.run_many(
             "UPDATE identities SET visit_count = ?, visit_started_at = ?, visit_ended_at = ?, previous_visit_ended_at = ? "
             "WHERE site = ? AND id = ?",
@@ -83,56 +96,66 @@ def fold(tx: Connection, site: int, people: Collection[int]) -> None:
         )
 
 
-def mend(database: Database, transact: Transact, site: int) -> Iterator[int]:
-    """Fold anew the visits of those people whose row does not say what they add up to; yields how many that were, step by step.
-
-    Such rows are left when the columns were made, and by a collector that did not know them.
-    """
-    last = -1
-    while True:
-        with database.read() as connection:
-            stored = {
-                row[0]: (row[1] or 0, *row[2:])
-                for row in connection.rows(
-                    "SELECT id, visit_count, visit_started_at, visit_ended_at, previous_visit_ended_at FROM identities "
-                    "WHERE site = ? AND id > ? AND principal_id = id ORDER BY id LIMIT ?",
-                    (site, last, _CHUNK),
-                )
-            }
-            wrong = [person for person, spans in _of_people(connection, site, list(stored)).items() if folded(spans) != stored[person]]
-        yield transact(functools.partial(_mend, site=site, people=wrong)) if wrong else 0
-        if len(stored) < _CHUNK:
-            return
-        last = max(stored)
-
-
-def _mend(tx: Connection, site: int, people: Sequence[int]) -> int:
-    present = [one.id for one in by_ids(tx, site, people, lock=True).values() if not one.absorbed]
-    fold(tx, site, present)
-    return len(present)
-
-
-def _of_people(connection: Connection, site: int, people: Sequence[int]) -> dict[int, list[tuple[int, int, bytes]]]:
-    """Return the visits (end to the minute, start, number) of each of these people (principal ids)."""
-    visits: dict[int, list[tuple[int, int, bytes]]] = {person: [] for person in people}
-    sql = (
-        "SELECT i.principal_id, v.visit, min(v.started_at), max(v.ended_at) FROM identities i "
-        "JOIN visits v ON v.site = i.site AND v.identity = i.id "
-        f"WHERE i.site = ? AND i.principal_id IN ({marks(people)}) GROUP BY i.principal_id, v.visit"
-    )
+def of_people(connection: Connection, site: int, people: Sequence[int]) -> dict[int, list[Whole]]:
+    """Return the visits of each of these people (principal ids)."""
+    visits: dict[int, list[Whole]] = {person: [] for person in people}
+    columns = "i.principal_id, v.visit, min(v.started_at), max(v.ended_at)"
+    sql = f"SELECT {columns} {_VISITS_OF} ({marks(people)}) GROUP BY i.principal_id, v.visit"
     for person, visit, started, ended in connection.rows(sql, (site, *people)) if people else ():
-        visits[person].append((ended // MINUTE * MINUTE, started, bytes(visit)))
+        visits[person].append(whole(visit, started, ended))
     return visits
 
 
-def folded(spans: list[tuple[int, int, bytes]]) -> tuple[int, int | None, int | None, int | None]:
-    """Return what visits (end to the minute, start, number) add up to: count, start and end of the latest, end of the one before."""
+def whole(visit: bytes, started: int, ended: int) -> Whole:
+    """Return a person's visit. Its end to the minute may lie before its start within that minute; it ends when it began then."""
+    return max(ended // MINUTE * MINUTE, started), started, bytes(visit)
+
+
+def folded(spans: Collection[Whole]) -> tuple[int, int | None, int | None, int | None]:
+    """Return what visits add up to: count, start and end of the latest, end of the one before."""
     if not spans:
         return 0, None, None, None
     latest, *before = sorted(spans, reverse=True)[:2]
     return len(spans), latest[1], latest[0], before[0][0] if before else None
 
 
+def contexts(connection: Connection, site: int, people: Sequence[int]) -> dict[int, tuple[str, str]]:
+    """Return the contexts of the first and the latest visit of those of these people (principal ids) who made any.
+
+    The first began first, the latest began last; a visit of several identities has the context of the part that began first.
+    """
+    parts: dict[int, dict[bytes, list[tuple[int, int]]]] = {}
+    sql = f"SELECT i.principal_id, v.identity, v.visit, v.started_at {_VISITS_OF} ({marks(people)})"
+    for person, identity, visit, started in connection.rows(sql, (site, *people)) if people else ():
+        parts.setdefault(person, {}).setdefault(bytes(visit), []).append((started, identity))
+    ends: dict[int, list[list[Key]]] = {}
+    for person, visits in parts.items():
+        order = [(min(began)[0], visit) for visit, began in visits.items()]
+        ends[person] = [
+            [(identity, visit) for started, identity in visits[visit] if started == start] for start, visit in (min(order), max(order))
+        ]
+    stored = _stored(connection, site, sorted({key for pair in ends.values() for keys in pair for key in keys}))
+    found = {person: [max(stored[key][2] for key in keys) for keys in pair] for person, pair in ends.items()}
+    return {person: (first, latest) for person, (first, latest) in found.items()}
+
+
+def _stored(connection: Connection, site: int, keys: Sequence[Key]) -> dict[Key, tuple[int, int, str]]:
+    """Return start, end (ms) and context of those visits of identities that there are."""
+    found: dict[Key, tuple[int, int, str]] = {}
+    for start in range(0, len(keys), _CHUNK):
+        chunk = keys[start : start + _CHUNK]
+        pairs = ", ".join(["(?, ?)"] * len(chunk))
+        columns = "v.identity, v.visit, v.started_at, v.ended_at, v.context"
+        sql = f"WITH k (identity, visit) AS (VALUES {pairs}) SELECT {columns} FROM k {_VISITS_BY_KEY}"
+        for identity, visit, started, ended, context in connection.rows(sql, (*(value for key in chunk for value in key), site)):
+            found[(identity, bytes(visit))] = (started, ended, context or "")
+    return found
+
+
+# Cross joins, so that SQLite, which knows no numbers of rows, begins on the left side and not with all visits of the site.
+_VISITS_OF = "FROM identities i CROSS JOIN visits v WHERE v.site = i.site AND v.identity = i.id AND i.site = ? AND i.principal_id IN"
+_VISITS_BY_KEY = "CROSS JOIN visits v WHERE v.site = ? AND v.identity = k.identity AND v.visit = k.visit"
 _WIDEN = """ON CONFLICT (site, identity, visit) DO UPDATE SET
-context = CASE WHEN excluded.started_at < visits.started_at THEN excluded.context ELSE visits.context END,
+context = CASE WHEN excluded.started_at < visits.started_at OR (excluded.started_at = visits.started_at
+AND coalesce(excluded.context, '') > coalesce(visits.context, '')) THEN excluded.context ELSE visits.context END,
 started_at = lesser(visits.started_at, excluded.started_at), ended_at = larger(visits.ended_at, excluded.ended_at)"""

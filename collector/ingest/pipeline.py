@@ -13,7 +13,7 @@ from collector.domain.merging import Claim
 from collector.domain.names import PAGE_VIEW
 from collector.domain.sites import Site
 from collector.domain.tracking import Outcome, Submission
-from collector.ingest import items, senders, wire
+from collector.ingest import agents, items, senders, wire
 from collector.ingest.effects import Exchange, Read, Record
 from collector.ingest.offers import Offers
 from collector.ingest.senders import Headers
@@ -117,7 +117,8 @@ def clean_items(c: Collection) -> None:
     """Clean each item alone; a bad one never costs its good neighbours."""
     when = items.times(c.envelope, c.now, c.services.settings.retention)
     sender = c.sender
-    c.submission = Submission(owner=sender.owner, lead=sender.lead, verified=sender.verified)
+    client = agents.client(c.headers)
+    c.submission = Submission(owner=sender.owner, lead=sender.lead, verified=sender.verified, client=client)
     for index, raw in enumerate(c.envelope.items):
         flags: items.Flags = []
         try:

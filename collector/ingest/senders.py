@@ -14,7 +14,8 @@ from collector.values.clock import DAY
 from collector.values.errors import Reason, Refusal, problem
 from collector.values.fields import clean_user_id
 
-_LONGEST_AGENT = 512
+LONGEST_AGENT = 512
+"""How much of a user agent is looked at (code points)."""
 _RENEWAL = DAY  # a session is renewed once its issue lies this long back (ms)
 _LEAD = re.compile(r"([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22,86})")
 
@@ -24,6 +25,7 @@ class Headers(msgspec.Struct, frozen=True):
 
     origin: str | None = None
     user_agent: str = ""
+    accept_language: str = ""
     gpc: bool = False
 
 
@@ -62,7 +64,7 @@ def refused_sender(sender: wire.Sender, headers: Headers) -> Reason | None:
     """Return why nothing of this sender is stored although its requests are in order, or None."""
     if headers.gpc and sender.consent != "granted":
         return Reason.CONSENT_WITHHELD
-    if sender.automation != "count" and bots.is_bot(headers.user_agent[:_LONGEST_AGENT]):
+    if sender.automation != "count" and bots.is_bot(headers.user_agent[:LONGEST_AGENT]):
         return Reason.BOT
     return None
 

@@ -149,6 +149,7 @@ def from_environ(environ: "WSGIEnvironment", limit: int) -> TrackerRequest:
     headers = Headers(
         origin=environ.get("HTTP_ORIGIN"),
         user_agent=environ.get("HTTP_USER_AGENT", ""),
+        accept_language=environ.get("HTTP_ACCEPT_LANGUAGE", ""),
         gpc=environ.get("HTTP_SEC_GPC", "").strip() == "1",
     )
     return TrackerRequest(environ["REQUEST_METHOD"], headers, environ.get("HTTP_CONTENT_ENCODING", ""), body)

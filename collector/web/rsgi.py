@@ -82,7 +82,12 @@ class RsgiEntry:
 
     async def _tracker(self, loop: asyncio.AbstractEventLoop, scope: "Scope", protocol: "HTTPProtocol") -> Answer:
         header = scope.headers.get
-        headers = Headers(origin=header("origin"), user_agent=header("user-agent", ""), gpc=header("sec-gpc", "").strip() == "1")
+        headers = Headers(
+            origin=header("origin"),
+            user_agent=header("user-agent", ""),
+            accept_language=header("accept-language", ""),
+            gpc=header("sec-gpc", "").strip() == "1",
+        )
         body = await _body(scope, protocol, self._responder.limit)
         asked = TrackerRequest(scope.method, headers, header("content-encoding", ""), body)
         exchange = self._responder.exchange(scope.path, asked)

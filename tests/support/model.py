@@ -205,7 +205,10 @@ class Model:
         for key in members:
             for visit, span in self.known[key].visits.items():
                 spans.setdefault(visit, []).append(span)
-        whole = sorted((max(end for _, end in parts), min(start for start, _ in parts), visit) for visit, parts in spans.items())
+        whole = sorted(
+            (max(min(start for start, _ in parts), *(end for _, end in parts)), min(start for start, _ in parts), visit)
+            for visit, parts in spans.items()
+        )
         if not whole:
             return (0, None, None, None)
         return (len(whole), whole[-1][1], whole[-1][0], whole[-2][0] if len(whole) > 1 else None)

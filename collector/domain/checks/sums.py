@@ -7,7 +7,6 @@ from typing import Any
 
 from collector.domain import attributes, visits
 from collector.domain.checks.findings import Finding, Part
-from collector.values.clock import MINUTE
 
 
 def own_totals(part: Part) -> Iterator[Finding]:
@@ -69,6 +68,7 @@ def person_attributes(part: Part) -> Iterator[Finding]:
     for (person, attr), rows in groupby(part.rows(_ATTRIBUTES.format(by=part.by("attributes_identity"))), key=itemgetter(0, 1)):
         own: list[tuple[str, attributes.Own]] = []
         stored = attributes.UNSET
+        visited = attr in attributes.OF_VISITS  # the person's half is looked at by `visit_attributes`
         for _, _, identity, kind, value, at, source, *folded in rows:
             if value is not None:
                 own.append((kind, (value, at, source)))
@@ -76,6 +76,8 @@ def person_attributes(part: Part) -> Iterator[Finding]:
                 stored = attributes.Folded(*folded)
             elif any(half is not None for half in folded):
                 yield part.finding("absorbed_attribute", "none", "a value", identity, attr)
+        if visited:
+            continue
         try:
             expected = attributes.fold_own(own)
         except (ValueError, KeyError):  # no JSON, or no kind of identity that we know
@@ -88,6 +90,24 @@ def person_attributes(part: Part) -> Iterator[Finding]:
 _ATTRIBUTES = """SELECT i.principal_id, a.attr, i.id, i.kind, a.own_value, a.own_at, a.own_source,
 a.value, a.num, a.folded, a.set_at, a.source FROM identities i JOIN attributes a{by} ON a.site = i.site AND a.identity = i.id
 WHERE i.site = ? AND i.principal_id > ? AND i.principal_id <= ? ORDER BY i.principal_id, a.attr"""
+
+
+def visit_attributes(part: Part) -> Iterator[Finding]:
+    """What visits say about a person is what those of its identities say, unless it was set."""
+    for chunk in part.connection.chunks(_PEOPLE, part.bounds, _CHUNK):
+        people = [row[0] for row in chunk]
+        for one in attributes.standing(part.connection, part.site, people, attributes.OF_VISITS):
+            try:
+                expected = one.folded
+            except (ValueError, KeyError):
+                yield part.finding("person_attribute", "values as the collector writes them", "something else", one.person, one.attr)
+                continue
+            if expected != one.stored:
+                yield part.finding("person_attribute", _told(expected), _told(one.stored, expected), one.person, one.attr)
+
+
+_CHUNK = 400
+_PEOPLE = "SELECT id FROM identities WHERE site = ? AND id > ? AND id <= ? AND principal_id = id"
 
 
 def activity(part: Part) -> Iterator[Finding]:
@@ -105,11 +125,11 @@ WHERE coalesce(own, -1) <> coalesce(stored, -1)"""
 def person_visits(part: Part) -> Iterator[Finding]:
     """How many visits a person made, and the latest, follow from the visits of its identities."""
     for person, rows in groupby(part.rows(_VISITS), key=itemgetter(0)):
-        spans: list[tuple[int, int, bytes]] = []
+        spans: list[visits.Whole] = []
         for _, visit, started, ended, *columns in rows:
             stored = (columns[0] or 0, *columns[1:])
             if visit is not None:
-                spans.append((ended // MINUTE * MINUTE, started, bytes(visit)))
+                spans.append(visits.whole(visit, started, ended))
         if visits.folded(spans) != stored:
             yield part.finding("person_visits", visits.folded(spans), stored, person)
 

@@ -19,7 +19,8 @@ def apply(tx: Connection) -> None:
 
 _FOLD = """
 WITH whole AS (
-    SELECT i.site, i.principal_id AS person, v.visit, min(v.started_at) AS started_at, max(v.ended_at) / 60000 * 60000 AS ended_at
+    SELECT i.site, i.principal_id AS person, v.visit, min(v.started_at) AS started_at,
+        max(max(v.ended_at) / 60000 * 60000, min(v.started_at)) AS ended_at
     FROM visits v JOIN identities i ON i.site = v.site AND i.id = v.identity GROUP BY i.site, i.principal_id, v.visit),
 ranked AS (
     SELECT whole.*, row_number() OVER (PARTITION BY site, person ORDER BY ended_at DESC, started_at DESC, visit DESC) AS place FROM whole),
