@@ -47,7 +47,7 @@ def examine(database: Database, keyring: Keyring | None = None, counts: Counts |
 
     The schema has to be this version's.
     """
-    with snapshot(database) as connection:
+    with snapshot(database, in_parts=True) as connection:
         if damaged := damage(connection):  # what cannot be read cannot be recounted
             yield from (Finding("file", "whole pages", line) for line in damaged)
             return

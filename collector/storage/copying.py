@@ -18,6 +18,8 @@ from collector.storage.migrations import migrate
 from collector.storage.slices import CLOSED, OPEN, PRUNED, Slices, make
 from collector.storage.snapshots import damage, event_tables, snapshot
 
+_PASSING = {"changes", "changes_purged"}
+"""Tables about the order of an engine's own commits, which means nothing to another: they begin empty there."""
 KEPT = "kept_tombstones"
 _CHUNK = 5_000
 _OWN = {"schema_migrations", "slices", "changes", "changes_purged"}
@@ -139,7 +141,8 @@ def loading(url: str, backup: Path) -> Iterator[Connection]:
         plain = [table for table in tables(file) if not table.name.startswith("events_")]
         for number in sorted(event_tables(tx)):
             tx.run(f"DROP TABLE events_{number}")
-        tx.run(f"TRUNCATE slices, {', '.join(table.name for table in plain)}")
+        emptied = ["slices", *(table.name for table in plain), *sorted(_PASSING & _names(file))]
+        tx.run(f"TRUNCATE {', '.join(emptied)}")
         _make_slices(file, tx)
         for table in tables(file):
             statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
@@ -151,18 +154,22 @@ def loading(url: str, backup: Path) -> Iterator[Connection]:
                         copy.write_row(row)
         _end_slices(file, tx)
         yield tx
+        tx.run(f"ANALYZE events, {', '.join(table.name for table in plain)}")  # or nothing would be found quickly for some minutes
 
 
 def tables(file: Connection) -> list[Table]:
     """Return the tables of a file of SQLite that hold rows to copy, those first that others refer to."""
-    names = [row[0] for row in file.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'")]
     found: list[tuple[int, Table]] = []
-    for name in sorted(set(names) - _OWN):
+    for name in sorted(_names(file) - _OWN - _PASSING):
         columns = file.rows("SELECT name, pk FROM pragma_table_info(?) ORDER BY cid", (name,))
         key = [column for place, column in sorted((place, column) for column, place in columns if place)]
         refers = file.rows("SELECT 1 FROM pragma_foreign_key_list(?)", (name,))
         found.append((len(refers), Table(name, tuple(column for column, _ in columns), tuple(key))))
     return [table for _, table in sorted(found)]
+
+
+def _names(file: Connection) -> set[str]:
+    return {row[0] for row in file.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'")}
 
 
 def _make_slices(source: Connection, target: Connection) -> None:

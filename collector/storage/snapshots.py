@@ -13,8 +13,11 @@ _MOST_LINES = 100
 
 
 @contextmanager
-def snapshot(database: Database) -> Iterator[Connection]:
-    """Lend a connection that sees one moment; the tables of the slices that there are then stay until it is given back."""
+def snapshot(database: Database, *, in_parts: bool = False) -> Iterator[Connection]:
+    """Lend a connection that sees one moment; the tables of the slices that there are then stay until it is given back.
+
+    With `in_parts`, PostgreSQL is told that everything is read part by part: it would rather read a whole table for each.
+    """
     with ExitStack() as stack:
         for attempt in range(_ATTEMPTS):
             with database.read() as connection:
@@ -25,6 +28,12 @@ def snapshot(database: Database) -> Iterator[Connection]:
             except psycopg.errors.UndefinedTable:  # dropped between the two looks
                 if attempt + 1 == _ATTEMPTS:
                     raise
+        if in_parts and database.engine == "postgresql":
+            for setting in (
+                "enable_seqscan = off",
+                "max_parallel_workers_per_gather = 0",
+            ):  # and the other cores are left to whoever serves
+                connection.run(f"SET LOCAL {setting}")
         yield connection
 
 
