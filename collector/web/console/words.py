@@ -6,11 +6,7 @@ import msgspec
 
 from collector.domain.journal import Merge
 from collector.domain.people import Person
-from collector.values.clock import DAY, HOUR, MINUTE, SECOND
-
-_MONTH = 30 * DAY
-_YEAR = 365 * DAY
-_STEPS = ((_YEAR, "year"), (_MONTH, "month"), (DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"))
+from collector.values.wording import ago, counted  # noqa: F401 (templates ask for both here)
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -42,15 +38,6 @@ def moment(at_ms: int, now_ms: int, zone: tzinfo) -> Moment:
     )
 
 
-def ago(age_ms: int) -> str:
-    """Return an age in the largest unit it fills: `3 hours ago`; the future is `in 3 hours`."""
-    for unit, name in _STEPS:
-        if abs(age_ms) >= unit:
-            text = counted(abs(age_ms) // unit, name)
-            return f"{text} ago" if age_ms > 0 else f"in {text}"
-    return "just now" if abs(age_ms) < 10 * SECOND else "less than a minute ago" if age_ms > 0 else "in less than a minute"
-
-
 def day(at_ms: int, now_ms: int, zone: tzinfo) -> str:
     """Return the day of a time in the site's zone: `Today`, `Yesterday`, `Monday 21 September 2026`."""
     date, today = local_time(at_ms, zone).date(), local_time(now_ms, zone).date()
@@ -68,11 +55,6 @@ def local_time(at_ms: int, zone: tzinfo) -> datetime:
         return utc.astimezone(zone)
     except OverflowError:
         return utc
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun: `1 visit`, `1,204 visits`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def percent(rate: float | None) -> str:

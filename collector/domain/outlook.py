@@ -1,0 +1,253 @@
+"""What would be known about a person later, or after something more happened: the facts as they follow from time and deeds.
+
+The same facts as `facts.load` gives, from what they are made of: the single events behind a measure, the visits behind the last
+one. So a change can be tried before it happens. What is done happens in a browser, so an event belongs to a visit.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import tzinfo
+from typing import Any
+
+import msgspec
+
+from collector.domain import facts, people, visits
+from collector.domain.audiences import NEVER, AttributeValue, PersonFacts, Total, measure_over, where_matches
+from collector.domain.names import PAGE_VIEW, Names
+from collector.domain.people import Person
+from collector.domain.sites import Site
+from collector.storage.database import Connection
+from collector.values.clock import DAY, MINUTE, SECOND
+from collector.values.query_tree import SPANS, EventMeasure, Needs
+
+PACE = SECOND
+"""What is done one after the other is done so far apart (ms)."""
+
+NEW_ID = "a new user id"
+"""Stands for the user id, and the contact id, that signing up would bring."""
+
+
+class Happens(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
+    """An event happens now, so many times, a millisecond apart."""
+
+    event: str
+    times: int = 1
+    metadata: dict[str, Any] = {}
+
+
+class SetsAttribute(msgspec.Struct, frozen=True, tag_field="type", tag="attribute"):
+    """An attribute is set; None unsets it. Dates are unix seconds."""
+
+    field: str
+    value: str | int | float | bool | None
+
+
+class ActsOnMessage(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
+    """A message is `seen`, `clicked`, `answered` or `dismissed`."""
+
+    message: str
+    action: str
+
+
+class SignsUp(msgspec.Struct, frozen=True, tag_field="type", tag="sign_up"):
+    """A visitor becomes a user that did not exist before."""
+
+
+class Waits(msgspec.Struct, frozen=True, tag_field="type", tag="wait"):
+    """Time passes until an instant (ms)."""
+
+    until_ms: int
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """Time passes for so long (ms); once it is tried, it is known until when."""
+
+    ms: int
+
+
+Step = Happens | SetsAttribute | ActsOnMessage | SignsUp | Waits
+Deed = Step | Pause
+
+
+class Visits(msgspec.Struct, frozen=True):
+    """What somebody's visits add up to, as it stands on the principal's row (ms). Ends are to the minute, but not before the start."""
+
+    count: int = 0
+    started_at: int | None = None
+    ended_at: int | None = None
+    previous_ended_at: int | None = None
+
+    def runs(self, now_ms: int) -> bool:
+        """Whether somebody is here now."""
+        return self.ended_at is not None and self.ended_at > now_ms - visits.IDLE
+
+    def with_events(self, first_ms: int, last_ms: int) -> "Visits":
+        """Return them with something done now: within the visit that runs, else in a new one."""
+        minute = last_ms // MINUTE * MINUTE
+        if self.ended_at is not None and self.runs(first_ms):
+            return msgspec.structs.replace(self, ended_at=max(self.ended_at, minute))
+        return Visits(self.count + 1, first_ms, max(first_ms, minute), self.ended_at)
+
+
+Happened = Sequence[tuple[int, Mapping[str, Any]]]
+"""Events of one name: milliseconds and metadata."""
+
+
+class Series(msgspec.Struct, frozen=True):
+    """The events that a measure counts, in the order of time; `fixed` where time alone decides which of them still count."""
+
+    measure: EventMeasure
+    zone: tzinfo
+    fixed: bool
+    events: Happened = ()
+    times: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, measure: EventMeasure, happened: Happened, zone: tzinfo) -> "Series":
+        """Return those of a timeline that a measure could count."""
+        fixed = not any(rule.test.operator in SPANS for rule in measure.where)
+        return cls(measure, zone, fixed).following(happened)
+
+    def following(self, happened: Happened) -> "Series":
+        """Return it with more events."""
+        fitting = [one for one in happened if self.takes(one[1])]
+        events = sorted((*self.events, *fitting), key=lambda one: one[0])
+        return Series(self.measure, self.zone, self.fixed, events, [at for at, _ in events])
+
+    def takes(self, metadata: Mapping[str, Any]) -> bool:
+        """Say whether an event could count."""
+        return not self.fixed or not self.measure.where or where_matches(self.measure.where, metadata, 0, self.zone)
+
+    def total(self, now_ms: int, retention_ms: int) -> Total:
+        """Return what is counted at an instant."""
+        start = bisect_left(self.times, now_ms - retention_ms)
+        if not self.fixed:
+            return measure_over(self.events[start:], self.measure, now_ms, self.zone)
+        if self.measure.within_days is not None:
+            start = max(start, bisect_right(self.times, now_ms - self.measure.within_days * DAY))
+        return Total(len(self.times) - start, self.times[start], self.times[-1]) if start < len(self.times) else NEVER
+
+
+def sort_out(measures: Iterable[EventMeasure], happened: Mapping[str, Happened], zone: tzinfo) -> dict[str, Series]:
+    """Return the events that each measure counts, by the measure's key, of a timeline by event name."""
+    return {one.key: Series.of(one, happened.get(one.event, ()), zone) for one in measures}
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known about a person, so that it can be told what would be known later. Times in ms."""
+
+    zone: tzinfo
+    retention_ms: int
+    attributes: Mapping[str, AttributeValue] = {}
+    """Without those that time or deeds change: see `facts`."""
+    totals: Mapping[str, Total] = {}
+    series: Mapping[str, Series] = {}
+    """What is measured over the timeline, by the measure's key."""
+    messages: Mapping[str, Mapping[str, int]] = {}
+    visits: Visits = Visits()
+    active_at: int | None = None
+    message_names: Mapping[str, str] = {}
+    """By id, the messages asked for that could still be shown."""
+
+    @property
+    def effort(self) -> int:
+        """What it costs to ask for the facts, in units of the plainest."""
+        return 1 + len(self.series) // 10 + sum(len(series.events) // 20 for series in self.series.values() if not series.fixed)
+
+    def narrowed(self, measures: Iterable[EventMeasure]) -> "Outlook":
+        """Return it with no more measured than this."""
+        return msgspec.structs.replace(self, series={one.key: self.series[one.key] for one in measures})
+
+    def facts(self, now_ms: int) -> PersonFacts:
+        """Return what is known at an instant, if nothing more is done until then."""
+        attributes = dict(self.attributes)
+        attributes["page_view_count"] = self.totals.get(PAGE_VIEW, NEVER).count
+        attributes["session_count"] = self.visits.count
+        seen = visits.last_seen(now_ms, self.visits.started_at, self.visits.ended_at, self.visits.previous_ended_at)
+        attributes["last_seen_at"] = None if seen is None else seen // 1000
+        attributes["last_active_at"] = None if self.active_at is None else self.active_at // 1000
+        measures = {key: series.total(now_ms, self.retention_ms) for key, series in self.series.items()}
+        return PersonFacts(attributes, self.totals, measures, self.messages)
+
+    def after(self, deed: Deed, now_ms: int) -> "tuple[Outlook, int]":
+        """Return what is known after a step, and what time it is then."""
+        return self._with(deed, now_ms), clock_after(deed, now_ms)
+
+    def after_all(self, deeds: Iterable[Deed], now_ms: int) -> "tuple[Outlook, int]":
+        """Return what is known after several steps, and what time it is then."""
+        outlook = self
+        for deed in deeds:
+            outlook, now_ms = outlook.after(deed, now_ms)
+        return outlook, now_ms
+
+    def _with(self, deed: Deed, now_ms: int) -> "Outlook":
+        replace = msgspec.structs.replace
+        match deed:
+            case Happens():
+                return self._with_event(deed, now_ms)
+            case SetsAttribute():
+                others = {name: value for name, value in self.attributes.items() if name != deed.field}
+                return replace(self, attributes=others if deed.value is None else {**others, deed.field: deed.value})
+            case ActsOnMessage():
+                known = dict(self.messages.get(deed.message, {}))
+                for action in ("seen", "clicked") if deed.action == "clicked" else (deed.action,):
+                    known[action] = min(known.get(action, now_ms), now_ms)
+                return replace(self, messages={**self.messages, deed.message: known})
+            case SignsUp():
+                return replace(self, attributes={**self.attributes, "role": "user", "external_id": NEW_ID, "id": NEW_ID})
+        return self
+
+    def _with_event(self, deed: Happens, now_ms: int) -> "Outlook":
+        known = self.totals.get(deed.event, NEVER)
+        first = now_ms if known.first_ms is None else min(known.first_ms, now_ms)
+        latest = now_ms + deed.times - 1
+        last = latest if known.last_ms is None else max(known.last_ms, latest)
+        happened = [(now_ms + place, deed.metadata) for place in range(deed.times)]
+        series = {
+            key: one.following(happened) if one.measure.event == deed.event and one.takes(deed.metadata) else one
+            for key, one in self.series.items()
+        }
+        return msgspec.structs.replace(
+            self,
+            totals={**self.totals, deed.event: Total(known.count + deed.times, first, last)},
+            series=series,
+            visits=self.visits.with_events(now_ms, latest),
+            active_at=max(self.active_at or 0, latest // MINUTE * MINUTE),
+        )
+
+
+def clock_after(deed: Deed, now_ms: int) -> int:
+    """Return what time it is (ms) after a step that begins now."""
+    match deed:
+        case Waits():
+            return max(deed.until_ms, now_ms)
+        case Pause():
+            return now_ms + deed.ms
+    return now_ms + PACE
+
+
+def load(connection: Connection, site: Site, names: Names, person: Person, needs: Needs, now_ms: int, retention_ms: int) -> Outlook:
+    """Return the outlook of a person, as far as queries with these needs ask."""
+    known = facts.load(connection, site, names, person, needs, now_ms, retention_ms)
+    principal = person.identities[0]
+    happened = {
+        name: tuple(people.happened(connection, site.id, names, person.id, now_ms - retention_ms, name))
+        for name in {measure.event for measure in needs.measures}
+    }
+    return Outlook(
+        zone=site.zone,
+        retention_ms=retention_ms,
+        attributes=known.attributes,
+        totals=known.totals,
+        series=sort_out(needs.measures, happened, site.zone),
+        messages=known.messages,
+        visits=Visits(principal.visit_count or 0, principal.visit_started_at, principal.visit_ended_at, principal.previous_visit_ended_at),
+        active_at=person.active_at,
+        message_names=_showable(connection, site.id, needs.messages),
+    )
+
+
+def _showable(connection: Connection, site: int, wanted: Iterable[str]) -> dict[str, str]:
+    rows = connection.rows("SELECT public_id, name FROM auto_messages WHERE site = ? AND state <> 'archived'", (site,))
+    asked = set(wanted)
+    return {public_id: name for public_id, name in rows if public_id in asked}
