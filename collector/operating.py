@@ -127,6 +127,7 @@ def _into_file(target: Path, path: Path, keyring: Keyring, replace: bool, deleti
             deleted = database.transact(lambda tx: _delete_again(tx, keyring, deletions))
             for _ in deletion.wipe(database, Slices(database, 0), database.transact):
                 pass
+            database.rewrite()
             with database.read() as connection:
                 held = _holds(connection, 0)
         finally:

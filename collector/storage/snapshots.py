@@ -29,11 +29,8 @@ def snapshot(database: Database, *, in_parts: bool = False) -> Iterator[Connecti
                 if attempt + 1 == _ATTEMPTS:
                     raise
         if in_parts and database.engine == "postgresql":
-            for setting in (
-                "enable_seqscan = off",
-                "max_parallel_workers_per_gather = 0",
-            ):  # and the other cores are left to whoever serves
-                connection.run(f"SET LOCAL {setting}")
+            connection.run("SET LOCAL enable_seqscan = off")
+            connection.run("SET LOCAL max_parallel_workers_per_gather = 0")  # the other cores are left to whoever serves
         yield connection
 
 
