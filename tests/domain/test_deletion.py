@@ -1,37 +1,27 @@
-"""Deletion: of a deleted person no row and no byte is left, and nothing from before brings anybody back."""
+"""Deletion: nothing from before brings anybody back, and whatever interrupts or races it, nothing is left over."""
 
+import contextlib
 import functools
-import json
-import re
-import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
-from typing import Any
 
 import pytest
 
-from collector.domain import deletion, deliveries, merging, people, tombstones
-from collector.domain.deliveries import Delivery, Report
+from collector.domain import deletion, merging, people, tombstones
 from collector.domain.doctor import examine
-from collector.domain.identities import Key, NewIdentity
+from collector.domain.identities import Key
+from collector.domain.imports import Base, set_bases
+from collector.domain.names import EVENT
 from collector.domain.tracking import AttributeChange, Event, Submission
 from collector.services import Services, build
 from collector.upkeep import Report as UpkeepReport
 from collector.upkeep import round_of
 from collector.values.clock import DAY, HOUR, MINUTE
-from collector.values.errors import Reason
+from collector.values.errors import Reason, Refusal
 from collector.values.ids import new_uuid7, uuid7_bytes
-from collector.values.messages import clean_auto_message
-from tests.support.clock import FakeClock
 from tests.support.world import World, lead, user
-from tests.support.world import world as start
-
-YEAR = 365 * DAY
-PERSONAL = {"identity", "lead", "target", "principal_id"}
-"""Columns that name an identity."""
 
 NUMBERS_ALONE = {"changes"}
 """The feed of changes tells keepers of copies by row numbers whom to look at anew, the deleted too, and is purged after a while."""
@@ -79,131 +69,12 @@ def is_sound(world: World) -> bool:
     return not list(examine(world.services.database, world.services.keyring))
 
 
-class Life:
-    """A person who leaves something in every table; `word` makes each text it leaves."""
-
-    def __init__(self, world: World, word: Callable[[], str]) -> None:
-        self.world = world
-        self.word = word
-        self.user = user(word())
-        definition = {"name": "Once", "type": "popup", "state": "live", "content": {"body": "Hello"}}
-        made = world.services.writer.run(
-            world.site.id,
-            lambda tx: world.services.auto_messages.create(
-                tx, world.site.id, clean_auto_message(definition, retention_days=90), world.clock()
-            ),
-        )
-        self.message, self.public_message = made.id, made.public_id
-
-    def go_on(self) -> NewIdentity:
-        """Come with a new browser: look around, sign up, change attributes, click in a message. Return the browser's lead."""
-        world, word = self.world, self.word
-        browser = lead(word(), word())
-        world.send(browser, self.event(), self.event(id_at=world.clock() + 5 * YEAR))
-        world.set(browser, {"name": word(), "custom_attributes.plan": word() * 3})
-        world.send(self.user, self.event(), lead=browser)
-        for number in (1, 4, 2):
-            world.set(self.user, {"email": f"{word()}@example.com", "name": word() * number}, at=world.clock() + number)
-        self.click()
-        return browser
-
-    def event(self, id_at: int | None = None) -> Event:
-        now = self.world.clock()
-        number, visit = uuid7_bytes(new_uuid7(now if id_at is None else id_at)), uuid7_bytes(new_uuid7(now))
-        assert number is not None
-        return Event(number, "page-view", now, visit, json.dumps({"url": self.word()}), json.dumps({"path": self.word()}))
-
-    def click(self) -> None:
-        world, nonce, link = self.world, self.word(), self.word()
-        person = world.person(self.user)
-        owner = person.identities[-1].id
-        given = Delivery(owner, self.message, 1, 1, "shown", nonce, world.clock(), None, None, None, None, None, None, None)
-        report = Report(self.public_message, nonce, "clicked", world.clock(), link)
-
-        def work(tx: Any) -> bool | Reason:
-            deliveries.insert(tx, world.site.id, given)
-            return deliveries.record(tx, world.site.id, person.id, report)
-
-        assert world.services.writer.run(world.site.id, work) is True
-
-
-def test_no_table_keeps_a_row_of_a_deleted_person(world: World) -> None:
-    world.send(user("stays"), world.event(), lead=lead("stays", "stays"))
-    life = Life(world, lambda: secrets.token_hex(12))
-    world.set(user("stays"), {"email": "stays@example.com", "name": "Stays", "custom_attributes.plan": "free"})
-    before = contents(world)
-    browsers = []
-    for _ in range(3):
-        world.clock.advance(8 * DAY)
-        browsers.append(life.go_on())
-    world.send(user("stays"), lead=browsers[0])  # refused, and written down
-    full = contents(world)
-
-    personal = {table for table, columns in tables(world).items() if columns & PERSONAL and not table.startswith("events_")}
-    filled = {table for table in personal if full[table] - before.get(table, Counter())}
-    assert filled == personal - {"deletions"}  # a table that is new has to be filled here
-
-    assert erase(world, life.user)
-    after = contents(world)
-    assert {table for table in after if after[table] != before.get(table, Counter())} == {"tombstones", "slices", *NUMBERS_ALONE}
-    assert world.rows("SELECT count(*) FROM tombstones") == [(1 + len(browsers),)]
-    assert is_sound(world)
-
-
-def test_no_byte_of_a_deleted_person_is_left_in_the_file(tmp_path: Path, clock: FakeClock) -> None:
-    """Among thousands of others, whose rows make those of the person move from page to page; overwritten values included."""
-    planted: list[str] = []
-
-    def word() -> str:
-        planted.append(secrets.token_hex(12))
-        return planted[-1]
-
-    file = tmp_path / "leadlight.db"
-    with start(f"sqlite:///{file}", clock) as world:
-        life = Life(world, word)
-        for _ in range(70):
-            clock.advance(8 * HOUR)
-            crowd(world, 30)
-            life.go_on()
-        assert len(pieces(file, planted)) > len(planted)
-        assert erase(world, life.user)
-        upkeep(world)
-        assert pieces(file, planted) == set()
-        assert not world.services.written.rewrite()  # nothing is owed any more
-    assert pieces(file, planted) == set()
-
-
 def upkeep(world: World) -> UpkeepReport:
     """Do a round of upkeep, as `serve` and `prune` do it."""
     report = UpkeepReport()
     for _ in round_of(world.services, functools.partial(world.services.writer.run, 0), report):
         pass
     return report
-
-
-def crowd(world: World, size: int) -> None:
-    """Let others come, whose ids and texts stand anywhere among the person's."""
-    submissions = []
-    for _ in range(size):
-        name = f"{secrets.token_hex(2)}{secrets.token_urlsafe(12).upper()}"
-        text = json.dumps({"url": "X" * secrets.randbelow(150)})
-        number = uuid7_bytes(new_uuid7(world.clock()))
-        assert number is not None
-        events = [Event(number, "page-view", world.clock(), number, text, text)]
-        changes = [AttributeChange({"email": f"{name}@EXAMPLE.COM", "name": "Y" * secrets.randbelow(60)}, world.clock())]
-        submissions.append(Submission(owner=user(name), lead=lead(f"{name}-lead"), events=events, changes=changes))
-    world.services.writer.record(world.site.id, submissions)
-
-
-def pieces(file: Path, planted: list[str]) -> set[bytes]:
-    """Return what the file and its companions hold of the planted texts, down to half of one."""
-    length = 12
-    wanted = {text[start : start + length].encode() for text in planted for start in range(len(text) - length + 1)}
-    found: set[bytes] = set()
-    for path in file.parent.glob(f"{file.name}*"):
-        for run in re.findall(rb"[0-9a-f]{12,}", path.read_bytes()):
-            found |= {part for start in range(len(run) - length + 1) if (part := run[start : start + length]) in wanted}
-    return found
 
 
 class TestFromBefore:
@@ -269,6 +140,19 @@ class TestFromBefore:
         assert (outcome.events, outcome.claim) == ([True], None)
         assert world.counts(user("other")) == {"saved": 1}
         assert not exists(world, lead().key)
+
+    def test_totals_from_before_are_not_imported_and_make_nobody(self, world: World, first: Event) -> None:
+        services, site, at = world.services, world.site.id, world.clock()
+        world.clock.advance(DAY)
+        for base, taken in ((Base("page-view", 3, at, at + 1), False), (Base("page-view", 3, at + 1, at + 1), True)):
+            services.names.ensure(site, EVENT, {base.name}, world.clock())
+            with contextlib.suppress(Refusal):
+                services.writer.run(
+                    site,
+                    lambda tx, base=base: set_bases(tx, site, services.names, services.maker, world.clock(), user(), [base]),
+                )
+            assert exists(world, user()) is taken
+        assert world.counts(user()) == {"page-view": 3}
 
     def test_deleted_again_the_later_time_holds(self, world: World, first: Event) -> None:
         world.clock.advance(DAY)

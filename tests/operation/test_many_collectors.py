@@ -1,71 +1,241 @@
-"""Several collectors on one PostgreSQL: the same people written, merged and claimed at once, with one result."""
+"""One collector and three on one database: the same few people tracked, identified, merged, undone and claimed at once, with one result."""
 
+import random
 import secrets
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from collector.values.ids import new_uuid7
+from collector.domain.tracking import Event, Submission
+from collector.services import build
+from collector.storage.database import Connection, Database
+from collector.values.ids import new_uuid7, uuid7_bytes
+from tests.support.client import Answer
+from tests.support.clock import FakeClock
 from tests.support.envelopes import envelope, new_event
+from tests.support.processes import run_command
 from tests.support.servers import Collector
+from tests.support.world import user
+from tests.support.world import world as start
 
+CLIENTS = 16
+USERS = ("u-0", "u-1", "u-2")
+NAMES = ("page-view", "saved")
 POPUP = {"name": "Once", "type": "popup", "state": "live", "content": {"body": "Hello"}, "frequency": {"type": "once"}, "ignore_caps": True}
 
 
-@pytest.fixture
-def pair(engine: str, start_collector: Callable[..., Collector]) -> list[Collector]:
-    """Two collectors that share a database, or on SQLite, which has one writer, one collector twice."""
+@pytest.fixture(params=[1, 3], ids=["one collector", "three collectors"])
+def fleet(request: pytest.FixtureRequest, start_collector: Callable[..., Collector]) -> list[Collector]:
+    """Collectors that share a database: on SQLite processes that share a file."""
     first = start_collector()
-    if engine == "sqlite":
-        return [first, first]
-    second = start_collector(database_url=first.database_url, folder=first.folder)
-    second.site = first.site
-    return [first, second]
+    others = [start_collector(database_url=first.database_url, folder=first.folder) for _ in range(1, request.param)]
+    for other in others:
+        other.site = first.site
+    return [first, *others]
 
 
-def test_the_same_people_from_two_sides_at_once(pair: list[Collector]) -> None:
-    leads = [f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}" for _ in range(4)]
-    events = [[new_event("saved") for _ in range(10)] for _ in leads]
-    gate = threading.Barrier(16)
-
-    def act(number: int) -> list[int]:
-        collector, which = pair[number % 2], number % 4
-        user = {"id": f"u-{which % 2}"}
-        gate.wait(30)
-        statuses = []
-        for event in events[which]:
-            statuses.append(collector.client.post_json("/collect", envelope(pair[0].site_key, leads[which], event)).status)
-            signed_in = envelope(pair[0].site_key, leads[which], {**event, "id": new_uuid7(event["at"])}, user=user)
-            statuses.append(collector.client.post_json("/collect", signed_in).status)
-        return statuses
-
-    with ThreadPoolExecutor(16) as pool:
-        statuses = [status for part in pool.map(act, range(16)) for status in part]
-    assert set(statuses) == {202}
-
-    client = pair[1].client
-    counted = 0
-    for name in ("u-0", "u-1"):
-        summary = client.api("GET", f"/events?type=user&user_id={name}&summary=true").json
-        counted += sum(event["count"] for event in summary["events"])
-    # each lead's ten events once, however often and wherever they were sent, and one of its own for each signed-in send
-    assert counted == 4 * 10 + 16 * 10
+def new_lead() -> str:
+    return f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
 
 
-def test_of_claims_on_two_collectors_one_is_granted(pair: list[Collector]) -> None:
-    message = pair[0].client.api("POST", "/auto_messages", POPUP).json["id"]
-    lead = f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
-    pair[0].client.post_json("/collect", envelope(pair[0].site_key, lead, new_event()))
+@dataclass
+class Shared:
+    """What all clients know: the leads that are used by many, what was acknowledged, what was answered."""
+
+    leads: list[str] = field(default_factory=lambda: [new_lead() for _ in range(5)])
+    owners: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Kind and value of the identity that each acknowledged event belongs to, by the event's id."""
+    names: dict[str, str] = field(default_factory=dict)
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+
+EXPECTED = {
+    "collect": {202},
+    "contacts": {200},
+    "merges": {200},
+    "merge": {200, 400, 404},  # another user's already; became part of a user since it was listed
+    "undo": {200},
+}
+
+
+class Somebody(threading.Thread):
+    """A client that does what browsers and a customer's servers do, with the people that the others work on too."""
+
+    def __init__(self, number: int, fleet: list[Collector], shared: Shared, gate: threading.Barrier, acts: int) -> None:
+        super().__init__()
+        self.random = random.Random(number)
+        self.fleet, self.shared, self.gate, self.acts = fleet, shared, gate, acts
+        self.lead = shared.leads[number % len(shared.leads)]
+        self.sent: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        self.gate.wait(60)
+        try:
+            for _ in range(self.acts):
+                self.random.choice((self.track, self.track, self.identify, self.retry, self.merge, self.undo, self.reset))()
+        except Exception as error:
+            self.shared.wrong.append(f"{type(error).__name__}: {error}")
+            raise
+
+    def collector(self) -> Collector:
+        return self.random.choice(self.fleet)
+
+    def expect(self, what: str, answer: Answer) -> Answer:
+        self.shared.answers[(what, answer.status)] += 1
+        if answer.status not in EXPECTED[what]:
+            self.shared.wrong.append(f"{what}: {answer.status} {answer.text}")
+        return answer
+
+    def send(self, sent: dict[str, Any]) -> None:
+        answer = self.expect("collect", self.collector().client.post_json("/collect", sent))
+        if answer.status != 202:
+            return
+        if answer.json["refused"]:
+            self.shared.wrong.append(f"refused: {answer.json['refused']}")
+        owner = ("user", sent["user"]["id"]) if "user" in sent else ("lead", sent["lead"].split(".")[0])
+        for item in sent["items"]:
+            if item["type"] == "event":
+                self.shared.owners[item["id"]] = owner
+                self.shared.names[item["id"]] = item["name"]
+
+    def track(self) -> None:
+        events = [new_event(self.random.choice(NAMES)) for _ in range(self.random.randint(1, 3))]
+        who = self.random.choice((None, *USERS))
+        fields = {} if who is None else {"user": {"id": who}}
+        self.sent.append(envelope(self.fleet[0].site_key, self.random.choice((self.lead, *self.shared.leads)), *events, **fields))
+        self.send(self.sent[-1])
+
+    def identify(self) -> None:
+        item = {"type": "identify", "at": time.time_ns() // 1_000_000, "attributes": {"name": secrets.token_hex(4)}}
+        self.send(envelope(self.fleet[0].site_key, self.lead, item, new_event("signed-in"), user={"id": self.random.choice(USERS)}))
+
+    def retry(self) -> None:
+        if self.sent:
+            self.send(self.random.choice(self.sent))
+
+    def reset(self) -> None:
+        self.lead = new_lead()
+
+    def merge(self) -> None:
+        client = self.collector().client
+        found = self.expect("contacts", client.api("GET", "/contacts?per_page=50"))
+        contacts = found.json["data"] if found.status == 200 else []
+        leads = [one["id"] for one in contacts if one["role"] == "lead"]
+        users = [one["id"] for one in contacts if one["role"] == "user"]
+        if leads and users:
+            body = {"from": self.random.choice(leads), "into": self.random.choice(users)}
+            self.expect("merge", client.api("POST", "/contacts/merge", body))
+
+    def undo(self) -> None:
+        client = self.collector().client
+        listed = self.expect("merges", client.api("GET", "/merges?per_page=20"))
+        merges = [one["id"] for one in listed.json["data"]] if listed.status == 200 else []
+        if merges:
+            self.expect("undo", client.api("POST", f"/merges/{self.random.choice(merges)}/undo", {}))
+
+
+def test_sixteen_clients_and_the_same_few_people_at_once(fleet: list[Collector], pytestconfig: pytest.Config) -> None:
+    shared, gate = Shared(), threading.Barrier(CLIENTS)
+    acts = 500 if pytestconfig.getoption("--long") else 25
+    clients = [Somebody(number, fleet, shared, gate, acts) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert shared.wrong == []
+    assert {what for what, _ in shared.answers} == EXPECTED.keys()
+
+    database = Database(fleet[0].database_url)
+    try:
+        with database.read() as connection:
+            check_the_laws(connection, shared)
+    finally:
+        database.close()
+    done = run_command(["collector", "doctor"], fleet[0].folder, fleet[0].environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for collector in fleet:
+        assert "Traceback" not in collector.program.errors
+
+
+def check_the_laws(connection: Connection, shared: Shared) -> None:
+    """Look at the tables themselves: every acknowledged event once, counted once, the folds, the journal."""
+    whose = "FROM events e JOIN identities i ON i.site = e.site AND i.id = e.identity"
+    stored = connection.rows(f"SELECT e.id, i.kind, i.value {whose}")
+    assert Counter((bytes(number), kind, value) for number, kind, value in stored) == Counter(
+        (uuid7_bytes(number), *owner) for number, owner in shared.owners.items()
+    )
+
+    counted = Counter((*owner, shared.names[number]) for number, owner in shared.owners.items())
+    sql = (
+        "SELECT i.kind, i.value, n.text, t.own_count FROM totals t JOIN identities i ON i.site = t.site AND i.id = t.identity "
+        "JOIN names n ON n.site = t.site AND n.id = t.name WHERE t.own_count > 0"
+    )
+    assert Counter({(kind, value, name): count for kind, value, name, count in connection.rows(sql)}) == counted
+
+    principals = dict(connection.rows("SELECT id, principal_id FROM identities"))
+    own: Counter[tuple[int, int]] = Counter()
+    person: Counter[tuple[int, int]] = Counter()
+    for name, identity, count, own_count in connection.rows("SELECT name, identity, count, own_count FROM totals"):
+        own[(principals[identity], name)] += own_count
+        person[(identity, name)] += count or 0
+    assert +own == +person
+
+    opened = connection.rows("SELECT lead, target FROM merges WHERE outcome = 'merged' AND undone_at IS NULL")
+    pointers = [(identity, principal) for identity, principal in principals.items() if identity != principal]
+    assert sorted(opened) == sorted(pointers)
+
+
+def test_of_claims_one_is_granted(fleet: list[Collector]) -> None:
+    message = fleet[0].client.api("POST", "/auto_messages", POPUP).json["id"]
+    lead = new_lead()
+    fleet[0].client.post_json("/collect", envelope(fleet[0].site_key, lead, new_event()))
 
     def claim(number: int) -> Any:
-        body = {key: value for key, value in envelope(pair[0].site_key, lead).items() if key != "items"}
+        body = {key: value for key, value in envelope(fleet[0].site_key, lead).items() if key != "items"}
         nonce = secrets.token_urlsafe(16)
-        answer = pair[number % 2].client.post_json("/claim", {**body, "message": message, "nonce": nonce, "page": {"url": ""}})
-        return answer.json["message"]
+        client = fleet[number % len(fleet)].client
+        return client.post_json("/claim", {**body, "message": message, "nonce": nonce, "page": {"url": ""}}).json["message"]
 
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(CLIENTS) as pool:
         granted = [answer for answer in pool.map(claim, range(60)) if answer is not None]
     assert len(granted) == 1
+
+
+def test_one_poisonous_event_among_many_fails_alone(database_url: str, clock: FakeClock) -> None:
+    """Two processes each get forty events in one commit; one event of each has a time that no column holds."""
+    with start(database_url, clock) as world:
+        other = build(world.services.settings, clock)
+        try:
+            for services in (world.services, other):
+                held, release = threading.Event(), threading.Event()
+
+                def hold(_: Connection, held: threading.Event = held, release: threading.Event = release) -> None:
+                    held.set()
+                    release.wait(60)
+
+                def send(number: int, services: Any = services) -> Any:
+                    at = 2**63 if number == 17 else clock()
+                    one = Event(uuid7_bytes(new_uuid7(clock())) or b"", "saved", at)
+                    return services.writer.record(world.site.id, [Submission(owner=user(f"u-{number % 3}"), events=[one])])[0].events
+
+                with ThreadPoolExecutor(41) as pool:
+                    first = pool.submit(services.writer.run, 0, hold)
+                    assert held.wait(60)
+                    jobs = [pool.submit(send, number) for number in range(40)]
+                    while services.writer.waiting() < len(jobs):
+                        time.sleep(0.001)
+                    release.set()
+                    first.result()
+                    failed = [number for number, job in enumerate(jobs) if job.exception() is not None]
+                    assert failed == [17]
+                    assert all(job.result() == [True] for number, job in enumerate(jobs) if number != 17)
+            assert sum(world.counts(user(f"u-{number}"))["saved"] for number in range(3)) == 2 * 39
+        finally:
+            other.close()
