@@ -17,9 +17,10 @@ from collector.values.clock import MINUTE
 from collector.values.fields import seconds
 from collector.values.metadata import date_text, display_value
 from collector.values.query_tree import PRESENCE, AttributeRule, EventMeasure, EventRule, MessageMeasure, MessageRule, Node, walk
+from collector.values.visit_context import VISIT_FIELDS
 from collector.values.wording import ago
 
-COMPUTED = frozenset({"last_seen_at", "last_active_at", "session_count", "page_view_count"})
+COMPUTED = frozenset({"last_seen_at", "last_active_at", "updated_at", "session_count", "page_view_count"})
 """What deeds change by the way; how it would change was not thought through to the end."""
 
 _ACTED = {"seen": "seeing", "clicked": "clicking", "answered": "answering", "dismissed": "dismissing"}
@@ -131,6 +132,8 @@ def _why(rule: Rule, outlook: Outlook, now_ms: int, zone: tzinfo) -> tuple[str, 
             return "no value that it could take was found to change that", False
         if rule.field in COMPUTED:
             return "no visit was found to change that", False
+        if rule.field in VISIT_FIELDS:
+            return "another visit may say otherwise", False
         return "that is nothing that anybody sets or does", plain
     if isinstance(rule, MessageRule):
         if rule.measure.message not in outlook.message_names:

@@ -81,9 +81,14 @@ def nearest_change(node: Node, outlook: Outlook, now_ms: int, time_zone: tzinfo)
 
 
 def cost(steps: Iterable[Step], now_ms: int) -> Cost:
-    """Return how far away a change is: fewer steps first, then the more natural ones (waiting, events, attributes), then less of them."""
+    """Return how far away a change is: by its steps, then by how natural they are (waiting, events, attributes), then by how often.
+
+    Of two that are equal in that, the one is nearer in which one waits later.
+    """
     steps = tuple(steps)
-    return (len(steps), sum(_weight(step, now_ms) for step in steps), sum(step.times for step in steps if isinstance(step, Happens)))
+    weight = round(sum(_weight(step, now_ms) for step in steps), 5)
+    waits = sum(place for place, step in enumerate(steps) if isinstance(step, Waits))
+    return (len(steps), weight, sum(step.times for step in steps if isinstance(step, Happens)), -waits)
 
 
 def _weight(step: Deed, now_ms: int) -> float:

@@ -1,7 +1,8 @@
 """What would be known about a person later, or after something more happened: the facts as they follow from time and deeds.
 
 The same facts as `facts.load` gives, from what they are made of: the single events behind a measure, the visits behind the last
-one. So a change can be tried before it happens. What is done happens in a browser, so an event belongs to a visit.
+one. So a change can be tried before it happens. What is done happens in a browser, so an event belongs to a visit; what visits say
+of campaign, referrer and browser is taken to stay as it is.
 """
 
 from bisect import bisect_left, bisect_right
@@ -187,7 +188,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
                 return self._with_event(deed, now_ms)
             case SetsAttribute():
                 others = {name: value for name, value in self.attributes.items() if name != deed.field}
-                return replace(self, attributes=others if deed.value is None else {**others, deed.field: deed.value})
+                attributes = others if deed.value is None else {**others, deed.field: deed.value}
+                return replace(self, attributes=_updated(attributes, now_ms))
             case ActsOnMessage():
                 known = dict(self.messages.get(deed.message, {}))
                 for action in ("seen", "clicked") if deed.action == "clicked" else (deed.action,):
@@ -213,7 +215,14 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
             series=series,
             visits=self.visits.with_events(now_ms, latest),
             active_at=max(self.active_at or 0, latest // MINUTE * MINUTE),
+            attributes=_updated(self.attributes, latest // MINUTE * MINUTE),
         )
+
+
+def _updated(attributes: Mapping[str, AttributeValue], at_ms: int) -> Mapping[str, AttributeValue]:
+    """Return attributes that were last changed at an instant."""
+    known = attributes.get("updated_at")
+    return {**attributes, "updated_at": max(known, at_ms // 1000)} if isinstance(known, int | float) else attributes
 
 
 def clock_after(deed: Deed, now_ms: int) -> int:

@@ -60,7 +60,7 @@ def _about_attribute(rule: AttributeRule, rules: Sequence[Rule], outlook: Outloo
             yield (SetsAttribute(rule.field, value),)
     elif rule.field in {"role", "external_id"} and outlook.attributes.get("role") == "lead":
         yield (SignsUp(),)
-    elif rule.field in {"last_seen_at", "last_active_at"}:
+    elif rule.field in {"last_seen_at", "last_active_at", "updated_at"}:
         yield (view,)
     elif rule.field == "page_view_count":
         present = outlook.facts(now_ms).attributes["page_view_count"]
