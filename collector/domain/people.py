@@ -12,7 +12,7 @@ import msgspec
 
 from collector.domain import attributes, identities, visits
 from collector.domain.audiences import Total
-from collector.domain.identities import EMAIL, LEAD, USER, Identity
+from collector.domain.identities import EMAIL, LEAD, USER, Identity, marks
 from collector.domain.names import EVENT, PAGE_VIEW, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
 from collector.values.ids import event_id_text, event_id_time
@@ -117,7 +117,13 @@ def totals(connection: Connection, site: int, names: Names, person: int) -> dict
     return {names.text(site, name): Total(count, first, last) for name, count, first, last in rows}
 
 
-_WHOSE = "identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)"
+def _members(connection: Connection, site: int, person: int) -> list[int]:
+    """Return the row ids of a person's identities.
+
+    Events are asked for by them and not by a subquery: SQLite hands only values down into the slices, and reads all of the site's
+    events for anything else.
+    """
+    return [row[0] for row in connection.rows("SELECT id FROM identities WHERE site = ? AND principal_id = ?", (site, person))]
 
 
 def measured(connection: Connection, site: int, names: Names, person: int, oldest: int, event: str) -> Total:
@@ -125,8 +131,9 @@ def measured(connection: Connection, site: int, names: Names, person: int, oldes
     number = names.number(site, EVENT, event)
     if number is None:
         return Total()
-    sql = f"SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND {_WHOSE} AND at >= ? AND name = ?"
-    row = connection.row(sql, (site, site, person, oldest, number))
+    members = _members(connection, site, person)
+    sql = f"SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ?"
+    row = connection.row(sql, (site, *members, oldest, number))
     return Total() if row is None else Total(*row)
 
 
@@ -135,8 +142,9 @@ def happened(connection: Connection, site: int, names: Names, person: int, oldes
     number = names.number(site, EVENT, event)
     if number is None:
         return
-    sql = f"SELECT at, metadata FROM events WHERE site = ? AND {_WHOSE} AND at >= ? AND name = ?"
-    for at, metadata in connection.rows(sql, (site, site, person, oldest, number)):
+    members = _members(connection, site, person)
+    sql = f"SELECT at, metadata FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ?"
+    for at, metadata in connection.rows(sql, (site, *members, oldest, number)):
         yield at, msgspec.json.decode(metadata) if metadata else {}
 
 
@@ -160,8 +168,8 @@ def timeline(
         return []
     kinds = {identity.id: identity.kind for identity in of}
     sql = "SELECT id, identity, name, at, unverified, page, metadata FROM events WHERE site = ? AND "
-    conditions = [_WHOSE if len(of) > 1 else "identity = ?", "at >= ?"]
-    parameters: list[Any] = [site, *((site, of[0].principal_id) if len(of) > 1 else (of[0].id,)), oldest]
+    conditions = [f"identity IN ({marks(of)})", "at >= ?"]
+    parameters: list[Any] = [site, *kinds, oldest]
     for column, sign, bound in (("at", "<", before), ("at", ">", since)):
         if bound is not None:
             conditions.append(f"{column} {sign} ?")
@@ -185,7 +193,6 @@ def timeline(
             tracked_at=event_id_time(bytes(event_id)),
         )
         for event_id, identity, name, at, unverified, page, metadata in connection.rows(sql, parameters)
-        if identity in kinds
     ]
 
 
@@ -208,14 +215,16 @@ def pages_before_sign_up(connection: Connection, site: int, names: Names, person
 
 def values(connection: Connection, site: int, names: Names, person: Person, now_ms: int) -> dict[str, Any]:
     """Return every attribute of a person, set or computed, by canonical name; times of computed ones in unix seconds."""
-    found = attributes.of_person(connection, site, names, person.id)
+    found, changed_at = attributes.read(connection, site, names, person.id)
     found.update(
         {
             "id": person.contact_id,
             "role": person.role,
             "external_id": person.user_id,
             "created_at": person.created_at // 1000,
+            "updated_at": max(person.created_at, person.active_at or 0, changed_at or 0) // 1000,
             "last_active_at": None if person.active_at is None else person.active_at // 1000,
+            "email_domain": email_domain(found.get("email")),
         }
     )
     principal = person.identities[0]
@@ -223,6 +232,11 @@ def values(connection: Connection, site: int, names: Names, person: Person, now_
     seen = visits.last_seen(now_ms, principal.visit_started_at, principal.visit_ended_at, principal.previous_visit_ended_at)
     found["last_seen_at"] = None if seen is None else seen // 1000
     return {name: value for name, value in found.items() if value is not None}
+
+
+def email_domain(email: object) -> str | None:
+    """Return what follows the @ of an email address, folded."""
+    return fold(email).partition("@")[2] or None if isinstance(email, str) else None
 
 
 def search(

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import psycopg
 
+from collector.storage import statistics
 from collector.storage.database import Connection, Database, RunAgain
 from collector.storage.migrations import translated
 from collector.values.clock import DAY
@@ -203,6 +204,7 @@ def make(tx: Connection, wanted: Collection[int]) -> Known:
     for number in missing:
         for statement in translated(_table(number, tx), tx.engine):
             tx.run(statement)
+        statistics.seed_slice(tx, number)
         tx.run("INSERT INTO slices (slice, state) VALUES (?, ?)", (number, OPEN))
     if missing:
         _rebuild_view(tx)

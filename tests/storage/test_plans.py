@@ -1,0 +1,124 @@
+"""No statement about somebody reads all that a site has: each is explained by SQLite's own planner."""
+
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector.domain import deletion, facts, imports, journal, merging, people, pruning
+from collector.domain.imports import Base
+from collector.storage.database import Connection
+from collector.values.clock import DAY
+from collector.values.queries import parse
+from collector.values.query_tree import needs
+from tests.support.clock import FakeClock
+from tests.support.world import World, lead, user
+from tests.support.world import world as start
+
+VISIT = "01a2104a-324e-7080-a9b1-02515962ad5b"
+WHOLE = re.compile(r"SCAN (\w+)|SEARCH (\w+) USING (?:COVERING )?(?:INDEX \w+|PRIMARY KEY) \((?:site=\?|site=\? AND slice=\?)\)$")
+LARGE = ("identities", "totals", "attributes", "visits", "merges", "deliveries", "events_")
+# Work through all that there is, in steps: these have to.
+ALL = (
+    "FROM events_0 WHERE site = ? AND coalesce(arrived_at, at)",
+    "FROM identities WHERE site = ? AND id > ?",
+    "SELECT site, slice, id FROM",
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path, clock: FakeClock) -> Iterator[World]:
+    with start(f"sqlite:///{tmp_path / 'leadlight.db'}", clock) as running:
+        yield running
+
+
+@pytest.fixture
+def statements(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Every statement that runs from now on, with parameters it ran with."""
+    seen: dict[str, Any] = {}
+    execute = Connection._execute
+
+    def spy(self: Connection, sql: str, parameters: Any) -> Any:
+        seen.setdefault(sql, parameters)
+        return execute(self, sql, parameters)
+
+    monkeypatch.setattr(Connection, "_execute", spy)
+    return seen
+
+
+def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dict[str, Any]) -> None:
+    services, site = world.services, world.site.id
+    world.send(lead(), world.event(visit=VISIT), world.event("saved"))
+    world.set(lead(), {"email": "ann@example.com", "custom_attributes.plan": "pro"})
+    world.send(user(), world.event(visit=VISIT), lead=lead())
+    world.send(lead("other"), world.event(at=world.clock() - DAY), world.event("saved"))
+    world.send(user(), world.event("saved", at=world.clock() + 1, metadata='{"plan": "pro"}'), lead=lead("other"))
+    query = parse(
+        {
+            "operator": "AND",
+            "value": [
+                {
+                    "event": "saved",
+                    "field": "count",
+                    "operator": ">",
+                    "value": 0,
+                    "where": [{"field": "metadata.plan", "operator": "=", "value": "pro"}],
+                },
+                {"event": "saved", "field": "count", "operator": ">", "value": 0, "within_days": 3},
+                {"field": "custom_attributes.plan", "operator": "=", "value": "pro"},
+                {"message": "none", "field": "seen", "operator": "has_any_value"},
+            ],
+        },
+        retention_days=90,
+    )
+    with services.database.read() as connection:
+        person = people.by_key(connection, site, user())
+        assert person is not None
+        facts.load(
+            connection, world.site, services.names, person, needs(query), world.clock(), services.settings.retention, everything=True
+        )
+        people.by_email(connection, site, "ann@example.com")
+        people.by_contact_id(connection, site, person.contact_id)
+        people.timeline(connection, site, services.names, person.identities, 0, event="saved", limit=10)
+        people.pages_before_sign_up(connection, site, services.names, person, 0)
+        merges = journal.of_person(connection, site, person)
+    services.names.ensure(site, "event", ["bought"], world.clock())
+    services.writer.run(
+        site, lambda tx: imports.set_bases(tx, site, services.names, services.maker, world.clock(), user(), [Base("bought", 2, 1, 2)])
+    )
+    services.writer.run(site, lambda tx: merging.undo(tx, site, merges[0].id, world.clock()))
+    world.clock.advance(200 * DAY)
+    world.send(lead("late"), world.event())
+    for _ in pruning.prune(services.written, services.slices, services.written.transact, world.clock(), services.settings.retention):
+        pass
+    transact = functools.partial(services.writer.run, site)
+    assert deletion.erase(services.written, services.slices, transact, services.keyring, site, world.person(user()).id, world.clock())
+    assert len(statements) > 60
+    assert wholes(world, dict(statements)) == []
+
+
+def wholes(world: World, statements: dict[str, Any]) -> list[str]:
+    """The statements that read all that a site has of something large, with their plans."""
+    found = []
+    with world.services.database.read() as connection:
+        for sql, parameters in statements.items():
+            if not sql.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE", "INSERT", "WITH")) or any(part in sql for part in ALL):
+                continue
+            try:
+                plan = [row[3] for row in connection.rows(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+            except Exception as error:
+                if "no such table: events_" in str(error):  # a slice that was dropped since
+                    continue
+                raise
+            for line in plan:
+                match = WHOLE.match(line)
+                if (
+                    match
+                    and any((match[1] or match[2]).startswith(table) for table in LARGE)
+                    and "events_" not in sql.partition("WHERE")[0]
+                ):
+                    found.append(f"{line}: {sql}")
+    return found
