@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import psycopg
-from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase, PooledSqliteDatabase
+from playhouse.pool import MaxConnectionsExceeded, PooledSqliteDatabase
+
+from collector.storage.pools import CONNECT_SECONDS, WRITING, WRITING_IN_A_HURRY, PostgresPool
 
 Engine = Literal["sqlite", "postgresql"]
 T = TypeVar("T")
@@ -33,15 +35,15 @@ SQLITE_PRAGMAS = {
     "cache_size": -64_000,
     "wal_autocheckpoint": 4_000,
 }
-CONNECT_SECONDS = 5
 _CUT_LOG_MS = 250
 _ATTEMPTS = 6
 _WAL_ATTEMPTS = 100
 _MOST_OWED = 2**31 - 1  # what the header of the file holds
 _BLOCK = 64  # rows in one INSERT
 _RETRIED_STATES = {"40001", "40P01", "55P03"}  # serialisation failure, deadlock, a lock that was not to be had in time
-_UNAVAILABLE_CLASSES = {"08", "53"}  # connection, resources
-_UNAVAILABLE_STATES = {"25006", "57P01", "57P02", "57P03", "57P05"}  # read-only, shut down, crashed, starting, idle too long
+_UNAVAILABLE_CLASSES = {"08", "53", "58"}  # connection, resources, the system below the server
+# read-only, idle too long (in a transaction, and outside), lock not to be had, shut down, crashed, starting
+_UNAVAILABLE_STATES = {"25006", "25P03", "57P05", "55P03", "57P01", "57P02", "57P03"}
 _UNAVAILABLE_SQLITE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -183,15 +185,7 @@ class Database:
             self._use_wal()
         elif url.startswith(("postgresql://", "postgres://")):
             self.engine = "postgresql"
-            self._pool = PooledPostgresqlDatabase(
-                url,
-                max_connections=connections,
-                timeout=CONNECT_SECONDS,
-                stale_timeout=300,
-                prefer_psycopg3=True,
-                isolation_level="READ COMMITTED",
-                connect_timeout=CONNECT_SECONDS,
-            )
+            self._pool = PostgresPool(url, connections)
         else:
             raise ValueError("DATABASE_URL must begin with sqlite:/// or postgresql://")
         self.url = url
@@ -216,12 +210,20 @@ class Database:
             yield Connection(self._pool.connection(), self.engine)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Run one transaction: committed at the end, undone on any exception."""
+    def write(self, *, hurry: bool = False) -> Iterator[Connection]:
+        """Run one transaction: committed at the end, undone on any exception.
+
+        In a hurry, no lock of PostgreSQL is waited for without end: that it is not to be had is an outage then.
+        """
+        mode = "IMMEDIATE" if self.engine == "sqlite" else WRITING_IN_A_HURRY if hurry else WRITING
         with self._pool.connection_context():
-            mode = ("IMMEDIATE",) if self.engine == "sqlite" else ()
-            with self._pool.atomic(*mode):
-                yield Connection(self._pool.connection(), self.engine)
+            try:
+                with self._pool.atomic(mode):
+                    yield Connection(self._pool.connection(), self.engine)
+            except Exception as error:
+                if is_unavailable(error):  # another connection may do better: to a file that is writable again, to the new primary
+                    self._pool.manual_close()
+                raise
 
     @contextmanager
     def snapshot(self, hold: Sequence[str] = ()) -> Iterator[Connection]:
@@ -348,19 +350,21 @@ def is_transient(error: BaseException) -> bool:
 def is_unavailable(error: BaseException) -> bool:
     """Say whether the database, and not the statement, is at fault: unreachable, full, read-only, locked, out of connections.
 
-    The drivers' classes do not say: psycopg calls a value too large for an index an OperationalError, sqlite3 a missing table.
+    The drivers' classes do not say: psycopg calls a value too large for an index an OperationalError, sqlite3 a missing table. Any of
+    the causes counts: SQLite undoes a transaction by itself where its disk is full, and undoing it once more fails for another reason.
     """
-    for cause in _causes(error):
-        if isinstance(cause, MaxConnectionsExceeded):
-            return True
-        if isinstance(cause, psycopg.Error):
-            state = cause.sqlstate
-            if state is None:  # not said by the server, so there was none to say it
-                return isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
-            return state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_STATES
-        if isinstance(cause, sqlite3.Error):
-            return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in _UNAVAILABLE_SQLITE
-    return False
+    return any(_says_unavailable(cause) for cause in _causes(error))
+
+
+def _says_unavailable(error: BaseException) -> bool:
+    if isinstance(error, psycopg.Error):
+        state = error.sqlstate
+        if state is None:  # not said by the server, so there was none to say it
+            return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+        return state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_STATES
+    if isinstance(error, sqlite3.Error):
+        return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _UNAVAILABLE_SQLITE
+    return isinstance(error, MaxConnectionsExceeded)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -177,14 +177,22 @@ class Writer:
             try:
                 for part in self._transactions(group):
                     self._commit(part)
+            except Overloaded:
+                self._turn_away(group)
             except BaseException:
                 # Nobody may wait for ever for a thread that is gone; readiness says so, and the process is to be started again.
                 log.critical("the writer died", exc_info=True)
-                with self._wake:
-                    self._closing = True
-                    _answer([unit for unit in (*group, *self._queue) if not unit.done], None)
-                    self._queue.clear()
+                self._closing = True
+                self._turn_away(group)
                 raise
+
+    def _turn_away(self, group: Sequence[_Unit]) -> None:
+        """Tell everybody who waits to come back: what made one group wait in vain would make each group wait, one after the other."""
+        with self._wake:
+            waiting = [unit for unit in (*group, *self._queue) if not unit.done]
+            self._queue.clear()
+            self._bytes = 0
+        _answer(waiting, None)
 
     def _gather(self, last: int) -> None:
         """Wait for work. Where many asked at once a moment ago, wait a moment for as many: a commit costs the same for all of them.
@@ -218,14 +226,18 @@ class Writer:
         return group
 
     def _commit(self, group: list[_Unit]) -> None:
-        """Commit the group and answer; where that fails for reasons of a unit, commit in halves until it stands alone."""
+        """Commit the group and answer; where that fails for reasons of a unit, commit in halves until it stands alone.
+
+        Raises:
+            Overloaded: the database cannot take it, nor anything else now; not everybody is answered.
+        """
         try:
             results = self._attempt(group)
         except Exception as error:  # whatever it is, somebody waits for an answer
-            if is_unavailable(error) and not is_transient(error):
+            if is_unavailable(error):
                 log.warning("the database refused a commit of %d requests: %s", len(group), type(error).__name__)
-                _answer(group, [(None, Overloaded()) for _ in group])
-            elif len(group) == 1:
+                raise Overloaded from error
+            if len(group) == 1:
                 _answer(group, [(None, error)])
             else:
                 middle = len(group) // 2
@@ -243,10 +255,10 @@ class Writer:
                 bulk = [unit.payload for unit in group if unit.work is None]
                 if bulk:
                     self._bulk.prepare(group[0].site, bulk)
-                with self._database.write() as tx:
+                with self._database.write(hurry=True) as tx:
                     return self._run(tx, group, bulk)
             except Exception as error:
-                if attempt + 1 == _ATTEMPTS or not is_transient(error):
+                if attempt + 1 == _ATTEMPTS or is_unavailable(error) or not is_transient(error):
                     raise
                 back_off(attempt)
         raise AssertionError("unreachable")

@@ -1,85 +1,92 @@
 """Acknowledged means durable and counted once, whatever happens to the process."""
 
+import random
 import signal
 import threading
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from tests.support.envelopes import envelope, new_event
-from tests.support.servers import Collector
+from collector.values.ids import event_id_text
+from tests.support.clock import FakeClock
+from tests.support.load import Load, check_acknowledged, check_ledger, reading, stored
+from tests.support.power import forgetful_disk
+from tests.support.servers import ORIGIN, Collector
+from tests.support.world import World, lead, world
 
-WRITERS = 8
-
-
-class Load:
-    """Browsers that post until they are told to stop, and remember which events were acknowledged."""
-
-    def __init__(self, collector: Collector) -> None:
-        self.acknowledged: list[str] = []
-        self.enough = threading.Event()
-        self._stop = threading.Event()
-        self._collector = collector
-        self._threads = [threading.Thread(target=self._post, args=(number,)) for number in range(WRITERS)]
-        for thread in self._threads:
-            thread.start()
-
-    def _post(self, number: int) -> None:
-        lead = f"{number:022d}.{number:022d}"
-        while not self._stop.is_set():
-            events = [new_event("saved"), new_event("saved")]
-            try:
-                answer = self._collector.client.post_json("/collect", envelope(self._collector.site_key, lead, *events))
-            except OSError:
-                return
-            if answer.status != 202:
-                return
-            self.acknowledged += [event["id"] for event in events]
-            if len(self.acknowledged) > 300:
-                self.enough.set()
-
-    def finish(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
+ROUNDS = 3
+CUTS = 20
+VISITORS = 4
+FULL = 2
 
 
-def stored(collector: Collector) -> dict[str, Any]:
-    """Every event by id, and the sum of the totals, as the database has them."""
-    from collector.storage.database import Database
-    from collector.values.ids import event_id_text
-
-    database = Database(collector.database_url)
-    try:
-        with database.read() as connection:
-            ids = [event_id_text(bytes(row[0])) for row in connection.rows("SELECT id FROM events")]
-            return {"ids": ids, "counted": int(connection.value("SELECT coalesce(sum(count), 0) FROM totals"))}
-    finally:
-        database.close()
-
-
-def test_no_acknowledged_event_is_lost_when_the_process_is_killed(start_collector: Callable[..., Collector]) -> None:
+def test_whoever_kills_the_collector_loses_and_doubles_nothing(start_collector: Callable[..., Collector]) -> None:
     collector = start_collector()
-    load = Load(collector)
-    load.enough.wait(60)
-    collector.kill()
+    load = Load(collector, [collector.site, collector.init("Second shop", [ORIGIN])])
+    for _ in range(ROUNDS):
+        load.wait_for_acknowledged(random.randint(1, 400))
+        collector.kill()
+        load.wait_for_lost()
+        collector.start()
+    load.wait_for_acknowledged(1)
     load.finish()
-    found = stored(collector)
-    assert set(load.acknowledged) <= set(found["ids"])
-    assert len(found["ids"]) == len(set(found["ids"])) == found["counted"]
-    collector.start()
-    lead = f"{0:022d}.{0:022d}"
-    again = [{**new_event("saved"), "id": known} for known in load.acknowledged[:10]]
-    answer = collector.client.post_json("/collect", envelope(collector.site_key, lead, *again)).json
-    assert answer["duplicates"] == 10
+    check_ledger(collector, load)
 
 
 def test_a_shutdown_in_order_answers_what_was_taken(start_collector: Callable[..., Collector]) -> None:
     collector = start_collector()
     load = Load(collector)
-    load.enough.wait(60)
+    load.wait_for_acknowledged(300)
     collector.program.process.send_signal(signal.SIGTERM)
-    load.finish()
-    collector.stop()
-    found = stored(collector)
-    assert set(load.acknowledged) <= set(found["ids"])
-    assert len(found["ids"]) == found["counted"]
+    assert collector.stop() == 0
+    load.abandon()
+    check_acknowledged(collector, load)
+    with reading(collector.database_url) as connection:
+        assert stored(connection).keys() == load.acknowledged
+
+
+def test_the_writer_commits_for_good(database_url: str, clock: FakeClock) -> None:
+    """What every server and file is told on the writer's own connections; that it helps is for the tests above and below to show."""
+    with world(database_url, clock) as shop:
+        asked = (
+            ("PRAGMA journal_mode", "PRAGMA synchronous")
+            if shop.services.database.engine == "sqlite"
+            else ("SHOW synchronous_commit", "SHOW fsync", "SHOW full_page_writes")
+        )
+        said = shop.services.writer.run(shop.site.id, lambda tx: [tx.value(one) for one in asked])
+        assert said == (["wal", FULL] if shop.services.database.engine == "sqlite" else ["on", "on", "on"])
+
+
+def test_a_power_cut_takes_nothing_acknowledged_from_the_file(tmp_path: Path, clock: FakeClock) -> None:
+    """At every moment, whatever unsynced sectors reach the disk: on SQLite, where the collector itself has to have them synced."""
+    file, chance = tmp_path / "leadlight.db", random.Random(0)
+    acknowledged: set[str] = set()
+    enough = threading.Event()
+
+    def visit(shop: World, number: int) -> None:
+        while not enough.is_set():
+            event = shop.event("saved")
+            shop.send(lead(f"lead-{number}"), event)
+            acknowledged.add(event_id_text(event.id))
+
+    with forgetful_disk() as disk, world(f"sqlite:///{file}", clock) as shop, ThreadPoolExecutor(VISITORS) as pool:
+        visits = [pool.submit(visit, shop, number) for number in range(VISITORS)]
+        try:
+            for number in range(CUTS):
+                wanted = len(acknowledged) + chance.randint(1, 30)
+                while len(acknowledged) < wanted and not any(visit.done() for visit in visits):
+                    enough.wait(0.001)
+                if number % 5 == 2:
+                    with shop.services.database.read() as connection:  # the log goes into the file, and begins anew
+                        connection.rows("PRAGMA wal_checkpoint(RESTART)")
+                known = set(acknowledged)
+                left = disk.cut(file, tmp_path / f"cut-{number}", chance)
+                with reading(f"sqlite:///{left}") as connection:
+                    assert connection.rows("PRAGMA integrity_check") == [("ok",)]
+                    found = stored(connection)
+                    assert known <= found.keys(), f"{len(known - found.keys())} of {len(known)} acknowledged events are lost"
+                    assert connection.value("SELECT sum(count) FROM totals") == len(found)
+        finally:
+            enough.set()
+        for one in visits:
+            one.result()

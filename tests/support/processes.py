@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.support.client import Client
@@ -35,6 +35,35 @@ def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     own = ("DATABASE_URL", "SECRET_KEY")
     environ = {name: value for name, value in os.environ.items() if name not in own and not name.startswith("LEADLIGHT_")}
     return {**environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
+
+
+def members(group: int) -> list[int]:
+    """Return the ids of the processes of a group that still run."""
+    return [number for number, _, own in _running() if own == group]
+
+
+def children(parent: int) -> list[int]:
+    """Return the ids of the processes that this one started and that still run."""
+    return [number for number, above, _ in _running() if above == parent]
+
+
+def memory(group: int) -> int:
+    """Return the bytes of memory that the processes of a group hold now (resident set size)."""
+    total = 0
+    for number in members(group):
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{number}/status").read_text("utf-8").splitlines()
+            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+    return total
+
+
+def _running() -> Iterator[tuple[int, int, int]]:
+    """Yield the id of each process that runs, its parent's and its group's."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            state, parent, group = path.read_text("utf-8", "replace").rpartition(")")[2].split()[:3]
+            if state not in "ZX":
+                yield int(path.parent.name), int(parent), int(group)
 
 
 class Program:

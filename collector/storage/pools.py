@@ -1,0 +1,123 @@
+"""Pools of connections that do not wait for a database that is gone. peewee makes them; what is here decides how long they wait.
+
+On PostgreSQL three things can be silent for ever. An idle connection whose server went away is recognised before it is lent. While a
+statement gets no answer, a second connection asks whether anybody is there at all; a server that is merely busy says so. And locks:
+a transaction of ours waits for them only so long, and the server ends it if we fall silent in the middle, so that a collector cut
+off from its server leaves no locks behind. Whoever has to connect while the server cannot be reached does not try for as long as the
+last attempt took, so that many waiting requests do not try one after the other.
+"""
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import psycopg
+from peewee import Psycopg3Adapter
+from playhouse.pool import PooledPostgresqlDatabase
+from psycopg.conninfo import conninfo_to_dict
+
+CONNECT_SECONDS = 5
+SILENCE_SECONDS = 2
+LOCK_SECONDS = 10
+IDLE_SECONDS = 10
+_LOOKS = 3
+_KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+
+WRITING = f"READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
+"""How a transaction begins that writes."""
+WRITING_IN_A_HURRY = f"{WRITING}; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
+"""How one begins that others wait for."""
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that asks whether the server is still there when it has heard nothing for a while."""
+
+    def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
+        """Wait for an answer, as psycopg does everywhere."""
+        return super().wait(self._listening(gen), *arguments, **options)
+
+    def _listening(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        try:
+            wanted = next(gen)
+            heard = time.monotonic()
+            while True:
+                ready = yield wanted
+                if ready:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > SILENCE_SECONDS:
+                    self._ask_server()
+                    heard = time.monotonic()
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+
+    def _ask_server(self) -> None:
+        """Make sure that somebody answers where this connection leads to; else close it.
+
+        Raises:
+            psycopg.OperationalError: nobody does.
+        """
+        try:
+            psycopg.connect(self.info.dsn, password=self.info.password or None, connect_timeout=CONNECT_SECONDS).close()
+        except psycopg.errors.ConnectionTimeout:
+            self.close()
+            raise psycopg.OperationalError("the server has fallen silent") from None
+        except psycopg.Error:  # it says no, but it speaks
+            return
+
+
+class _Adapter(Psycopg3Adapter):
+    """Makes the connections of one pool, one at a time (the pool holds its lock meanwhile)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._absent_until = 0.0
+        self._last: tuple[str, str] | None = None
+
+    def connect(self, db: PooledPostgresqlDatabase, **_: Any) -> _Connection:
+        """Connect to the first server that the address admits, beginning with that of the last connection."""
+        began = time.monotonic()
+        if began < self._absent_until:
+            raise psycopg.OperationalError("the server could not be reached a moment ago")
+        try:
+            parameters = {"connect_timeout": CONNECT_SECONDS, **_KEEPALIVE, **conninfo_to_dict(db.database)}
+            connection = _Connection.connect(**_beginning_with(self._last, parameters))
+        except psycopg.OperationalError:
+            now = time.monotonic()
+            self._absent_until = now + min(now - began, CONNECT_SECONDS)
+            raise
+        self._last = (connection.info.host, str(connection.info.port))
+        return connection
+
+    def is_connection_closed(self, conn: _Connection) -> bool:
+        """Say whether an idle connection is of no use, without asking the server: what it sent before it went away is here."""
+        try:
+            for _ in range(_LOOKS):  # farewell and end of the stream arrive one after the other
+                conn.pgconn.consume_input()
+        except psycopg.OperationalError:
+            return True
+        return bool(self.txn_status(conn) != self.txn_idle)
+
+
+def _beginning_with(last: tuple[str, str] | None, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Put the server of the last connection first, where there are several: the others may be dead without saying so."""
+    hosts = str(parameters.get("host") or "").split(",")
+    if last is None or len(hosts) == 1 or "hostaddr" in parameters:
+        return parameters
+    ports = str(parameters.get("port") or "5432").split(",")
+    servers = list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=False))
+    servers.sort(key=lambda server: server != last)
+    return {**parameters, "host": ",".join(host for host, _ in servers), "port": ",".join(port for _, port in servers)}
+
+
+class PostgresPool(PooledPostgresqlDatabase):  # type: ignore[misc]
+    """At most so many connections to one database of PostgreSQL."""
+
+    psycopg3_adapter = _Adapter
+
+    def __init__(self, url: str, connections: int) -> None:
+        super().__init__(url, max_connections=connections, timeout=CONNECT_SECONDS, stale_timeout=300, prefer_psycopg3=True)
+
+    def begin(self, isolation_level: str | None = None) -> None:
+        """Begin a transaction with this level, and with what follows it there."""
+        self.cursor().execute(f"BEGIN ISOLATION LEVEL {isolation_level or WRITING}", prepare=False)  # several statements in one message

@@ -1,0 +1,285 @@
+"""Deliberate breaks: would the crash tests notice? Run by hand; it takes a while.
+
+    python tests/breaks.py [WORD ...]        all breaks, or those whose names hold one of the words
+
+Each break is made in a copy of this checkout and the tests that are to notice it run there; it is caught only if every one of them
+fails. Unbroken, all of them have to pass. At the end, every test of the crash tests' modules must have been turned red by some break.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = tuple(f"tests/operation/test_{name}.py" for name in ("durability", "outages", "disk", "failover", "overload"))
+
+DATABASE = "collector/storage/database.py"
+POOLS = "collector/storage/pools.py"
+WRITER = "collector/storage/writer.py"
+TRACKING = "collector/domain/tracking.py"
+
+
+@dataclass(frozen=True)
+class Break:
+    """What is broken, by which edits (file, text, other text), and which tests must fail: `module::part of the name`."""
+
+    name: str
+    edits: tuple[tuple[str, str, str], ...]
+    tests: tuple[str, ...]
+
+
+EARLY = (
+    WRITER,
+    "                    return self._run(tx, group, bulk)\n",
+    "                    results = self._run(tx, group, bulk)\n                    _answer(group, results)\n{then}"
+    "                    return results\n",
+)
+AND_NOT_LATER = (WRITER, "            self._bulk.committed(group[0].site, bulk)\n        _answer(group, results)\n", "            pass\n")
+AND_NOT_ELSE = (WRITER, "        _answer(waiting, None)\n", "        _answer([unit for unit in waiting if not unit.done], None)\n")
+
+
+def early(then: str) -> tuple[tuple[str, str, str], ...]:
+    """Edits by which the writer answers before it commits, and does something in between."""
+    return ((EARLY[0], EARLY[1], EARLY[2].replace("{then}", then)), AND_NOT_LATER, AND_NOT_ELSE)
+
+
+BREAKS = (
+    Break(
+        "SQLite does not sync its log",
+        ((DATABASE, '"synchronous": 2,', '"synchronous": 0,'),),
+        ("durability::power_cut", "durability::for_good[sqlite]"),
+    ),
+    Break(
+        "PostgreSQL does not wait for its log",
+        ((POOLS, 'WRITING = f"READ COMMITTED;', 'WRITING = f"READ COMMITTED; SET LOCAL synchronous_commit = off;'),),
+        ("durability::for_good[postgresql]", "outages::killed", "failover::died"),
+    ),
+    Break(
+        "answered before the commit",
+        early(""),
+        ("outages::before the server has it", "disk::under_the_file", "disk::read_only[sqlite]"),
+    ),
+    Break(
+        "answered before a slow commit",
+        early("                    __import__('time').sleep(0.05)\n"),
+        ("durability::kills[sqlite]", "durability::kills[postgresql]"),
+    ),
+    Break(
+        "duplicates are counted",
+        ((TRACKING, "                if row[2] in inserted:\n                    inserted.remove(row[2])", "                if True:"),),
+        ("outages::before its answer arrives", "durability::kills[sqlite]", "durability::kills[postgresql]"),
+    ),
+    Break(
+        "a lost connection is lent again",
+        (
+            (
+                POOLS,
+                "    psycopg3_adapter = _Adapter\n",
+                "    psycopg3_adapter = _Adapter\n    _is_closed = lambda self, conn: False\n    _can_reuse = lambda self, conn: True\n",
+            ),
+            (DATABASE, "                    self._pool.manual_close()\n", "                    pass\n"),
+        ),
+        ("outages::at_random", "outages::no_connections"),
+    ),
+    Break(
+        "an idle connection is lent unseen",
+        ((POOLS, "            for _ in range(_LOOKS):", "            for _ in range(0):"),),
+        ("outages::while_nobody_asks",),
+    ),
+    Break(
+        "silence is listened to for an hour",
+        ((POOLS, "SILENCE_SECONDS = 2\n", "SILENCE_SECONDS = 3600\n"),),
+        ("outages::falls_silent",),
+    ),
+    Break(
+        "transactions idle and wait without end",
+        ((POOLS, "IDLE_SECONDS = 10\n", "IDLE_SECONDS = 3600\n"), (POOLS, "LOCK_SECONDS = 10\n", "LOCK_SECONDS = 3600\n")),
+        ("outages::forgets_to_tell",),
+    ),
+    Break(
+        "a full disk is no outage",
+        ((DATABASE, "    sqlite3.SQLITE_FULL,\n", ""), (DATABASE, '{"08", "53", "58"}', '{"08", "58"}')),
+        ("disk::under_the_file", "disk::under_the_tables", "disk::middle"),
+    ),
+    Break(
+        "only the last error is looked at",
+        ((DATABASE, "any(_says_unavailable(cause) for cause in _causes(error))", "_says_unavailable(list(_causes(error))[1])"),),
+        ("disk::under_the_file", "disk::middle"),
+    ),
+    Break(
+        "a server that is not there is no outage",
+        ((DATABASE, "isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))", "False"),),
+        ("disk::ends_the_server", "outages::no_connections", "outages::killed", "failover::died"),
+    ),
+    Break(
+        "a read-only database is no outage",
+        (
+            (DATABASE, '{"25006", ', "{"),
+            (DATABASE, "    sqlite3.SQLITE_READONLY,\n", ""),
+            (DATABASE, "    sqlite3.SQLITE_IOERR,\n", ""),
+        ),
+        ("disk::read_only[sqlite]", "disk::read_only[postgresql]"),
+    ),
+    Break(
+        "a connection to the old primary is kept",
+        ((DATABASE, "                    self._pool.manual_close()\n", "                    pass\n"),),
+        ("failover::is_the_standby_now",),
+    ),
+    Break(
+        "only the first server of an address is asked",
+        (
+            (
+                POOLS,
+                "**_beginning_with(self._last, parameters)",
+                '**{**parameters, **{k: str(parameters[k]).split(",")[0] for k in ("host", "port")}}',
+            ),
+        ),
+        ("failover::died",),
+    ),
+    Break(
+        "the queue has no end",
+        (
+            (
+                WRITER,
+                "if self._closing or len(self._queue) >= self._queue_limit or self._bytes > self._byte_limit:",
+                "if self._closing:",
+            ),
+        ),
+        (
+            "overload::full_queue[sqlite]",
+            "overload::full_queue[postgresql]",
+            "overload::memory[sqlite]",
+            "overload::memory[postgresql]",
+        ),
+    ),
+    Break(
+        "what is turned away is kept",
+        (
+            (WRITER, "    def _turn_away(", "    kept: list[object] = []\n\n    def _turn_away("),
+            (
+                WRITER,
+                "            if self._closing or len(self._queue) >=",
+                "            self.kept.append(unit.payload)\n            if self._closing or len(self._queue) >=",
+            ),
+        ),
+        ("overload::memory[sqlite]", "overload::memory[postgresql]"),
+    ),
+    Break(
+        "a shutdown does not wait for answers",
+        (
+            (
+                "collector/serving.py",
+                '    Granian(\n        "collector.serving:application",',
+                "    class Hasty(Granian):\n        def signal_handler_interrupt(self, *args, **kwargs):\n            os.killpg(0, 9)\n\n"
+                '    Hasty(\n        "collector.serving:application",',
+            ),
+            (
+                WRITER,
+                "committed(group[0].site, bulk)\n        _answer(group, results)\n",
+                "committed(group[0].site, bulk)\n        __import__('time').sleep(0.05)\n        _answer(group, results)\n",
+            ),
+        ),
+        (
+            "overload::whole_queue[sqlite]",
+            "overload::whole_queue[postgresql]",
+            "durability::in_order[sqlite]",
+            "durability::in_order[postgresql]",
+        ),
+    ),
+    Break(
+        "a refusal does not say when to come back",
+        (("collector/ingest/pipeline.py", 'headers=[("Retry-After", "5")]', "headers=[]"),),
+        ("overload::full_queue[sqlite]", "disk::under_the_file", "disk::read_only[postgresql]"),
+    ),
+)
+
+
+def copy(folder: Path) -> Path:
+    """Copy what belongs to the checkout, whether committed yet or not."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True, text=True
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        source, target = ROOT / name, folder / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    return folder
+
+
+def run(folder: Path, arguments: list[str]) -> dict[str, str]:
+    """Run tests in a copy and return the outcome of each by its name."""
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "--tb=no", "--show-capture=no", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    found = {name: outcome for outcome, name in re.findall(r"^(PASSED|FAILED|ERROR) (tests/\S+::\S+.*?)(?: - .*)?$", done.stdout, re.M)}
+    if not found:
+        raise SystemExit(f"no tests ran:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return found
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of all crash tests."""
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *MODULES]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if "::" in line]
+
+
+def chosen(every: list[str], pattern: str) -> str:
+    """Return the one test that a pattern of a break means."""
+    module, _, part = pattern.partition("::")
+    word, _, engine = part.partition("[")
+    found = [name for name in every if f"test_{module}.py" in name and word in name and name.endswith(engine)]
+    if len(found) != 1:
+        raise SystemExit(f"{pattern} means {len(found)} tests: {found}")
+    return found[0]
+
+
+def broken(folder: Path, one: Break) -> None:
+    """Make the edits of a break."""
+    for name, old, new in one.edits:
+        path = folder / name
+        text = path.read_text("utf-8")
+        if text.count(old) != 1:
+            raise SystemExit(f"{one.name}: the text to replace stands {text.count(old)} times in {name}:\n{old}")
+        path.write_text(text.replace(old, new), "utf-8")
+
+
+def main() -> int:
+    """Run the breaks and print the table."""
+    words = sys.argv[1:]
+    breaks = [one for one in BREAKS if not words or any(word in one.name for word in words)]
+    good = True
+    with tempfile.TemporaryDirectory(prefix="leadlight-breaks-") as name:
+        every = names(copy(Path(name) / "unbroken"))
+        wanted = sorted({chosen(every, pattern) for one in breaks for pattern in one.tests})
+        for number, one in enumerate(breaks):
+            broken(copy(Path(name) / str(number)), one)  # what cannot be made is said before anything runs
+        outcomes = run(Path(name) / "unbroken", wanted)
+        for test in wanted:
+            if outcomes.get(test) != "PASSED":
+                good = False
+                print(f"NOT GREEN without a break: {test}", flush=True)
+        red: set[str] = set()
+        for number, one in enumerate(breaks):
+            began = time.monotonic()
+            tests = [chosen(every, pattern) for pattern in one.tests]
+            outcomes = run(Path(name) / str(number), tests)
+            passed = [test for test in tests if outcomes.get(test) == "PASSED"]
+            red.update(set(tests) - set(passed))
+            good = good and not passed
+            print(f"{'MISSED' if passed else 'caught'}  {one.name} ({time.monotonic() - began:.0f} s)", flush=True)
+            for test in tests:
+                print(f"        {'green' if test in passed else 'red  '} {test}", flush=True)
+        for test in [] if words else sorted(set(every) - red):
+            good = False
+            print(f"NO BREAK turns this red: {test}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

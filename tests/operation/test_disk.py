@@ -1,0 +1,154 @@
+"""The disk is full, or refuses writes, under load: what was acknowledged stays, meanwhile the answer is 503, and then it goes on."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from collector.storage.database import Connection
+from collector.storage.writer import Overloaded
+from tests.support.clock import FakeClock
+from tests.support.disks import SmallDisk, immutable, small_disk
+from tests.support.load import Load, check_ledger
+from tests.support.postgres import PostgresServer, Servers, hand_over, postgres_servers
+from tests.support.servers import Collector
+from tests.support.world import lead, world
+
+ROUNDS = 3
+ROOM = 200
+"""Of the small disk, in megabytes."""
+
+StartCollector = Callable[..., Collector]
+on_sqlite = pytest.mark.parametrize("engine", ["sqlite"])
+on_postgresql = pytest.mark.parametrize("engine", ["postgresql"])
+
+
+@pytest.fixture
+def disk() -> Iterator[SmallDisk]:
+    """A disk that can be filled. There is room for what PostgreSQL makes at its start."""
+    with small_disk(ROOM) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    """Servers that tests may break."""
+    with postgres_servers() as made:
+        yield made
+
+
+@pytest.fixture
+def server(servers: Servers) -> PostgresServer:
+    """A server of this test's own."""
+    return servers.new()
+
+
+def through_full_disks(collector: Collector, disk: SmallDisk) -> None:
+    load = Load(collector)
+    for _ in range(ROUNDS):
+        load.wait_for_acknowledged(100)
+        disk.fill()
+        load.wait_for_answers(503, 50)
+        disk.free()
+        load.wait_for_acknowledged(100)
+    load.finish()
+    assert load.lost.total() == 0, load.summary()
+    check_ledger(collector, load)
+
+
+@on_sqlite
+def test_a_full_disk_under_the_file(disk: SmallDisk, start_collector: StartCollector) -> None:
+    through_full_disks(start_collector(database_url=f"sqlite:///{disk.folder / 'leadlight.db'}"), disk)
+
+
+@on_sqlite
+def test_a_disk_that_fills_up_in_the_middle_of_a_group(engine: str, disk: SmallDisk, clock: FakeClock) -> None:
+    """SQLite undoes the whole transaction then, not the statement alone: nobody of the group may be told that it was written."""
+    with world(f"sqlite:///{disk.folder / 'leadlight.db'}", clock) as shop, ThreadPoolExecutor(3) as pool:
+        event = shop.event("saved")
+        shop.send(lead())
+        entered, gate = threading.Event(), threading.Event()
+
+        def hold(tx: Connection) -> None:
+            entered.set()
+            gate.wait()
+
+        def write_more_than_there_is(tx: Connection) -> None:
+            tx.run("CREATE TABLE large (content BLOB)")
+            for _ in range(3 * ROOM):
+                tx.run("INSERT INTO large (content) VALUES (zeroblob(1048576))")
+
+        pool.submit(shop.services.writer.run, shop.site.id, hold)
+        entered.wait()
+        sent = pool.submit(shop.send, lead(), event)
+        large = pool.submit(shop.services.writer.run, shop.site.id, write_more_than_there_is)
+        while shop.services.writer.waiting() < 2:
+            gate.wait(0.001)
+        gate.set()
+        assert isinstance(large.exception(), Overloaded)
+        assert isinstance(sent.exception(), Overloaded)
+        assert shop.rows("SELECT id FROM events") == []
+        shop.send(lead(), event)
+        assert shop.counts(lead().key) == {"saved": 1}
+
+
+@on_postgresql
+def test_a_full_disk_under_the_tables(server: PostgresServer, disk: SmallDisk, start_collector: StartCollector) -> None:
+    tables = disk.folder / "tables"
+    tables.mkdir()
+    hand_over(tables)
+    server.execute(f"CREATE TABLESPACE small LOCATION '{tables}'")
+    server.execute("CREATE DATABASE leadlight TABLESPACE small")
+    through_full_disks(start_collector(database_url=f"{server.url}/leadlight"), disk)
+
+
+@on_postgresql
+def test_a_full_disk_that_ends_the_server(servers: Servers, disk: SmallDisk, start_collector: StartCollector) -> None:
+    server = servers.new(disk.folder)
+    collector = start_collector(database_url=f"{server.url}/postgres")
+    load = Load(collector)
+    load.wait_for_acknowledged(100)
+    disk.fill()
+    with pytest.raises(psycopg.OperationalError):  # it panics where the log has no room
+        while True:
+            server.execute("SELECT pg_switch_wal() FROM pg_create_restore_point('another segment')")
+    load.wait_for_answers(503, 50)
+    disk.free()
+    server.kill()
+    server.start()
+    load.wait_for_acknowledged(100)
+    load.finish()
+    check_ledger(collector, load)
+
+
+@on_sqlite
+def test_a_file_that_becomes_read_only(tmp_path: Path, start_collector: StartCollector) -> None:
+    file = tmp_path / "leadlight.db"
+    collector = start_collector(database_url=f"sqlite:///{file}")
+    load = Load(collector)
+    for _ in range(ROUNDS):
+        load.wait_for_acknowledged(100)
+        with immutable([file, file.with_name("leadlight.db-wal")]):
+            load.wait_for_answers(503, 50)
+        load.wait_for_acknowledged(100)
+    load.finish()
+    assert load.lost.total() == 0, load.summary()
+    check_ledger(collector, load)
+
+
+@on_postgresql
+def test_a_server_that_becomes_read_only(server: PostgresServer, start_collector: StartCollector) -> None:
+    collector = start_collector(database_url=f"{server.url}/postgres")
+    load = Load(collector)
+    for _ in range(ROUNDS):
+        load.wait_for_acknowledged(100)
+        server.set("default_transaction_read_only", "on")
+        load.wait_for_answers(503, 50)
+        server.set("default_transaction_read_only", "off")
+        load.wait_for_acknowledged(100)
+    load.finish()
+    assert load.lost.total() == 0, load.summary()
+    check_ledger(collector, load)

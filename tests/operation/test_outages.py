@@ -1,0 +1,127 @@
+"""PostgreSQL fails under load: what was acknowledged stays, meanwhile the answer is 503, and then the same process goes on."""
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.load import Load, check_ledger
+from tests.support.postgres import PostgresServer, Servers, postgres_servers
+from tests.support.proxy import Proxy
+from tests.support.servers import ORIGIN, Collector
+
+pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
+ROUNDS = 3
+
+StartCollector = Callable[..., Collector]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    """Servers that tests may kill."""
+    with postgres_servers() as made:
+        yield made
+
+
+@pytest.fixture
+def server(servers: Servers) -> PostgresServer:
+    """A server of this test's own. A commit that does not wait for its log would be lost with it: nothing else writes the log soon."""
+    return servers.new(wal_writer_delay="10s", wal_writer_flush_after="1GB")
+
+
+@pytest.fixture
+def proxy(server: PostgresServer) -> Iterator[Proxy]:
+    """What stands between the collector and its server."""
+    made = Proxy(server.port)
+    yield made
+    made.close()
+
+
+def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, start_collector: StartCollector) -> None:
+    collector = start_collector(database_url=f"{server.url}/postgres")
+    load = Load(collector, [collector.site, collector.init("Second shop", [ORIGIN])])
+    for _ in range(ROUNDS):
+        load.wait_for_acknowledged(random.randint(1, 300))
+        server.kill()
+        load.wait_for_answers(503)
+        server.start()
+        load.wait_for_acknowledged(1)
+    load.finish()
+    check_ledger(collector, load)
+
+
+def test_connections_cut_at_random(proxy: Proxy, start_collector: StartCollector) -> None:
+    collector = start_collector(database_url=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
+    load = Load(collector)
+    for _ in range(20):
+        load.wait_for_acknowledged(random.randint(1, 60))
+        proxy.cut()
+    load.wait_for_acknowledged(1)
+    load.finish()
+    check_ledger(collector, load)
+
+
+@pytest.mark.parametrize("deliver", [False, True], ids=["before the server has it", "before its answer arrives"])
+def test_a_connection_cut_during_the_commit(deliver: bool, proxy: Proxy, start_collector: StartCollector) -> None:
+    collector = start_collector(database_url=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
+    load = Load(collector)
+    for _ in range(ROUNDS):
+        load.wait_for_acknowledged(random.randint(1, 100))
+        proxy.cut()  # a new connection sends COMMIT in words, an old one has it prepared under a number
+        proxy.cut_at(b"COMMIT\0", deliver=deliver).wait()
+    load.wait_for_acknowledged(1)
+    load.finish()
+    assert load.statuses[503] > 0
+    if deliver:  # it was committed though nobody was told, and is known again
+        assert load.duplicates > 0
+    check_ledger(collector, load)
+
+
+def test_a_network_that_falls_silent(proxy: Proxy, start_collector: StartCollector) -> None:
+    collector = start_collector(database_url=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
+    load = Load(collector)
+    load.wait_for_acknowledged(100)
+    proxy.fall_silent()
+    load.wait_for_answers(503)
+    proxy.go_on()
+    load.wait_for_acknowledged(100)
+    load.finish()
+    assert load.lost.total() == 0, load.summary()
+    check_ledger(collector, load)
+
+
+def test_a_network_that_forgets_to_tell_the_server(proxy: Proxy, start_collector: StartCollector) -> None:
+    """The server goes on holding the locks of a transaction whose collector it cannot hear any more."""
+    collector = start_collector(database_url=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
+    load = Load(collector)
+    load.wait_for_acknowledged(100)
+    proxy.cut()
+    proxy.cut_at(b"COMMIT\0", deliver=False, tell_server=False).wait()
+    load.finish()
+    assert load.lost.total() == 0, load.summary()
+    check_ledger(collector, load)
+
+
+def test_a_database_that_takes_no_connections(proxy: Proxy, start_collector: StartCollector) -> None:
+    collector = start_collector(database_url=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
+    load = Load(collector)
+    load.wait_for_acknowledged(100)
+    proxy.refuse()
+    load.wait_for_answers(503, 20)
+    proxy.go_on()
+    load.wait_for_acknowledged(100)
+    load.finish()
+    check_ledger(collector, load)
+
+
+def test_a_restart_while_nobody_asks_is_not_noticed(server: PostgresServer, start_collector: StartCollector) -> None:
+    collector = start_collector(database_url=f"{server.url}/postgres")
+    load = Load(collector)
+    load.wait_for_acknowledged(100)
+    load.finish()
+    server.kill()
+    server.start()
+    again = Load(collector)
+    again.wait_for_acknowledged(100)
+    again.finish()
+    assert set(again.statuses) == {202}, again.summary()

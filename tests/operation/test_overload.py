@@ -1,0 +1,155 @@
+"""More arrives than the database takes: what waits is bounded, the rest is told when to come back, and what was taken is not dropped."""
+
+import contextlib
+import http.client
+import random
+import secrets
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from tests.support.client import Answer, Client
+from tests.support.envelopes import envelope, new_event
+from tests.support.load import reading, stored
+from tests.support.processes import memory
+from tests.support.servers import Collector
+
+QUEUE, GROUP = 40, 10
+CLIENTS = 100
+SECONDS, LONG_SECONDS = 15, 600
+GROWTH = 40 * 2**20
+"""Bytes by which memory may differ between two moments: bodies on their way, and what the allocator keeps."""
+
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture
+def collector(start_collector: Callable[..., Collector]) -> Collector:
+    """A collector with a short queue."""
+    return start_collector(settings={"LEADLIGHT_QUEUE_LIMIT": str(QUEUE), "LEADLIGHT_GROUP_LIMIT": str(GROUP)})
+
+
+@contextmanager
+def held(database_url: str) -> Iterator[Callable[[], None]]:
+    """Keep everybody from writing, as another program would, until the given call."""
+    if database_url.startswith("sqlite:///"):
+        file = sqlite3.connect(
+            database_url.removeprefix("sqlite:///"), isolation_level=None, timeout=PATIENCE_SECONDS, check_same_thread=False
+        )
+        try:
+            file.execute("BEGIN IMMEDIATE")
+            yield lambda: file.execute("ROLLBACK")
+        finally:
+            file.close()
+    else:
+        with psycopg.connect(database_url) as server:
+            server.execute("LOCK TABLE identities IN ACCESS EXCLUSIVE MODE")
+            yield server.rollback
+
+
+def post(collector: Collector) -> tuple[str, Answer | None]:
+    """Post one event of somebody new; return its id and the answer, None where there was nobody to give one."""
+    event = new_event("saved")
+    try:
+        return event["id"], Client(collector.url, timeout=PATIENCE_SECONDS).post_json(
+            "/collect", envelope(collector.site_key, lead(), event)
+        )
+    except (OSError, http.client.HTTPException):
+        return event["id"], None
+
+
+def lead() -> str:
+    """A new visitor's lead."""
+    return f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
+
+
+def accepted(posts: list[Future[tuple[str, Answer | None]]]) -> set[str]:
+    """Wait for every answer and return the ids of the events that were accepted."""
+    return {event for event, answer in (one.result() for one in posts) if answer is not None and answer.status == 202}
+
+
+def wait_until_full(posts: list[Future[tuple[str, Answer | None]]]) -> list[Answer | None]:
+    """Wait until all have their answer but those whom the queue and one group may hold; return the answers."""
+    waiting = set(posts)
+    while len(waiting) > QUEUE + GROUP:
+        done, waiting = wait(waiting, PATIENCE_SECONDS, FIRST_COMPLETED)
+        assert done, "no more answers"
+    return [one.result()[1] for one in posts if one.done()]
+
+
+def test_a_full_queue_is_said_and_what_was_taken_is_stored(collector: Collector) -> None:
+    with held(collector.database_url) as release, ThreadPoolExecutor(CLIENTS) as pool:
+        posts = [pool.submit(post, collector) for _ in range(CLIENTS)]
+        for answer in wait_until_full(posts):
+            assert answer is not None
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        release()
+        taken = accepted(posts)
+        assert QUEUE <= len(taken) <= QUEUE + GROUP
+    with reading(collector.database_url) as connection:
+        assert stored(connection).keys() == taken
+
+
+def test_a_shutdown_writes_and_answers_the_whole_queue(collector: Collector) -> None:
+    with held(collector.database_url) as release, ThreadPoolExecutor(CLIENTS + 1) as pool:
+        posts = [pool.submit(post, collector) for _ in range(CLIENTS)]
+        wait_until_full(posts)
+        stopped = pool.submit(collector.stop)
+        wait_until_it_listens_no_more(collector)
+        release()
+        taken = accepted(posts)
+        assert QUEUE <= len(taken) <= QUEUE + GROUP
+        assert stopped.result() == 0
+    with reading(collector.database_url) as connection:
+        assert stored(connection).keys() == taken
+
+
+def test_memory_stays_flat_under_overload(collector: Collector, long: bool) -> None:
+    """Visitors give up after a second and ask again, some with large bodies, while nothing can be written."""
+    seconds = LONG_SECONDS if long else SECONDS
+    enough = threading.Event()
+    statuses: Counter[int] = Counter()
+
+    def visit() -> None:
+        while not enough.wait(random.uniform(0, 0.1)):
+            client = Client(collector.url, timeout=1)
+            notes = {f"note-{number}": "x" * 255 for number in range(20)}
+            events = [new_event("saved", metadata=notes) for _ in range(100 if random.random() < 0.2 else 1)]
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                statuses[client.post_json("/collect", envelope(collector.site_key, lead(), *events)).status] += 1
+
+    with held(collector.database_url), ThreadPoolExecutor(CLIENTS) as pool:
+        visits = [pool.submit(visit) for _ in range(CLIENTS)]
+        try:
+            held_before, held_after = (most_memory(collector, seconds / 2, visits) for _ in range(2))
+        finally:
+            enough.set()
+        for one in visits:
+            one.result()
+    assert set(statuses) == {503}, statuses
+    assert held_after - held_before < GROWTH, f"{held_before:,} bytes, then {held_after:,}"
+
+
+def most_memory(collector: Collector, seconds: float, visits: list[Future[None]]) -> int:
+    """Return the most bytes that the collector held within some seconds."""
+    most, deadline = 0, time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        most = max(most, memory(collector.program.process.pid))
+        wait(visits, 0.2)
+    return most
+
+
+def wait_until_it_listens_no_more(collector: Collector) -> None:
+    """Wait until new connections are refused."""
+    while True:
+        try:
+            Client(collector.url, timeout=1).get("/healthz")
+        except (OSError, http.client.HTTPException):
+            return

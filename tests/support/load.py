@@ -1,0 +1,253 @@
+"""Browsers that post without a pause while something goes wrong, and the account of what became of every event they sent."""
+
+import http.client
+import json
+import random
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from collector.storage.database import Connection, Database
+from collector.values.ids import event_id_text, new_uuid7
+from tests.support.client import JSON, TEXT
+from tests.support.envelopes import envelope, new_event
+from tests.support.processes import run_command
+from tests.support.servers import Collector
+
+ANSWER_SECONDS = 30
+"""When a browser gives up on an answer: the tracker's own limit."""
+PACE_SECONDS = 0.02
+PATIENCE_SECONDS = 60
+NAMES = ("page-view", "added-to-cart", "saved", "searched")
+
+
+class Load:
+    """Senders that post until `finish`; what is refused for now, or gets no answer, is sent again under the same ids.
+
+    `sites` are what `init` printed of the collector's sites, by default the one it was started with. Most senders are browsers with a
+    lead, every third of them signed in; one for each site is a server that posts batches by REST. `acknowledged` holds the ids of
+    events answered with 202, `sent` all; `duplicates` counts those of them that the collector knew already, `statuses` answers, `lost`
+    requests without one; `wrong` describes every answer that should not have been.
+    """
+
+    def __init__(self, collector: Collector, sites: Sequence[Mapping[str, str]] = (), browsers: int = 8) -> None:
+        self.acknowledged: set[str] = set()
+        self.sent: set[str] = set()
+        self.duplicates = 0
+        self.statuses: Counter[int] = Counter()
+        self.lost: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self._changed = threading.Condition()
+        self._finishing = threading.Event()
+        self._given_up = threading.Event()
+        sites = sites or [collector.site]
+        senders: list[_Sender] = [_Server(self, collector.url, site) for site in sites]
+        senders += [_Browser(self, collector.url, sites[number % len(sites)], number) for number in range(browsers)]
+        self._threads = [threading.Thread(target=sender.run, daemon=True) for sender in senders]
+        for thread in self._threads:
+            thread.start()
+
+    def wait_for_acknowledged(self, more: int) -> None:
+        """Wait until so many more events are acknowledged than now."""
+        with self._changed:
+            wanted = len(self.acknowledged) + more
+            self._wait(lambda: len(self.acknowledged) >= wanted, f"{more} more events acknowledged")
+
+    def wait_for_answers(self, status: int, more: int = 1) -> None:
+        """Wait until so many more answers have this status than now."""
+        with self._changed:
+            wanted = self.statuses[status] + more
+            self._wait(lambda: self.statuses[status] >= wanted, f"{more} answers with status {status}")
+
+    def wait_for_lost(self, more: int = 1) -> None:
+        """Wait until so many more requests have got no answer than now."""
+        with self._changed:
+            wanted = self.lost.total() + more
+            self._wait(lambda: self.lost.total() >= wanted, f"{more} requests without an answer")
+
+    def abandon(self) -> None:
+        """Stop without sending anything again: what is not acknowledged by now never will be."""
+        self._given_up.set()
+        self.finish()
+
+    def finish(self) -> None:
+        """Send nothing new, deliver what is not acknowledged yet, and return when all of it is."""
+        self._finishing.set()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        alive = any(thread.is_alive() for thread in self._threads)
+        self._given_up.set()
+        assert not alive, f"not everything could be delivered: {self.summary()}"
+
+    def summary(self) -> str:
+        """Say in one line what happened."""
+        return (
+            f"{len(self.acknowledged)} of {len(self.sent)} events acknowledged, answers {dict(self.statuses)}, "
+            f"no answer {dict(self.lost)}, wrong {self.wrong[:5]}"
+        )
+
+    def note(self, ids: Sequence[str], status: int, headers: Any, body: bytes) -> bool:
+        """Note an answer, and return whether it is the last word on these events."""
+        with self._changed:
+            self.statuses[status] += 1
+            if status == 202:
+                told = json.loads(body)
+                self.duplicates += told["duplicates"]
+                if told["refused"]:
+                    self.wrong.append(f"refused: {told['refused'][:2]}")
+                self.acknowledged.update(ids)
+            elif status == 503:
+                if not str(headers.get("Retry-After", "")).isdigit():
+                    self.wrong.append(f"503 without Retry-After: {body[:200]!r}")
+            else:
+                self.wrong.append(f"{status}: {body[:300]!r}")
+            self._changed.notify_all()
+        return status != 503
+
+    def note_lost(self, error: Exception) -> None:
+        """Note that a request got no answer."""
+        with self._changed:
+            self.lost[type(error).__name__] += 1
+            self._changed.notify_all()
+
+    def note_sent(self, ids: Sequence[str]) -> None:
+        """Note ids before they are first sent."""
+        with self._changed:
+            self.sent.update(ids)
+
+    def done(self) -> bool:
+        """Say whether nothing new is to be sent."""
+        return self._finishing.is_set()
+
+    def rest(self) -> bool:
+        """Wait a moment before sending again; return whether that is still wanted."""
+        return not self._given_up.wait(PACE_SECONDS)
+
+    def given_up(self) -> bool:
+        """Say whether what was not acknowledged is left alone."""
+        return self._given_up.is_set()
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        reached = self._changed.wait_for(lambda: condition() or self.wrong, PATIENCE_SECONDS)
+        assert not self.wrong, f"while waiting for {what}: {self.summary()}"
+        assert reached, f"waited in vain for {what}: {self.summary()}"
+
+
+class _Sender:
+    """Somebody who sends one request after the other over a kept connection."""
+
+    def __init__(self, load: Load, url: str, site: Mapping[str, str]) -> None:
+        parts = urlsplit(url)
+        self._load = load
+        self._site = site
+        self._connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=ANSWER_SECONDS)
+
+    def run(self) -> None:
+        """Send until there is to be nothing new."""
+        while not self._load.done():
+            ids, send = self.next()
+            self._load.note_sent(ids)
+            while not self._load.given_up():
+                try:
+                    answer, body = send()
+                except (OSError, http.client.HTTPException) as error:
+                    self._connection.close()
+                    self._load.note_lost(error)
+                else:
+                    if self._load.note(ids, answer.status, answer.headers, body):
+                        break
+                if not self._load.rest():
+                    break
+        self._connection.close()
+
+    def next(self) -> tuple[list[str], Callable[[], tuple[http.client.HTTPResponse, bytes]]]:
+        """Return the ids of new events, and what sends them, once with each call."""
+        raise NotImplementedError
+
+    def post(self, path: str, value: Any, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
+        """Send one request and read the answer."""
+        self._connection.request("POST", path, json.dumps(value), headers)
+        answer = self._connection.getresponse()
+        return answer, answer.read()
+
+
+class _Browser(_Sender):
+    """A page with the tracker: one to five events in an envelope."""
+
+    def __init__(self, load: Load, url: str, site: Mapping[str, str], number: int) -> None:
+        super().__init__(load, url, site)
+        self._lead = f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
+        self._user = {"id": f"visitor-{number}"} if number % 3 == 2 else None
+        self._visit = new_uuid7(time.time_ns() // 1_000_000)
+
+    def next(self) -> tuple[list[str], Callable[[], tuple[http.client.HTTPResponse, bytes]]]:
+        page = {"url": f"https://shop.example/lamps/{random.randrange(20)}"}
+        events = [
+            new_event(random.choice(NAMES), visit=self._visit, page=page, metadata={"path": "/lamps", "position": position})
+            for position in range(random.randint(1, 5))
+        ]
+
+        def send() -> tuple[http.client.HTTPResponse, bytes]:
+            fields = {} if self._user is None else {"user": self._user}
+            return self.post("/collect", envelope(self._site["site_key"], self._lead, *events, **fields), {"Content-Type": TEXT})
+
+        return [event["id"] for event in events], send
+
+
+class _Server(_Sender):
+    """A customer's server: batches by REST."""
+
+    def next(self) -> tuple[list[str], Callable[[], tuple[http.client.HTTPResponse, bytes]]]:
+        now = time.time_ns() // 1_000_000
+        ids = [new_uuid7(now) for _ in range(5)]
+        user = f"customer-{random.randrange(5)}"
+        events = [{"id": one, "event_name": "invoice-paid", "user_id": user, "created_at": now // 1000} for one in ids]
+        headers = {"Content-Type": JSON, "Accept": JSON, "Authorization": f"Bearer {self._site['access_token']}"}
+        return ids, lambda: self.post("/api/events/batch", {"events": events, "create_contacts": True}, headers)
+
+
+def check_ledger(collector: Collector, load: Load) -> None:
+    """Make sure, once `load.finish` returned, that every event ever sent is stored once and counted once, and nothing else is."""
+    assert load.wrong == [], load.summary()
+    check_acknowledged(collector, load)
+    assert load.acknowledged == load.sent, load.summary()
+    with reading(collector.database_url) as connection:
+        found = stored(connection)
+        assert set(found) == load.sent, f"{len(set(found) - load.sent)} stored that nobody sent"
+
+
+def check_acknowledged(collector: Collector, load: Load) -> None:
+    """Make sure that every acknowledged event is stored, and that what is stored is stored once and counted once."""
+    with reading(collector.database_url) as connection:
+        found = stored(connection)
+        lost = load.acknowledged - found.keys()
+        assert not lost, f"{len(lost)} of {len(load.acknowledged)} acknowledged events are lost"
+        assert [event for event, times in found.items() if times > 1] == []
+        per_total = "SELECT site, name, identity, count(*) FROM events GROUP BY site, name, identity ORDER BY site, name, identity"
+        counted = "SELECT site, name, identity, own_count FROM totals WHERE own_count > 0 ORDER BY site, name, identity"
+        assert connection.rows(per_total) == connection.rows(counted)
+        assert connection.value("SELECT sum(count) FROM totals") == len(found)
+    done = run_command(["collector", "doctor"], collector.folder, collector.environ)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def stored(connection: Connection) -> Counter[str]:
+    """Return every event in the database by id, with how often it stands there."""
+    return Counter(event_id_text(bytes(row[0])) for row in connection.rows("SELECT id FROM events"))
+
+
+@contextmanager
+def reading(database_url: str) -> Iterator[Connection]:
+    """Lend a connection of the tests' own to a collector's database."""
+    database = Database(database_url)
+    try:
+        with database.read() as connection:
+            yield connection
+    finally:
+        database.close()
