@@ -104,12 +104,6 @@ def with_email(connection: Connection, site: int, email: str) -> list[int]:
     return [row[0] for row in connection.rows(sql, (site, site, folded, site, folded))]
 
 
-def changed_at(connection: Connection, site: int, person: int) -> int | None:
-    """Return when an attribute of the person last changed, in ms."""
-    found: int | None = connection.value("SELECT max(set_at) FROM attributes WHERE site = ? AND identity = ?", (site, person))
-    return found
-
-
 def by_contact_ids(connection: Connection, site: int, contact_ids: Collection[str]) -> dict[str, Identity]:
     """Return the identities that contact ids name, merged leads' too, by contact id."""
     rows: dict[int, str] = {}

@@ -185,17 +185,26 @@ class _Builder:
             return Column(number=f"coalesce({self.total('page-view')}.count, 0)")
         if name == "last_seen_at":
             return Column(time=f"({visits.last_seen_sql(self.now, 'p')}) / 1000 * 1000")
-        number = self.names.number(self.site.id, ATTRIBUTE, name)
-        alias = self.join(
-            ("attribute", name),
-            "LEFT JOIN attributes {a} ON {a}.site = p.site AND {a}.attr = ? AND {a}.identity = p.id AND {a}.value <> 'null'",
-            [_NOBODY if number is None else number],
-        )
+        if name == "email_domain":
+            email = f"{self.stored('email')}.folded"
+            place = f"{'instr' if self.connection.engine == 'sqlite' else 'strpos'}({email}, '@')"
+            domain = f"CASE WHEN {place} > 0 THEN nullif(substr({email}, {place} + 1), '') END"
+            return Column(text=domain, folded=domain)
+        alias = self.stored(name)
         return Column(
             json=f"{alias}.value",
             number=f"{alias}.num",
             folded=f"{alias}.folded",
             time=f"CAST(round({alias}.num * 1000) AS BIGINT)",
+        )
+
+    def stored(self, name: str) -> str:
+        """Join an attribute that was set, or that visits gave."""
+        number = self.names.number(self.site.id, ATTRIBUTE, name)
+        return self.join(
+            ("attribute", name),
+            "LEFT JOIN attributes {a} ON {a}.site = p.site AND {a}.attr = ? AND {a}.identity = p.id AND {a}.value <> 'null'",
+            [_NOBODY if number is None else number],
         )
 
     def measured(self, measure: EventMeasure | MessageMeasure) -> Column:
@@ -286,11 +295,14 @@ _EXTERNAL = (
     "AND u.principal_id = p.id AND u.kind = 'user' ORDER BY u.created_at, u.id LIMIT 1) END"
 )
 _ROLE = "CASE WHEN p.kind = 'lead' THEN 'lead' ELSE 'user' END"
+_CREATED = "(SELECT min(m.created_at) FROM identities m WHERE m.site = p.site AND m.principal_id = p.id)"
+_CHANGED = "(SELECT max(c.set_at) FROM attributes c WHERE c.site = p.site AND c.identity = p.id)"
 _COMPUTED = {
     "id": Column(text="p.public_id", folded="p.public_id"),
     "role": Column(text=_ROLE, folded=_ROLE),
     "external_id": Column(text=_EXTERNAL.format("value"), folded=_EXTERNAL.format("folded")),
-    "created_at": Column(time="(SELECT min(m.created_at) FROM identities m WHERE m.site = p.site AND m.principal_id = p.id) / 1000 * 1000"),
+    "created_at": Column(time=f"{_CREATED} / 1000 * 1000"),
+    "updated_at": Column(time=f"larger(larger({_CREATED}, coalesce(p.active_at, 0)), coalesce({_CHANGED}, 0)) / 1000 * 1000"),
     "last_active_at": Column(time="p.active_at / 1000 * 1000"),
     "session_count": Column(number="coalesce(p.visit_count, 0)"),
 }

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
+from collector.storage import statistics
 from collector.storage.database import Connection, Database
 from collector.storage.migrations import migrate
 from collector.storage.slices import CLOSED, OPEN, PRUNED, Slices, make
@@ -67,6 +68,7 @@ def save(source: Database, working: Path, now_ms: int) -> None:
                 file.run_many(insert, rows)
         for _, statement in indices:  # sorted at once, which is quicker than one by one
             file.run(statement)
+        statistics.seed(file)
         _end_slices(taken, file)
 
 

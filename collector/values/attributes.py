@@ -11,6 +11,7 @@ from collector.values.errors import Reason, Refusal
 from collector.values.fields import MAX_LINK, MAX_TEXT, is_link, parse_time, seconds, shown
 from collector.values.metadata import Flag, clean_key, clean_number, clean_text
 from collector.values.text import normalise, replace_unstorable, storable
+from collector.values.visit_context import VISIT_FIELDS
 
 Value = str | int | float | bool | None
 
@@ -28,7 +29,10 @@ COMPUTED_FIELDS = frozenset(
         "last_request_at", "session_count", "page_view_count", "first_referrer",
     }
 )  # fmt: skip
-"""What the collector works out, or what says who somebody is: no attribute, wherever it comes from."""
+"""What the collector works out, or what says who somebody is: no attribute, wherever it comes from.
+
+VISIT_FIELDS that are no standard fields to be set are REST's to read; a page's own `browser` or `device` is a custom attribute.
+"""
 
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 
@@ -76,7 +80,7 @@ def clean_rest_contact(raw: object) -> tuple[dict[str, Value], list[Flag]]:
     for key, value in raw.items():
         if key in {"custom_attributes", "company"}:
             continue
-        if key in COMPUTED_FIELDS or key == "created_at":
+        if key in COMPUTED_FIELDS or key == "created_at" or (key in VISIT_FIELDS and key not in STANDARD_FIELDS):
             raise Refusal(Reason.ATTRIBUTE_PROTECTED, key, "The collector works this field out itself.")
         if key not in STANDARD_FIELDS and key != "internal":
             label = replace_unstorable(key)[:MAX_TEXT] if isinstance(key, str) else ""

@@ -40,6 +40,7 @@ from collector.values.query_tree import (
     typed,
 )
 from collector.values.text import fold, storable
+from collector.values.visit_context import VISIT_FIELDS
 
 MAX_NODES = 200
 MAX_LIST = 1_000
@@ -47,11 +48,11 @@ MAX_VALUE = 2_048  # code points of a text to compare with
 MAX_SPAN = 10_000_000  # days, hours or minutes
 
 GROUPS = frozenset({"AND", "OR", "NOT"})
-PERSON_FIELDS = STANDARD_FIELDS | {
+PERSON_FIELDS = STANDARD_FIELDS | VISIT_FIELDS | {
     "id", "role", "external_id", "owner_id", "email_domain", "formatted_phone", "created_at", "updated_at", "last_seen_at",
-    "last_active_at", "last_contacted_at", "last_replied_at", "last_email_opened_at", "last_email_clicked_at", "browser",
-    "browser_version", "browser_language", "os", "device", "location.country", "location.region", "location.city",
-    "marked_email_as_spam", "has_hard_bounced", "segment_id", "tag_id", "session_count", "page_view_count", "first_referrer", "internal",
+    "last_active_at", "last_contacted_at", "last_replied_at", "last_email_opened_at", "last_email_clicked_at", "location.country",
+    "location.region", "location.city", "marked_email_as_spam", "has_hard_bounced", "segment_id", "tag_id", "session_count",
+    "page_view_count", "internal",
 }  # fmt: skip
 """The standard fields a query may name, beside `company.NAME` and `custom_attributes.NAME`."""
 

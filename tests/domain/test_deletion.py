@@ -23,8 +23,9 @@ from collector.values.errors import Reason, Refusal
 from collector.values.ids import new_uuid7, uuid7_bytes
 from tests.support.world import World, lead, user
 
-NUMBERS_ALONE = {"changes"}
-"""The feed of changes tells keepers of copies by row numbers whom to look at anew, the deleted too, and is purged after a while."""
+NUMBERS_ALONE = {"changes", "sqlite_stat1"}
+"""SQLite's statistics hold no values. The feed of changes tells keepers of copies by row numbers whom to look at anew, the deleted too,
+and is purged after a while."""
 
 
 def erase(world: World, key: Key) -> bool:
@@ -192,6 +193,22 @@ class TestSilentLeads:
         world.clock.advance(1)
         assert self.silent(world) == ["silent"]
 
+    @pytest.mark.parametrize("meanwhile", ["came back", "gave an email", "signed up"])
+    def test_one_who_is_no_silent_lead_any_more_when_its_turn_comes_stays(self, world: World, meanwhile: str) -> None:
+        services, site = world.services, world.site.id
+        world.send(lead("silent"), world.event())
+        world.clock.advance(services.settings.lead_retention + DAY)
+        before = world.clock() - services.settings.lead_retention
+        (number,) = deletion.silent_leads(services.database, site, before)
+        if meanwhile == "came back":
+            world.send(lead("silent"), world.event())
+        elif meanwhile == "gave an email":
+            world.set(lead("silent"), {"email": "ada@example.com"})
+        else:
+            world.send(user(), lead=lead("silent"))
+        assert not services.writer.run(site, lambda tx: deletion.delete_silent_lead(tx, site, number, before, world.clock()))
+        assert exists(world, lead("silent").key)
+
     def test_one_whose_email_was_taken_away_goes(self, world: World) -> None:
         world.set(lead("silent"), {"email": "ada@example.com"})
         world.clock.advance(1)
@@ -294,6 +311,7 @@ def test_deleted_while_it_is_tracked_merged_and_undone_by_two_processes_nothing_
             for job in jobs:
                 job.result()
         assert is_sound(world)
+        assert world.rows("SELECT count(*) FROM identities WHERE not_before > 0") == [(0,)]  # nobody came anew
         for value in [value for value in ("u-1", *names) if world.rows("SELECT 1 FROM identities WHERE value = ?", value)]:
             key = user() if value == "u-1" else lead(value).key
             if exists(world, key):

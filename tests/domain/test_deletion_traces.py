@@ -92,7 +92,7 @@ def test_no_table_keeps_a_row_of_a_deleted_person(world: World) -> None:
 
     assert erase(world, life.user)
     after = contents(world)
-    assert {table for table in after if after[table] != before.get(table, Counter())} == {"tombstones", "slices", *NUMBERS_ALONE}
+    assert {table for table in after if after[table] != before.get(table, Counter())} - NUMBERS_ALONE == {"tombstones", "slices"}
     assert world.rows("SELECT count(*) FROM tombstones") == [(1 + len(browsers),)]
     assert is_sound(world)
 

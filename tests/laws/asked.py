@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import hypothesis.strategies as st
 
@@ -14,6 +15,13 @@ PLACES = ("Straße", "STRASSE", "İstanbul", "istanbul", "", "😀 ok", "100", "
 NUMBERS = (0, 1, 1.0, -0.0, 2.5, 2**53, 2**53 + 1, float(2**53), 10**30, -(10**400), 1e300, 3)
 SCALARS = (*PLACES, *NUMBERS, True, False)
 ATTRIBUTES = ("custom_attributes.x", "custom_attributes.y", "email", "name")
+ADDRESSES = ("Ada@STRASSE", "a@istanbul", "@100", "a@", "a@b@100")
+ABOUT_VISITS = ("utm_source", "first_utm_source", "referrer", "first_referrer", "browser", "email_domain")
+CLIENTS = tuple(json.dumps({"browser": name}, ensure_ascii=False) for name in PLACES if name)
+PAGES = tuple(
+    json.dumps({"url": f"https://shop.example/?{urlencode({'utm_source': source})}", "referrer": f"https://shop.{top}/"})
+    for source, top in zip(PLACES, ("example", "test") * 5, strict=False)
+)
 DATES = ("custom_attributes.due_at", "signed_up_at")
 METADATA = ("plan", "Price", "due_date", "link")
 
@@ -26,7 +34,7 @@ def events_for(draw: Any, world: World) -> list[Any]:
         metadata = draw(st.none() | st.fixed_dictionaries({}, optional=_METADATA))
         visit = draw(st.none() | st.sampled_from(VISITS))
         text = None if metadata is None else json.dumps(metadata, ensure_ascii=False)
-        made.append(world.event(name, at=at, visit=visit, metadata=text))
+        made.append(world.event(name, at=at, visit=visit, metadata=text, page=draw(st.none() | st.sampled_from(PAGES))))
     return made
 
 
@@ -112,20 +120,31 @@ _rules = st.one_of(
         lambda it: {"field": it[0], "operator": it[1], "value": it[2]}
     ),
 )
-queries = st.recursive(
-    _rules,
-    lambda inner: st.tuples(st.sampled_from(("AND", "OR", "NOT")), st.lists(inner, min_size=1, max_size=3)).map(
-        lambda it: {"operator": it[0], "value": it[1]}
-    ),
-    max_leaves=5,
-)
+_about_visits = st.tuples(st.sampled_from(ABOUT_VISITS), _values).map(lambda it: {"field": it[0], **it[1]})
+
+
+def _grouped(rules: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.recursive(
+        rules,
+        lambda inner: st.tuples(st.sampled_from(("AND", "OR", "NOT")), st.lists(inner, min_size=1, max_size=3)).map(
+            lambda it: {"operator": it[0], "value": it[1]}
+        ),
+        max_leaves=5,
+    )
+
+
+queries = _grouped(_rules)
+all_queries = _grouped(_rules | _about_visits)
+"""The same, and what visits say of a person."""
 
 
 def live(world: World, draw: Any, number: int) -> None:
     """Let a visitor do something, sign up perhaps, perhaps be taken apart again."""
     browser = lead(f"l-{number}")
-    world.send(browser, *events_for(draw, world))
+    world.send(browser, *events_for(draw, world), client=draw(st.none() | st.sampled_from(CLIENTS)))
     values = draw(st.dictionaries(st.sampled_from(ATTRIBUTES), st.none() | st.sampled_from(SCALARS), max_size=2))
+    values |= draw(st.dictionaries(st.just("utm_source"), st.none() | st.sampled_from(PLACES), max_size=1))
+    values |= draw(st.dictionaries(st.just("email"), st.sampled_from(ADDRESSES), max_size=1))
     values |= draw(st.dictionaries(st.sampled_from(DATES), st.sampled_from((1_790_000_000, 1_789_913_600, 1_790_100_000.5)), max_size=1))
     world.set(browser, values)
     if draw(st.booleans()):

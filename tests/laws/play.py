@@ -170,7 +170,8 @@ class Play:
         services, site, now = self.processes[act.process], self.world.site.id, self.clock()
         rows = self.world.rows(
             "SELECT m.id FROM merges m JOIN identities i ON i.site = m.site AND i.id = m.lead "
-            "WHERE m.site = ? AND i.kind = 'lead' AND i.value = ? AND m.outcome = 'merged' ORDER BY m.id DESC LIMIT 1",
+            "WHERE m.site = ? AND i.kind = 'lead' AND i.value = ? AND m.outcome = 'merged' "
+            "ORDER BY m.undone_at IS NULL DESC, m.id DESC LIMIT 1",  # two processes' ids of one ms have no order
             site,
             act.lead,
         )

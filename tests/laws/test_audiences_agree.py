@@ -12,7 +12,7 @@ from collector.domain.audiences import matches
 from collector.domain.selection import select
 from collector.values.queries import parse
 from collector.values.query_tree import needs
-from tests.laws.asked import live, queries
+from tests.laws.asked import all_queries, live
 from tests.support.clock import FakeClock
 from tests.support.world import World
 from tests.support.world import world as start
@@ -30,7 +30,7 @@ def test_memory_and_sql_name_the_same_people(world: World, data: st.DataObject) 
     world.site = world.new_site()
     for number in range(data.draw(st.integers(1, 4))):
         live(world, data.draw, number)
-    for raw in data.draw(st.lists(queries, min_size=1, max_size=12)):
+    for raw in data.draw(st.lists(all_queries, min_size=1, max_size=12)):
         assert _in_sql(world, raw) == _in_memory(world, raw), raw
 
 

@@ -43,10 +43,18 @@ class World:
         site: Site = made.site
         return site
 
-    def event(self, name: str = "page-view", *, at: int | None = None, visit: str | None = None, metadata: str | None = None) -> Event:
+    def event(
+        self,
+        name: str = "page-view",
+        *,
+        at: int | None = None,
+        visit: str | None = None,
+        metadata: str | None = None,
+        page: str | None = None,
+    ) -> Event:
         """A new event, tracked now."""
         at = self.clock() if at is None else at
-        return Event(id_at(at), name, at, None if visit is None else uuid7_bytes(visit), None, metadata)
+        return Event(id_at(at), name, at, None if visit is None else uuid7_bytes(visit), page, metadata)
 
     def send(self, who: NewIdentity | Key, *events: Event, **fields: Any) -> Outcome:
         """Record what an anonymous browser (its lead) or, with `lead=`, a signed-in one (its user key) sends."""

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from collector.values.ids import new_uuid7
+from collector.values.visit_context import VISIT_FIELDS
 from tests.support.clock import FakeClock
 from tests.support.world import lead, user
 from tests.web.test_api_support import Rest, problem, serving
@@ -32,6 +34,39 @@ def test_a_contact_has_every_key_of_intercoms(rest: Rest) -> None:
     assert made["created_at"] == made["updated_at"] == rest.now
     assert made["tags"] == {"type": "list", "data": [], "url": f"/api/contacts/{made['id']}/tags", "total_count": 0, "has_more": False}
     assert rest.get(f"/contacts/{made['id']}").json == made
+
+
+def test_a_contact_has_what_its_visits_say(rest: Rest) -> None:
+    page = '{"url":"https://shop.example/?utm_source=news&utm_campaign=fall","referrer":"https://mail.example/"}'
+    client = '{"browser":"Firefox","browser_version":"130.0","os":"Linux","device":"desktop","browser_language":"de-AT"}'
+    rest.world.send(user(), rest.world.event(visit=new_uuid7(rest.clock()), page=page), lead=lead(), client=client)
+    shown = rest.get("/contacts/find_by_external_id/u-1").json
+    assert {name: shown[name] for name in VISIT_FIELDS if shown[name] is not None} == {
+        "utm_source": "news", "utm_campaign": "fall", "referrer": "https://mail.example/",
+        "first_utm_source": "news", "first_utm_campaign": "fall", "first_referrer": "https://mail.example/",
+        "browser": "Firefox", "browser_version": "130.0", "os": "Linux", "device": "desktop", "browser_language": "de-AT",
+    }  # fmt: skip
+
+
+def test_what_visits_say_is_not_set_over_rest_but_for_the_campaign(rest: Rest) -> None:
+    made = rest.contact(external_id="u-1", utm_source="fair")
+    assert made["utm_source"] == "fair"
+    for field in ("browser", "os", "device", "referrer", "first_referrer", "first_utm_source"):
+        assert problem(rest.put(f"/contacts/{made['id']}", {field: "x"})) == (400, "attribute_protected", field)
+
+
+def test_people_are_found_by_what_their_visits_say(rest: Rest) -> None:
+    page = '{"url":"https://shop.example/","referrer":"https://mail.example/"}'
+    rest.world.send(lead(), rest.world.event(visit=new_uuid7(rest.clock()), page=page), client='{"browser":"Firefox"}')
+    for field, value in (("referrer", "https://mail.example/"), ("browser", "Firefox"), ("first_referrer", "https://mail.example/")):
+        answer = rest.post("/contacts/search", {"query": {"field": field, "operator": "=", "value": value}})
+        assert answer.json["total_count"] == 1, field
+
+
+def test_people_are_found_by_the_domain_of_their_email(rest: Rest) -> None:
+    made = rest.contact(external_id="u-1", email="Ann@Example.COM")
+    answer = rest.post("/contacts/search", {"query": {"field": "email_domain", "operator": "=", "value": "example.com"}})
+    assert [one["id"] for one in answer.json["data"]] == [made["id"]]
 
 
 def test_a_user_may_be_known_by_an_email_alone(rest: Rest) -> None:

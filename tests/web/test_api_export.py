@@ -127,7 +127,8 @@ def test_visits_and_events_stand_there_as_they_are_stored(rest: Rest) -> None:
     anonymous, known = signed_up(rest)
     rest.event("paid", user_id="u-1", event_id="order-1", metadata={"price": {"amount": 4900, "currency": "eur"}, "size": 2**63 - 1})
     document = exported(rest, known)
-    assert document["visits"] == [{"id": VISIT, "contact_id": anonymous, "started_at": NOW - 3600, "ended_at": NOW - 3600, "page": None}]
+    times = {"started_at": NOW - 3600, "ended_at": NOW - 3600}
+    assert document["visits"] == [{"id": VISIT, "contact_id": anonymous, **times, "page": None, "client": None}]
     listed = rest.events("user_id=u-1")
     assert [event["id"] for event in document["events"]] == [event["id"] for event in listed]
     events = {event["event_name"]: event for event in document["events"]}
@@ -144,8 +145,9 @@ def test_visits_and_events_stand_there_as_they_are_stored(rest: Rest) -> None:
 def test_the_page_an_event_happened_on_is_there(rest: Rest) -> None:
     event = rest.world.event("clicked", visit=VISIT)
     page = '{"url": "https://shop.example/", "title": "Ä"}'
-    rest.world.send(lead(), type(event)(event.id, event.name, event.at, event.visit, page, None))
+    rest.world.send(lead(), type(event)(event.id, event.name, event.at, event.visit, page, None), client='{"os":"Linux"}')
     document = exported(rest, rest.world.person(lead().key).contact_id)
+    assert document["visits"][0]["client"] == {"os": "Linux"}
     assert document["events"][0]["page"] == document["visits"][0]["page"] == {"url": "https://shop.example/", "title": "Ä"}
 
 

@@ -4,20 +4,20 @@ from typing import Any
 
 from flask import url_for
 
-from collector.domain import contacts, people
+from collector.domain import people
 from collector.domain.people import Person
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
+from collector.values.visit_context import VISIT_FIELDS
 
 _CUSTOM = "custom_attributes."
 _COMPANY = "company."
 _PLAIN = ("email", "phone", "name", "avatar", "language_override", "signed_up_at", "last_seen_at", "last_active_at", "session_count")
-_CAMPAIGN = ("utm_campaign", "utm_content", "utm_medium", "utm_source", "utm_term")
 _NEVER_KNOWN = (
-    "owner_id", "last_replied_at", "last_contacted_at", "last_email_opened_at", "last_email_clicked_at", "browser", "browser_version",
-    "browser_language", "os", "android_app_name", "android_app_version", "android_device", "android_os_version", "android_sdk_version",
-    "android_last_seen_at", "ios_app_name", "ios_app_version", "ios_device", "ios_os_version", "ios_sdk_version", "ios_last_seen_at",
+    "owner_id", "last_replied_at", "last_contacted_at", "last_email_opened_at", "last_email_clicked_at", "android_app_name",
+    "android_app_version", "android_device", "android_os_version", "android_sdk_version", "android_last_seen_at", "ios_app_name",
+    "ios_app_version", "ios_device", "ios_os_version", "ios_sdk_version", "ios_last_seen_at",
 )  # fmt: skip
 _LISTS = ("tags", "notes", "companies", "opted_in_subscription_types")
 
@@ -25,8 +25,6 @@ _LISTS = ("tags", "notes", "companies", "opted_in_subscription_types")
 def contact_json(services: Services, connection: Connection, site: Site, person: Person) -> dict[str, Any]:
     """Return the contact object of a person."""
     known = people.values(connection, site.id, services.names, person, services.clock())
-    changed = contacts.changed_at(connection, site.id, person.id)
-    updated = max(person.created_at, person.active_at or 0, changed or 0)
     address = url_for("api.contacts_show", contact_id=person.contact_id)
     return {
         "type": "contact",
@@ -35,8 +33,8 @@ def contact_json(services: Services, connection: Connection, site: Site, person:
         "external_id": person.user_id,
         "role": person.role,
         "created_at": person.created_at // 1000,
-        "updated_at": updated // 1000,
-        **{name: known.get(name) for name in (*_PLAIN, *_CAMPAIGN)},
+        "updated_at": known["updated_at"],
+        **{name: known.get(name) for name in (*_PLAIN, *sorted(VISIT_FIELDS))},
         **dict.fromkeys(_NEVER_KNOWN),
         "has_hard_bounced": False,
         "marked_email_as_spam": False,

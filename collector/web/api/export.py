@@ -19,6 +19,7 @@ from collector.ingest.failures import log_failure
 from collector.services import Services
 from collector.storage.database import Connection
 from collector.values.ids import event_id_text
+from collector.values.visit_context import CLIENT
 from collector.web.api import lookup
 from collector.web.api.contact_shape import contact_json
 from collector.web.api.errors import request_id
@@ -139,12 +140,14 @@ def _delivery(one: export.Received, ids: dict[int, str]) -> dict[str, Any]:
 
 
 def _visit(visit: export.Visit, ids: dict[int, str]) -> dict[str, Any]:
+    known = json.loads(visit.context or "{}")
     return {
         "id": _id(visit.id),
         "contact_id": ids[visit.identity],
         "started_at": visit.started_at // 1000,
         "ended_at": max(visit.started_at, visit.ended_at) // 1000,  # it is kept to the minute
-        "page": _stored(visit.context),
+        "page": {key: value for key, value in known.items() if key not in CLIENT} or None,
+        "client": {key: value for key, value in known.items() if key in CLIENT} or None,
     }
 
 

@@ -35,7 +35,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 _OPEN = frozenset({"console.sign_in", "console.sign_in_now", "console.sign_out", "console.static"})
-_FILTERS = ("q", "role", "event", "times", "site")
+_FILTERS = ("q", "role", "event", "times", "query", "site")
 _YEAR_SECONDS = 365 * 86_400
 _EXPLAINED = {
     400: "That request could not be read.",

@@ -3,13 +3,17 @@
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from collector.domain import people
+from collector.domain import people, segments
 from collector.domain.identities import LEAD, USER
 from collector.domain.names import EVENT
+from collector.domain.selection import select
+from collector.domain.sites import Site
 from collector.services import Services
+from collector.storage.database import Connection
 from collector.values.fields import MAX_NAME, MAX_USER_ID
+from collector.values.query_tree import Node
 from collector.values.text import normalise
-from collector.web.console import current, reading
+from collector.web.console import asked, current, reading
 from collector.web.console.pages import Pages
 
 PER_PAGE = 50
@@ -23,7 +27,7 @@ def register(bp: Blueprint, services: Services) -> None:
 
     @bp.get("/people")
     def people_list() -> ResponseReturnValue:
-        """List people, those active last first."""
+        """List people, those active last first: by filters, or by a query."""
         site = current.site()
         found = {
             "text": current.argument("q"),
@@ -32,17 +36,22 @@ def register(bp: Blueprint, services: Services) -> None:
         }
         times = current.number("times", 1, 1, _MOST_TIMES)
         page = current.number("page", 1, 1, _MOST_PAGES)
+        query = asked.read(services)
         with services.database.read() as connection:
-            numbers, total = people.search(
-                connection, site.id, services.names, at_least=times, limit=PER_PAGE, offset=(page - 1) * PER_PAGE, **found
-            )
+            if query.text:
+                found = dict.fromkeys(found, "")
+                numbers, total = _described(services, connection, site, query.node, (page - 1) * PER_PAGE)
+            else:
+                numbers, total = people.search(
+                    connection, site.id, services.names, at_least=times, limit=PER_PAGE, offset=(page - 1) * PER_PAGE, **found
+                )
             cards = list(reading.cards(connection, site.id, services.names, numbers).values())
             empty = total == 0 and people.search(connection, site.id, services.names, limit=1)[1] == 0
         events = services.names.all(site.id, EVENT)[:_MOST_SUGGESTED]
         pages = Pages(page, PER_PAGE, total)
         deleted = "deleted" in request.args
         return render_template(
-            "people.html", cards=cards, found=found, times=times, events=events, pages=pages, empty=empty, deleted=deleted
+            "people.html", cards=cards, found=found, times=times, events=events, pages=pages, empty=empty, deleted=deleted, asked=query
         )
 
     @bp.get("/people/find")
@@ -58,6 +67,16 @@ def register(bp: Blueprint, services: Services) -> None:
                     if person is not None:
                         return redirect(url_for("console.profile", contact_id=person.contact_id, site=_named(site.key)))
         return abort(404)
+
+
+def _described(services: Services, connection: Connection, site: Site, node: Node | None, offset: int) -> tuple[list[int], int]:
+    """Return a page of the people a query describes, those active last first, and how many there are; nobody where it is none."""
+    if node is None:
+        return [], 0
+    query, now, retention = segments.expand(connection, site.id, node), current.current().now, services.settings.retention
+    with select(connection, site, services.names, query, now, retention, sort="last_active_at") as (selection, order):
+        rows = selection.page(connection, order, None, PER_PAGE, offset)
+        return [row[0] for row in rows], selection.count(connection)
 
 
 def _named(key: str) -> str | None:

@@ -11,7 +11,7 @@ from collector.domain.people import Person, TimelineEvent
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
-from collector.web.console import current, joining, reading
+from collector.web.console import asked, current, joining, reading
 
 PER_PAGE = 50
 _MOST_IN_ONE_MS = 1_000
@@ -39,6 +39,7 @@ def register(bp: Blueprint, services: Services) -> None:
             card = reading.cards(connection, site.id, services.names, [person.id]).get(person.id) or abort(404)
             oldest = now - services.settings.retention
             before = current.number("before", 0, 0, _LATEST) or None
+            query = asked.read(services)
             return render_template(
                 "profile.html",
                 person=person,
@@ -55,6 +56,8 @@ def register(bp: Blueprint, services: Services) -> None:
                 namesakes=joining.namesakes(connection, site, services.names, person),
                 received=_received(connection, services, site, person),
                 retention_days=services.settings.retention_days,
+                asked=query,
+                answer=None if query.node is None else asked.answer(services, connection, site, person, query.node, now),
             )
 
 

@@ -9,11 +9,35 @@ from collector.values.query_tree import AttributeRule, EventMeasure, EventRule, 
 from collector.values.wording import counted
 
 
+class Line(msgspec.Struct, frozen=True):
+    """One line of a tree: a group is opened (`open`) and closed (`close`) around its lines, a `rule` stands alone."""
+
+    kind: str
+    text: str = ""
+    holds: bool | None = None
+    """The verdict, where there is one."""
+
+
 class Rules(msgspec.Struct, frozen=True):
     """A group of rules: what joins them, and each as text or as a group of its own."""
 
     label: str
     items: "list[str | Rules]"
+
+    @property
+    def lines(self) -> list[Line]:
+        """The rules line by line, so that the deepest query can be shown."""
+        lines: list[Line] = []
+        waiting: list[str | Rules | Line] = [*reversed(self.items)]
+        while waiting:
+            top = waiting.pop()
+            if isinstance(top, Rules):
+                lines.append(Line("open", top.label))
+                waiting.append(Line("close"))
+                waiting.extend(reversed(top.items))
+            else:
+                lines.append(top if isinstance(top, Line) else Line("rule", top))
+        return lines
 
 
 _JOINED = {"AND": "All of these hold", "OR": "At least one of these holds", "NOT": "None of these holds"}

@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 
+from collector.domain.attributes import BROWSER, VISITS
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.identities import LEAD, USER, marks
 from collector.domain.names import EVENT, PAGE_VIEW, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
+from collector.values.visit_context import FIRST
 from collector.web.console.words import short
 
 HUES = 6
@@ -50,7 +52,8 @@ class AttributeLine(msgspec.Struct, frozen=True):
 
     name: str
     value: Any
-    trusted: bool
+    by: str
+    """Who says so where it was not the site's server or a verified browser, with what joins it to the time."""
     set_at: int | None
 
 
@@ -118,8 +121,15 @@ def attributes(connection: Connection, site: int, names: Names, person: int) -> 
         "SELECT attr, value, source, set_at FROM attributes WHERE site = ? AND identity = ? AND value IS NOT NULL AND value <> 'null'",
         (site, person),
     )
-    lines = [AttributeLine(names.text(site, attr), json.loads(value), source == 2, at) for attr, value, source, at in rows]
+    named = ((names.text(site, attr), value, source, at) for attr, value, source, at in rows)
+    lines = [AttributeLine(name, json.loads(value), _by(name, source), at) for name, value, source, at in named]
     return sorted(lines, key=lambda line: ("." in line.name, line.name.casefold()))
+
+
+def _by(name: str, source: int) -> str:
+    if source == VISITS:
+        return "by the first visit" if name.startswith(FIRST) else "by the latest visit"
+    return "by a browser, " if source == BROWSER else ""
 
 
 def _card(person: int, members: list[tuple[Any, ...]], name: str, email: str, views: int, visits: int) -> Card:

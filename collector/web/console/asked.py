@@ -1,0 +1,99 @@
+"""The query box: what was written into it, as a query or as what is wrong with it, and what it says of one person."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from collector.domain import outlook, segments
+from collector.domain.explanation import Explained, explain
+from collector.domain.nearest_change import Nearest, nearest_change
+from collector.domain.people import Person
+from collector.domain.sites import Site
+from collector.services import Services
+from collector.storage.database import Connection
+from collector.values.errors import Reason, Refusal
+from collector.values.fields import shown
+from collector.values.queries import parse
+from collector.values.query_tree import Group, Node, needs
+from collector.web.console import current, query_words
+from collector.web.console.query_words import Line, Rules
+
+LONGEST = 16_000
+"""Signs of a query that goes through an address."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A query as it stands in the box; `node` where it is one, else what is wrong and, where that can be said, at which place."""
+
+    text: str = ""
+    node: Node | None = None
+    problem: str = ""
+    place: str = ""
+
+    @property
+    def words(self) -> Rules | None:
+        """The query in words."""
+        return None if self.node is None else query_words.audience(self.node)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a query says of one person: the verdict with its tree, line by line, and the nearest change."""
+
+    holds: bool
+    lines: list[Line]
+    nearest: Nearest
+
+
+def read(services: Services) -> Asked:
+    """Return the query of the address."""
+    text = current.argument("query", LONGEST + 1)
+    if not text:
+        return Asked()
+    if len(text) > LONGEST:
+        return Asked(text, problem=f"A query of more than {LONGEST:,} characters does not fit into an address. Ask over REST instead.")
+    try:
+        raw = json.loads(text, object_pairs_hook=_members, parse_constant=_no_number)
+        return Asked(text, parse(raw, retention_days=services.settings.retention_days))
+    except json.JSONDecodeError as error:
+        return Asked(text, problem=f"This is no JSON: {error.msg}.", place=f"line {error.lineno}, column {error.colno}")
+    except Refusal as refusal:
+        return Asked(text, problem=refusal.message, place=refusal.field or "")
+    except (RecursionError, ValueError):
+        return Asked(text, problem="This is no JSON of a query: it is nested too deeply, or holds a number of too many digits.")
+
+
+def answer(services: Services, connection: Connection, site: Site, person: Person, node: Node, now_ms: int) -> Answer:
+    """Return what a query says of a person."""
+    asked = segments.expand(connection, site.id, node)
+    ahead = outlook.load(connection, site, services.names, person, needs(asked), now_ms, services.settings.retention)
+    explained = explain(asked, ahead.facts(now_ms), now_ms, site.zone, ahead.message_names)
+    return Answer(explained.holds, _lines(explained), nearest_change(asked, ahead, now_ms, site.zone))
+
+
+def _lines(explained: Explained) -> list[Line]:
+    lines: list[Line] = []
+    waiting: list[Explained | Line] = [explained]
+    while waiting:
+        top = waiting.pop()
+        if isinstance(top, Line):
+            lines.append(top)
+        elif isinstance(top.node, Group):
+            lines.append(Line("open", top.in_words, top.holds))
+            waiting.append(Line("close"))
+            waiting.extend(reversed(top.children))
+        else:
+            lines.append(Line("rule", top.in_words, top.holds))
+    return lines
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        raise Refusal(Reason.QUERY_INVALID, None, f"The key {shown(twice)} stands twice in one object.")
+    return made
+
+
+def _no_number(text: str) -> Any:
+    raise Refusal(Reason.QUERY_INVALID, None, f"{text} is no number that can be compared with.")
