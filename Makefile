@@ -16,7 +16,7 @@ NODE_PACKAGES := static/node_modules/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo install test pytest lint types static static-check format clean
+.PHONY: help demo install test pytest long lint types static static-check format breaks bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ test: install lint types static-check pytest ## all checks and all tests, as CI 
 
 pytest: $(VENV)/.test $(VENV)/.chromium ## the tests alone
 	$(PY) -m pytest --engine $(ENGINE) $(PYTEST)
+
+long: $(VENV)/.test $(VENV)/.chromium ## the tests with the time of a night
+	$(PY) -m pytest --engine $(ENGINE) --long $(PYTEST)
 
 lint: $(VENV)/.test ## ruff: rules and format
 	$(PY) -m ruff check .
@@ -48,6 +51,12 @@ static-check: $(NODE_PACKAGES) ## are the built scripts those of the sources?
 format: $(VENV)/.test ## let ruff put the Python in order
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+breaks: $(VENV)/.test ## do deliberate breaks turn the crash tests red?
+	$(PY) tests/breaks.py
+
+bench: $(VENV)/.test ## ingest benchmarks, as ratios side by side (needs wrk)
+	$(PY) -m tests.benchmarks.ingest
 
 clean: ## remove what these commands made (demo data stays)
 	rm -rf $(VENV) static/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

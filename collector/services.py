@@ -4,6 +4,7 @@ import msgspec
 
 from collector.domain import mending
 from collector.domain.auto_messages import AutoMessages
+from collector.domain.columns import Columns
 from collector.domain.event_rules import EventRules
 from collector.domain.identities import Maker
 from collector.domain.limits import NewPeople
@@ -34,6 +35,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     names: Names
     sites: Sites
     auto_messages: AutoMessages
+    columns: Columns
     event_rules: EventRules
     writer: Writer
     written: Database
@@ -41,6 +43,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     def close(self) -> None:
         """Write what is queued and close the connections."""
+        self.columns.close()
         self.writer.close()
         self.written.close()
         self.database.close()
@@ -95,6 +98,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         names=names,
         sites=Sites(database, keyring, row_ids),
         auto_messages=AutoMessages(database, row_ids),
+        columns=Columns(database, names, clock, settings.columns_bytes),
         event_rules=EventRules(database, row_ids),
         writer=Writer(written, ledger, queue_limit=settings.queue_limit, group_limit=settings.group_limit),
     )

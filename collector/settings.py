@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """New event names a day that the browsers of one site may bring."""
     new_leads_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 6_000
     """Visitors never seen before that one site may bring in a minute, in one process; beyond it they are told to come back."""
+    columns_megabytes: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 512
+    """Memory of one process for columns that answer counts quickly, in 1,000,000 bytes; beyond it, and with 0, SQL answers."""
     message_budget_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 250
     """Time for deciding messages in one answer, in ms; what is not decided then is left out."""
     insecure_cookies: bool = False
@@ -83,6 +85,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def session_duration(self) -> int:
         """The life of a session in ms."""
         return self.session_days * DAY
+
+    @property
+    def columns_bytes(self) -> int:
+        """The memory for columns in bytes."""
+        return self.columns_megabytes * 1_000_000
 
     def base_url(self) -> str:
         """Return the address of this collector as browsers reach it, without a slash at the end."""

@@ -4,6 +4,7 @@ Silent leads are deleted, deleted people's events wiped, weeks behind the timeli
 work may be interrupted between any two: the next round goes on.
 """
 
+import contextlib
 import functools
 import logging
 import random
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from collector.domain import deletion, mending, pruning
+from collector.domain import changes, deletion, mending, pruning
 from collector.domain.deletion import Transact
 from collector.services import Services
 from collector.storage import migrations
@@ -25,6 +26,7 @@ MENDED = 14 * DAY
 PAUSE_SECONDS = 0.01
 """Between two steps, so that whoever serves comes first."""
 _RETRY_SECONDS = 3_600
+_FEED_SECONDS = 60.0  # between two purges of the feed of changes, which grows with every commit
 _SPREAD_SECONDS = 600  # collectors that share a database do not begin all at once
 
 
@@ -67,8 +69,15 @@ def round_of(services: Services, transact: Transact, report: Report) -> Iterator
     yield
 
 
+def purge_feed(services: Services, transact: Transact) -> None:
+    """Purge what no reader of the feed of changes needs any more."""
+    for site in services.sites.all():
+        while transact(functools.partial(changes.purge, site=site.id, now_ms=services.clock())):
+            pass
+
+
 class Upkeep:
-    """A thread that does a round soon after the start and then each night."""
+    """A thread that does a round soon after the start and then each night, and purges the feed of changes each minute."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -83,15 +92,22 @@ class Upkeep:
 
     def _loop(self) -> None:
         seconds: float = self._services.settings.upkeep_delay_seconds
-        while not self._stopping.wait(seconds):
-            seconds = self._round()
+        while not self._stopping.wait(min(seconds, _FEED_SECONDS)):
+            seconds -= _FEED_SECONDS
+            if seconds <= 0:
+                seconds = self._round()
+            with contextlib.suppress(Exception):  # in a minute again
+                purge_feed(self._services, self._transact())
+
+    def _transact(self) -> Transact:
+        # SQLite has one writer, which orders everybody; on PostgreSQL a wait for a lock must not keep the writer waiting.
+        database = self._services.written
+        return functools.partial(self._services.writer.run, 0) if database.engine == "sqlite" else database.transact
 
     def _round(self) -> float:
         """Do a round and return the seconds until the next."""
         report = Report()
-        # SQLite has one writer, which orders everybody; on PostgreSQL a wait for a lock must not keep the writer waiting.
-        database = self._services.written
-        transact = functools.partial(self._services.writer.run, 0) if database.engine == "sqlite" else database.transact
+        transact = self._transact()
         try:
             for _ in round_of(self._services, transact, report):
                 if self._stopping.wait(PAUSE_SECONDS):

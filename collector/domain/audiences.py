@@ -80,7 +80,7 @@ def matches(node: Node, facts: PersonFacts, now_ms: int, time_zone: tzinfo) -> b
     test = node.test
     if isinstance(test.operand, EventMeasure | MessageMeasure):
         return _compare_measures(test, actual, _measured(test.operand, facts))
-    return _holds(test, actual, now_ms, time_zone)
+    return holds(test, actual, now_ms, time_zone)
 
 
 def where_matches(where: Iterable[WhereRule], metadata: Mapping[str, Any], now_ms: int, time_zone: tzinfo) -> bool:
@@ -89,7 +89,7 @@ def where_matches(where: Iterable[WhereRule], metadata: Mapping[str, Any], now_m
         actual = _metadata_value(rule, metadata)
         if rule.test.kind == "time":
             actual = _instant(actual)
-        if not _holds(rule.test, actual, now_ms, time_zone):
+        if not holds(rule.test, actual, now_ms, time_zone):
             return False
     return True
 
@@ -152,13 +152,13 @@ def _any_or_none(values: tuple[str, ...], test: Test, facts: PersonFacts, now_ms
     if isinstance(test.operand, EventMeasure | MessageMeasure):
         return _compare_measures(test, None, _measured(test.operand, facts))
     if not values or test.operator in {"is_unknown", "has_any_value"}:
-        return _holds(test, values or None, now_ms, time_zone)
+        return holds(test, values or None, now_ms, time_zone)
     if test.operator in NEGATIVE:
-        return all(_holds(test, value, now_ms, time_zone) for value in values)
-    return any(_holds(test, value, now_ms, time_zone) for value in values)
+        return all(holds(test, value, now_ms, time_zone) for value in values)
+    return any(holds(test, value, now_ms, time_zone) for value in values)
 
 
-def _holds(test: Test, actual: Any, now_ms: int, time_zone: tzinfo) -> bool:
+def holds(test: Test, actual: Any, now_ms: int, time_zone: tzinfo) -> bool:
     """Compare a value with a plain operand. Instants and counts are whole numbers here, dates were turned into milliseconds."""
     operator, operand = test.operator, test.operand
     if operator == "is_unknown":

@@ -15,7 +15,8 @@ from collector.values.query_tree import NEGATIVE, Money, Test
 
 EXACT = 2**53
 """Up to here a double holds every whole number."""
-_POSITIVE = {"!=": "=", "NIN": "IN", "!~": "~"}
+POSITIVE = {"!=": "=", "NIN": "IN", "!~": "~"}
+"""What a negative operator negates."""
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ def compare_values(test: Test, column: Column, engine: Engine, parameters: list[
     """Compare a stored value of whatever type with a plain operand."""
     operator = test.operator
     if operator in NEGATIVE:
-        positive = Test(test.kind, _POSITIVE[operator], test.value, test.operand)
+        positive = Test(test.kind, POSITIVE[operator], test.value, test.operand)
         return f"({compare_values(positive, column, engine, parameters)}) IS NOT TRUE"
     if operator == "is_unknown":
         return f"{column.known} IS NULL"
@@ -64,7 +65,7 @@ def compare_times(test: Test, column: Column, now_ms: int, zone: tzinfo, paramet
     if time is None:
         return "TRUE" if operator in NEGATIVE or operator == "is_unknown" else _NEVER
     if operator in NEGATIVE:
-        positive = Test(test.kind, _POSITIVE[operator], test.value, test.operand)
+        positive = Test(test.kind, POSITIVE[operator], test.value, test.operand)
         return f"({compare_times(positive, column, now_ms, zone, parameters)}) IS NOT TRUE"
     if operator == "is_unknown":
         return f"{time} IS NULL"
@@ -73,7 +74,7 @@ def compare_times(test: Test, column: Column, now_ms: int, zone: tzinfo, paramet
     if operator == "IN":
         parameters += sorted(operand)
         return f"{time} IN ({', '.join('?' * len(operand))})"
-    lowest, highest = _bounds(test, now_ms, zone)
+    lowest, highest = bounds(test, now_ms, zone)
     conditions = []
     for bound, sign in ((lowest, ">="), (highest, "<=")):
         if bound is not None:
@@ -90,10 +91,10 @@ def compare_counts(test: Test, column: Column, parameters: list[Any]) -> str:
     # Where 0 does not meet it, the row itself is asked for: the database can then begin with those who have one.
     count = f"coalesce({column.count}, 0)" if _holds_for_none(operator, operand) else column.count
     if operator in {"IN", "NIN"}:
-        wanted = [_bindable(one) for one in sorted(operand)]
+        wanted = [bindable(one) for one in sorted(operand)]
         parameters += wanted
         return f"{count} {'IN' if operator == 'IN' else 'NOT IN'} ({', '.join('?' * len(wanted))})"
-    parameters.append(_bindable(operand))
+    parameters.append(bindable(operand))
     return f"{count} {'<>' if operator == '!=' else operator} ?"
 
 
@@ -117,7 +118,7 @@ def compare_measures(test: Test, column: Column, other: Column) -> str:
 _NEVER = "FALSE"
 
 
-def _bounds(test: Test, now_ms: int, zone: tzinfo) -> tuple[int | None, int | None]:
+def bounds(test: Test, now_ms: int, zone: tzinfo) -> tuple[int | None, int | None]:
     """Return the first and the last ms that a test about an instant admits; None where there is no bound."""
     operator, operand = test.operator, test.operand
     if operator in {"=", ">", ">=", "<", "<="}:
@@ -150,7 +151,7 @@ def _among(column: Column, operands: list[Any], parameters: list[Any]) -> str:
     if column.text is not None:
         return _in(column.text, [one for one in operands if isinstance(one, str)], parameters)
     if column.number is not None:
-        numbers = [_bindable(one) for one in operands if isinstance(one, int | float) and not isinstance(one, bool)]
+        numbers = [bindable(one) for one in operands if isinstance(one, int | float) and not isinstance(one, bool)]
         return _in(column.number, numbers, parameters)
     return _NEVER
 
@@ -213,7 +214,7 @@ def as_double(number: int | float) -> float:
         return float("inf") if number > 0 else float("-inf")
 
 
-def _bindable(number: int | float) -> int | float:
+def bindable(number: int | float) -> int | float:
     """Return a number that both drivers can bind; counts never come near those that change."""
     return number if abs(number) < EXACT else as_double(number)
 

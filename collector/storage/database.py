@@ -85,6 +85,15 @@ class Connection:
         finally:
             cursor.close()
 
+    def stream(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Run a query and return its rows to be taken one by one; no other statement may run on the connection meanwhile."""
+        return iter(self._execute(sql, parameters))
+
+    def copied(self, sql: str, parameters: Sequence[Any] = ()) -> bytes:
+        """Run a query of PostgreSQL's and return what its COPY gives in binary form."""
+        with self._raw.cursor() as cursor, cursor.copy(self._dialect(f"COPY ({sql}) TO STDOUT (FORMAT BINARY)"), parameters) as copy:
+            return b"".join(copy)
+
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Run a query and return the first column of its first row, or None."""
         found = self.row(sql, parameters)

@@ -7,7 +7,9 @@ from urllib.parse import urlencode
 import hypothesis.strategies as st
 
 from collector.domain import merging
+from collector.domain.selection import select
 from collector.values.clock import DAY, HOUR, MINUTE
+from collector.values.queries import parse
 from tests.support.world import World, lead, user
 
 EVENTS = ("page-view", "saved", "paid")
@@ -152,3 +154,15 @@ def live(world: World, draw: Any, number: int) -> None:
         merges = world.rows("SELECT id FROM merges WHERE site = ? AND outcome = 'merged' AND undone_at IS NULL", world.site.id)
         if merges and draw(st.integers(0, 3)) == 0:
             world.services.writer.run(world.site.id, lambda tx: merging.undo(tx, world.site.id, merges[-1][0], world.clock()))
+
+
+def in_sql(world: World, raw: Any) -> list[int]:
+    """Return the principal ids of those whom a query describes, as SQL has them."""
+    node = parse(raw, retention_days=90)
+    with (
+        world.services.database.read() as connection,
+        select(connection, world.site, world.services.names, node, world.clock(), world.services.settings.retention) as (selection, _),
+    ):
+        found = selection.ids(connection)
+        assert selection.count(connection) == len(found)
+        return found

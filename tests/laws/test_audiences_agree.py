@@ -9,10 +9,9 @@ from hypothesis import HealthCheck, given, settings
 
 from collector.domain import facts, people
 from collector.domain.audiences import matches
-from collector.domain.selection import select
 from collector.values.queries import parse
 from collector.values.query_tree import needs
-from tests.laws.asked import all_queries, live
+from tests.laws.asked import all_queries, in_sql, live
 from tests.support.clock import FakeClock
 from tests.support.world import World
 from tests.support.world import world as start
@@ -31,18 +30,7 @@ def test_memory_and_sql_name_the_same_people(world: World, data: st.DataObject) 
     for number in range(data.draw(st.integers(1, 4))):
         live(world, data.draw, number)
     for raw in data.draw(st.lists(all_queries, min_size=1, max_size=12)):
-        assert _in_sql(world, raw) == _in_memory(world, raw), raw
-
-
-def _in_sql(world: World, raw: Any) -> list[int]:
-    node = parse(raw, retention_days=90)
-    with (
-        world.services.database.read() as connection,
-        select(connection, world.site, world.services.names, node, world.clock(), world.services.settings.retention) as (selection, _),
-    ):
-        found = selection.ids(connection)
-        assert selection.count(connection) == len(found)
-        return found
+        assert in_sql(world, raw) == _in_memory(world, raw), raw
 
 
 def _in_memory(world: World, raw: Any) -> list[int]:

@@ -52,11 +52,13 @@ def search(services: Services, site: Site) -> Response:
         now = services.clock()
         asks = segments.expand(connection, site.id, node)
         after = None if asked.cursor is None else asked.cursor.after
+        total = services.columns.count(site, asks, now)
         with select(connection, site, services.names, asks, now, retention, sort=asked.sort, falling=asked.falling) as (found, order):
             if after is not None and len(after) != len(order.keys):
                 raise _bad_cursor()
             rows = found.page(connection, order, after, asked.per_page + 1)
-            total = found.count(connection)
+            if total is None:
+                total = found.count(connection)
         shown_rows = rows[: asked.per_page]
         data = [contact_json(services, connection, site, people.load(connection, site.id, row[0])) for row in shown_rows]
         return _listed(services, site, asked, data, total, shown_rows[-1] if len(rows) > asked.per_page else None)
