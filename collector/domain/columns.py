@@ -2,7 +2,8 @@
 
 Each question first asks the feed of changes for what was committed since the last one and reads those people again, so that it never lags
 behind a write that was acknowledged before, whichever collector took it. A thread does the same now and then, so that little is left to
-do; it runs while somebody asks. Whoever has to have an answer asks SQL where this gives None.
+do; it runs while somebody asks. Whoever has to have an answer asks SQL where this gives None, and so does who reads in a transaction: what
+is kept here is the present.
 """
 
 import contextlib
@@ -79,7 +80,7 @@ class Columns:
             thread.join()
 
     def _ask(self, site: Site, node: Node, now_ms: int, answer: Callable[[Mask, Table], _T]) -> _T | None:
-        if self._limit == 0:
+        if self._limit == 0 or self._database.in_transaction():
             return None
         try:
             question = Question(site, self._names, node, now_ms)

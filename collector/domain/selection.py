@@ -306,5 +306,5 @@ _COMPUTED = {
     "last_active_at": Column(time="p.active_at / 1000 * 1000"),
     "session_count": Column(number="coalesce(p.visit_count, 0)"),
 }
-COMPUTED = frozenset(_COMPUTED) | {"page_view_count", "last_seen_at"}
+COMPUTED = frozenset(_COMPUTED) | {"page_view_count", "last_seen_at", "email_domain"}
 """The attributes that are worked out; all others are stored."""

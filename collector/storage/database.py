@@ -255,6 +255,10 @@ class Database:
                 if self.engine == "sqlite":
                     connection.rows(f"PRAGMA temp_store = {SQLITE_PRAGMAS['temp_store']}")
 
+    def in_transaction(self) -> bool:
+        """Say whether this thread is inside `write` or `snapshot`: whatever it reads then may not be the present."""
+        return bool(self._pool.in_transaction())
+
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction, again after a deadlock or serialisation failure."""
         for attempt in range(_ATTEMPTS):

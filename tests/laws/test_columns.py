@@ -17,7 +17,7 @@ from collector.storage.database import Connection, Database
 from collector.values.clock import DAY
 from collector.values.queries import parse
 from tests.laws import acts
-from tests.laws.asked import in_sql, live, queries
+from tests.laws.asked import all_queries, in_sql, live
 from tests.laws.play import Play
 from tests.support.clock import FakeClock
 from tests.support.world import World, lead, user
@@ -100,7 +100,7 @@ def test_columns_and_sql_name_the_same_people(world: World, reader: Reader, data
     world.site = world.new_site()
     for number in range(data.draw(st.integers(1, 4))):
         live(world, data.draw, number)
-        for raw in data.draw(st.lists(queries, min_size=1, max_size=6)):
+        for raw in data.draw(st.lists(all_queries, min_size=1, max_size=6)):
             found = reader.ids(world, raw)
             assert found is None or found == in_sql(world, raw), raw
 
@@ -199,6 +199,13 @@ def test_what_is_beyond_the_bound_is_left_to_sql(world: World) -> None:
         tight = Reader(world.services.settings.database_url, world.clock, limit)
         assert tight.ids(world, SAVED) is None
         tight.close()
+
+
+def test_inside_a_transaction_that_may_not_see_the_present_sql_answers(world: World, reader: Reader) -> None:
+    world.send(lead("l-0"), world.event("saved"))
+    with reader.database.snapshot():
+        assert reader.ids(world, SAVED) is None
+    assert reader.ids(world, SAVED) == in_sql(world, SAVED)
 
 
 def test_columns_that_nobody_asks_for_make_room(world: World) -> None:

@@ -74,9 +74,10 @@ def _described(services: Services, connection: Connection, site: Site, node: Nod
     if node is None:
         return [], 0
     query, now, retention = segments.expand(connection, site.id, node), current.current().now, services.settings.retention
+    total = services.columns.count(site, query, now)
     with select(connection, site, services.names, query, now, retention, sort="last_active_at") as (selection, order):
         rows = selection.page(connection, order, None, PER_PAGE, offset)
-        return [row[0] for row in rows], selection.count(connection)
+        return [row[0] for row in rows], selection.count(connection) if total is None else total
 
 
 def _named(key: str) -> str | None:
