@@ -28,7 +28,7 @@ from collector.values.query_tree import Node
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-INTERVAL_SECONDS = 0.25
+INTERVAL_SECONDS = 0.1
 """How often the thread catches up."""
 KEPT_SECONDS = 600.0
 """How long a site is kept after the last question, and how long one that cannot be held is not tried again."""

@@ -17,7 +17,16 @@ def read(connection: Connection, sql: str, parameters: Sequence[Any], names: Seq
     kinds = ["f8" if name in floats else "i8" for name in names]
     wanted = np.dtype(list(zip(names, kinds, strict=True)))
     if connection.engine == "sqlite":
-        return np.fromiter(connection.stream(sql, parameters), wanted)
+        if floats:
+            return np.fromiter(connection.stream(sql, parameters), wanted)
+        # All rows in one: the driver asks for the interpreter's lock after each, and gets it late where other threads are busy.
+        lists = ", ".join(f"group_concat({name}, ' ')" for name in names)
+        texts = connection.row(f"WITH found ({', '.join(names)}) AS ({sql}) SELECT {lists} FROM found", parameters)
+        columns = [np.fromstring(text or "", np.int64, sep=" ") for text in texts or ()]
+        found = np.empty(len(columns[0]), wanted)
+        for name, column in zip(names, columns, strict=True):
+            found[name] = column
+        return found
     # COPY writes a row as the number of its columns, then each value behind its length, the highest byte first.
     layout = [("columns", ">i2")]
     for name, kind in zip(names, kinds, strict=True):

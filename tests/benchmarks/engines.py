@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.benchmarks.load import cpu_seconds
 from tests.support import postgres
 from tests.support.processes import free_port, last_lines
 
+_START_SECONDS = 60
 _STOP_SECONDS = 120
 _DURABLE = {"shared_buffers": "2GB", "max_wal_size": "8GB"}
 """What an operator would set for a database of this size; all else is PostgreSQL's default, fsync and synchronous_commit included."""
@@ -156,7 +158,15 @@ class Postgresql:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         options += ["-h", "127.0.0.1", "-p", str(self._port), "-k", "", "-c", "max_connections=200"]
         self._process = self._run("postgres", "-D", str(self._data), *options)
-        postgres._wait(self._base, self._process, self._log)
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                psycopg.connect(f"{self._base}/postgres").close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"PostgreSQL did not start:\n{last_lines(self._log)}") from None
+            time.sleep(0.02)
 
     @property
     def _base(self) -> str:
