@@ -17,6 +17,9 @@ UNKNOWN = -(2**63)
 MOST_VALUES = 4_096
 """Different values of an attribute that are told apart."""
 
+_PAGE = 50_000
+"""Rows read at once."""
+
 Key = tuple[str, int]
 """What a column holds, and the number of the name it is about."""
 
@@ -96,13 +99,11 @@ def width(key: Key) -> int:
 class Column:
     """One or several arrays, and how they are read."""
 
-    def __init__(self, key: Key, capacity: int) -> None:
+    def __init__(self, key: Key) -> None:
         self.key = key
         self._source = _SOURCES[key[0]]
-        self.arrays: dict[str, NDArray[Any]] = {
-            field: np.full(capacity, default, np.dtype(kind))
-            for field, kind, default in zip(self._source.fields, self._source.types, self._source.defaults, strict=True)
-        }
+        self.arrays: dict[str, NDArray[Any]] = {}
+        """By field; none before `make`."""
         self.values: list[Any] | None = [None]
         """What the codes stand for; None where there are too many: then 1 is something."""
         self._codes: dict[str, int] = {}
@@ -112,12 +113,30 @@ class Column:
         """The memory of the arrays."""
         return sum(array.nbytes for array in self.arrays.values())
 
-    def read(self, connection: Connection, site: int, people: Sequence[int] | None) -> NDArray[Any]:
-        """Return the rows of these people, or of everybody: `id` and the fields."""
+    def make(self, capacity: int) -> None:
+        """Make room for so many people, of whom nothing is known."""
+        source = self._source
+        for field, kind, default in zip(source.fields, source.types, source.defaults, strict=True):
+            self.arrays[field] = np.full(capacity, default, np.dtype(kind))
+
+    def read_all(self, connection: Connection, site: int) -> NDArray[Any]:
+        """Return the rows of everybody: `id` and the fields. The connection is in a snapshot."""
+        if connection.engine == "postgresql":
+            return self._read(connection, site, "", ())
+        # Page by page: as text, which is how SQLite hands them over, they are several times as large.
+        pages = [self._read(connection, site, "", (), _PAGE)]
+        while len(pages[-1]) == _PAGE:
+            pages.append(self._read(connection, site, f" AND {self._source.person} > ?", (int(pages[-1]["id"].max()),), _PAGE))
+        return np.concatenate(pages)
+
+    def read(self, connection: Connection, site: int, people: Sequence[int]) -> NDArray[Any]:
+        """Return the rows of these people."""
+        return self._read(connection, site, f" AND {self._source.person} IN ({marks(people)})", people)
+
+    def _read(self, connection: Connection, site: int, only: str, people: Sequence[int], limit: int | None = None) -> NDArray[Any]:
         kind, number = self.key
-        only = "" if people is None else f" AND {self._source.person} IN ({marks(people)})"
-        sql = self._source.sql.format(only=only, unknown=UNKNOWN)
-        parameters = (site, *((number,) if number else ()), *(people or ()))
+        sql = self._source.sql.format(only=only, unknown=UNKNOWN) + (f" ORDER BY {self._source.person} LIMIT {limit}" if limit else "")
+        parameters = (site, *((number,) if number else ()), *people)
         if kind == VALUE:
             coded = ((person, self._code(value)) for person, value in connection.stream(sql, parameters))
             return np.fromiter(coded, dtype=np.dtype([("id", "i8"), ("code", "i8")]))
@@ -131,8 +150,9 @@ class Column:
     def put(self, places: NDArray[np.int64], rows: NDArray[Any]) -> None:
         """Put rows at their places."""
         for field, array in self.arrays.items():
-            array[places] = rows[field]
-        if self.values is None:
+            array[places] = rows[field] if self.values is not None else np.minimum(rows[field], 1)
+        if self.values is None and self._codes:  # there have just become too many
+            self._codes.clear()
             np.minimum(self.arrays["code"], 1, out=self.arrays["code"])
 
     def grow(self, capacity: int) -> None:
@@ -154,7 +174,6 @@ class Column:
         if code is None:
             if len(self.values) > MOST_VALUES:
                 self.values = None
-                self._codes.clear()
                 return 1
             code = self._codes[text] = len(self.values)
             self.values.append(json.loads(text))

@@ -34,7 +34,8 @@ class Table:
         """Load who there is. The connection is in a snapshot."""
         self.site = site
         self.position = changes.position(connection, site)
-        rows = Column(PEOPLE, 0).read(connection, site, None)
+        people = Column(PEOPLE)
+        rows = people.read_all(connection, site)
         rows = rows[np.argsort(rows["id"], kind="stable")]
         self.size = self._ordered = len(rows)
         self._dead = 0
@@ -44,9 +45,10 @@ class Table:
         self._alive: NDArray[np.bool_] = np.zeros(self._capacity, np.bool_)
         self._ids[: self.size] = rows["id"]
         self._alive[: self.size] = True
-        self.columns: dict[Key, Column] = {PEOPLE: Column(PEOPLE, self._capacity)}
+        self.columns: dict[Key, Column] = {PEOPLE: people}
         """Those that are loaded, the one asked for longest ago first."""
-        self.columns[PEOPLE].put(np.arange(self.size), rows)
+        people.make(self._capacity)
+        people.put(np.arange(self.size), rows)
 
     @property
     def ids(self) -> Ids:
@@ -71,13 +73,16 @@ class Table:
         """Return one array of a loaded column, by place."""
         return self.columns[key].arrays[field][: self.size]
 
-    def load(self, connection: Connection, key: Key) -> None:
-        """Load a column, as of now. What changed since `position` is as new as that, and read again by the next `refresh`."""
-        column = Column(key, self._capacity)
-        rows = column.read(connection, self.site, None)
+    def attach(self, column: Column, rows: NDArray[Any], position: changes.Position) -> None:
+        """Add a column with the rows of everybody, which were read after the table stood at this position.
+
+        It stands there again: who changed since is read again by the next `refresh`, for all columns, which brings them to one moment.
+        """
+        column.make(self._capacity)
         places = self._places(rows["id"])
         column.put(places[places >= 0], rows[places >= 0])
-        self.columns[key] = column
+        self.columns[column.key] = column
+        self.position = position
 
     def use(self, keys: Iterable[Key]) -> None:
         """Note that these columns were asked for."""

@@ -10,14 +10,14 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
 import numpy as np
 
 from collector.domain import changes
 from collector.domain.column_rules import Mask, Question, Unsupported
-from collector.domain.column_sources import PEOPLE, width
+from collector.domain.column_sources import PEOPLE, Column, Key, width
 from collector.domain.column_table import Table, TooMuchChanged
 from collector.domain.names import Names
 from collector.domain.sites import Site
@@ -30,17 +30,22 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 INTERVAL_SECONDS = 0.1
 """How often the thread catches up."""
+AT_ONCE = 20_000
+"""People up to whom what is missing is loaded while the question waits; of more the thread loads it, and meanwhile SQL answers."""
 KEPT_SECONDS = 600.0
 """How long a site is kept after the last question, and how long one that cannot be held is not tried again."""
 _PERSON_BYTES = width(PEOPLE) + 9
 
 
 class _Kept:
-    """What is kept of one site. Used by whoever holds the lock."""
+    """What is kept of one site. The table and the queue are used by whoever holds `lock`, what is loaded by whoever holds `loader`."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.loader = threading.Lock()
         self.table: Table | None = None
+        self.queue: list[tuple[Key, ...]] = []
+        """The columns of questions that could not be answered yet."""
         self.asked = time.monotonic()
         self.refused_until = 0.0
 
@@ -86,15 +91,34 @@ class Columns:
             question = Question(site, self._names, node, now_ms)
         except Unsupported:
             return None
-        kept = self._kept(site.id)
-        with kept.lock, _forgetting(kept):
-            table = self._ready(kept, site.id, question)
-            if table is None:
+        kept, keys = self._kept(site.id), tuple(question.keys)
+        for loaded in (False, True):
+            with kept.lock, _forgetting(kept):
+                self._refresh(kept)
+                table = kept.table
+                if table is not None and all(key in table.columns for key in keys):
+                    table.use(keys)
+                    try:
+                        return answer(question.matching(table), table)
+                    except Unsupported:
+                        return None
+                if loaded or kept.refused_until > time.monotonic():
+                    return None
+                if keys not in kept.queue:
+                    kept.queue.append(keys)
+            if not self._is_small(kept, site.id):
                 return None
-            try:
-                return answer(question.matching(table), table)
-            except Unsupported:
-                return None
+            self._load(kept, site.id)
+        return None
+
+    def _is_small(self, kept: _Kept, site: int) -> bool:
+        """Say whether the site's columns are loaded in the time that an answer may take."""
+        table = kept.table
+        if table is not None:
+            return table.size <= AT_ONCE
+        with self._database.read() as connection:
+            sql = "SELECT 1 FROM identities WHERE site = ? AND principal_id = id LIMIT 1 OFFSET ?"
+            return connection.row(sql, (site, AT_ONCE)) is None
 
     def _kept(self, site: int) -> _Kept:
         with self._lock:
@@ -105,40 +129,44 @@ class Columns:
                 self._thread.start()
             return kept
 
-    def _ready(self, kept: _Kept, site: int, question: Question) -> Table | None:
-        """Return the table as of now, with what the question needs; None where it has no room."""
-        if kept.refused_until > time.monotonic():
-            return None
-        self._refresh(kept)
-        table = kept.table or self._build(kept, site)
-        if table is None or not self._make_room(kept, table, question):
-            return None
-        missing = [key for key in question.keys if key not in table.columns]
-        for key in missing:
-            with self._database.snapshot() as connection:
-                table.load(connection, key)
-        if missing:
-            self._refresh(kept)  # columns are of the moment they were loaded: this brings all of them to one
-            table = kept.table
-            if table is None:  # it has moved so far meanwhile that it is quicker to begin anew, next time
-                return None
-        table.use(question.keys)
-        return table
+    def _load(self, kept: _Kept, site: int) -> None:
+        """Load what questions wait for. They are answered meanwhile, where they can be."""
+        with kept.loader, _giving_up(kept):
+            if kept.table is None and kept.queue:
+                self._build(kept, site)
+            while not self._stopping.is_set():
+                with kept.lock:
+                    table = kept.table
+                    if table is None or not kept.queue:
+                        kept.queue.clear()
+                        return
+                    keys = kept.queue[0]
+                    key = next((key for key in keys if key not in table.columns), None)
+                    if key is None or not self._make_room(kept, table, keys):
+                        del kept.queue[0]
+                        continue
+                    position = table.position
+                column = Column(key)
+                with self._database.snapshot() as connection:
+                    rows = column.read_all(connection, site)
+                with kept.lock, _forgetting(kept):
+                    if kept.table is table:
+                        table.attach(column, rows, position)
 
-    def _build(self, kept: _Kept, site: int) -> Table | None:
+    def _build(self, kept: _Kept, site: int) -> None:
         with self._database.snapshot() as connection:
             number = connection.value("SELECT count(*) FROM identities WHERE site = ? AND principal_id = id", (site,))
-            fits = self._release(kept, number * _PERSON_BYTES, 0)
-            if not fits or not changes.is_complete(connection, self._clock()):
+            if not self._release(kept, number * _PERSON_BYTES, 0) or not changes.is_complete(connection, self._clock()):
                 kept.refused_until = time.monotonic() + KEPT_SECONDS
-                return None
-            kept.table = Table(connection, site)
-        return kept.table
+                return
+            table = Table(connection, site)
+        with kept.lock:
+            kept.table = table
 
-    def _make_room(self, kept: _Kept, table: Table, question: Question) -> bool:
-        """Drop columns that nobody asked for lately, of this site and then of others, until those of a question fit."""
-        more = table.bytes_for(question.keys)
-        for key in [key for key in table.columns if key != PEOPLE and key not in question.keys]:
+    def _make_room(self, kept: _Kept, table: Table, keys: Collection[Key]) -> bool:
+        """Drop columns that nobody asked for lately, of this site and then of others, until these fit."""
+        more = table.bytes_for(keys)
+        for key in [key for key in table.columns if key != PEOPLE and key not in keys]:
             if self.size() + more <= self._limit:
                 return True
             del table.columns[key]
@@ -182,11 +210,24 @@ class Columns:
                 if not self._sites:
                     self._thread = None
                     return
-                everybody = list(self._sites.values())
-            for kept in everybody:
+                everybody = list(self._sites.items())
+            for site, kept in everybody:
                 # What goes wrong here goes wrong for whoever asks next too, who is told.
-                with contextlib.suppress(Exception), kept.lock, _forgetting(kept):
-                    self._refresh(kept)
+                with contextlib.suppress(Exception):
+                    with kept.lock, _forgetting(kept):
+                        self._refresh(kept)
+                    self._load(kept, site)
+
+
+@contextlib.contextmanager
+def _giving_up(kept: _Kept) -> Iterator[None]:
+    """Let questions wait for nothing any more where loading failed: the next one asks anew."""
+    try:
+        yield
+    except BaseException:
+        with kept.lock:
+            kept.queue.clear()
+        raise
 
 
 @contextlib.contextmanager
