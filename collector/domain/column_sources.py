@@ -53,7 +53,7 @@ _SOURCES = {
         "SELECT p.id, CAST(CASE p.kind WHEN 'lead' THEN 1 ELSE 0 END AS BIGINT), coalesce(p.active_at / 1000 * 1000, {unknown}), "
         "coalesce(p.visit_ended_at / 1000 * 1000, {unknown}), "
         "coalesce(p.previous_visit_ended_at / 1000 * 1000, p.visit_started_at / 1000 * 1000, {unknown}), coalesce(p.visit_count, 0) "
-        "FROM identities p WHERE p.site = ? AND p.principal_id = p.id{only}",
+        "FROM identities p WHERE p.site = ? AND +p.principal_id = p.id{only}",  # the plus: in the order of the primary key
         "p.id",
         ("lead", "active", "ended", "here", "visits"),
         ("?", "i8", "i8", "i8", "i8"),
