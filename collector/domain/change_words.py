@@ -128,7 +128,7 @@ def rule_stays(rule: Rule, outlook: Outlook, now_ms: int, zone: tzinfo) -> Reaso
 def _why(rule: Rule, outlook: Outlook, now_ms: int, zone: tzinfo) -> tuple[str, bool]:
     plain = not isinstance(rule.test.operand, EventMeasure | MessageMeasure)
     if isinstance(rule, AttributeRule):
-        if fitting.settable(rule.field):
+        if fitting.settable(rule.field) or rule.field == "email_domain":
             return "no value that it could take was found to change that", False
         if rule.field in COMPUTED:
             return "no visit was found to change that", False

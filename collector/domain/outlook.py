@@ -1,8 +1,8 @@
 """What would be known about a person later, or after something more happened: the facts as they follow from time and deeds.
 
 The same facts as `facts.load` gives, from what they are made of: the single events behind a measure, the visits behind the last
-one. So a change can be tried before it happens. What is done happens in a browser, so an event belongs to a visit; what visits say
-of campaign, referrer and browser is taken to stay as it is.
+one. So a change can be tried before it happens. What is done happens in a browser, so an event belongs to a visit; a new visit comes
+with the browser of the one before, by no campaign and from nowhere.
 """
 
 from bisect import bisect_left, bisect_right
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from collector.domain import facts, people, visits
+from collector.domain.attributes import OF_VISITS, VISITS
 from collector.domain.audiences import NEVER, AttributeValue, PersonFacts, Total, measure_over, where_matches
 from collector.domain.names import PAGE_VIEW, Names
 from collector.domain.people import Person
@@ -20,9 +21,13 @@ from collector.domain.sites import Site
 from collector.storage.database import Connection
 from collector.values.clock import DAY, MINUTE, SECOND
 from collector.values.query_tree import SPANS, EventMeasure, Needs
+from collector.values.visit_context import CAMPAIGN, VISIT_FIELDS, described
 
 PACE = SECOND
 """What is done one after the other is done so far apart (ms)."""
+
+_OF_ORIGIN = frozenset({*CAMPAIGN, "referrer"})
+"""What the latest visit says of where it came from."""
 
 NEW_ID = "a new user id"
 """Stands for the user id, and the contact id, that signing up would bring."""
@@ -140,7 +145,9 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     zone: tzinfo
     retention_ms: int
     attributes: Mapping[str, AttributeValue] = {}
-    """Without those that time or deeds change: see `facts`."""
+    """Those that were set; `facts` adds what follows from time and deeds, and what visits say where nothing was set."""
+    said: Mapping[str, AttributeValue] = {}
+    """What the first and the latest visit say."""
     totals: Mapping[str, Total] = {}
     series: Mapping[str, Series] = {}
     """What is measured over the timeline, by the measure's key."""
@@ -161,7 +168,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 
     def facts(self, now_ms: int) -> PersonFacts:
         """Return what is known at an instant, if nothing more is done until then."""
-        attributes = dict(self.attributes)
+        attributes = {**self.said, **self.attributes}
+        attributes["email_domain"] = people.email_domain(attributes.get("email"))
         attributes["page_view_count"] = self.totals.get(PAGE_VIEW, NEVER).count
         attributes["session_count"] = self.visits.count
         seen = visits.last_seen(now_ms, self.visits.started_at, self.visits.ended_at, self.visits.previous_ended_at)
@@ -189,7 +197,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
             case SetsAttribute():
                 others = {name: value for name, value in self.attributes.items() if name != deed.field}
                 attributes = others if deed.value is None else {**others, deed.field: deed.value}
-                return replace(self, attributes=_updated(attributes, now_ms))
+                gives_way = deed.value is None and deed.field in self.said
+                return replace(self, attributes=attributes if gives_way else _updated(attributes, now_ms))
             case ActsOnMessage():
                 known = dict(self.messages.get(deed.message, {}))
                 for action in ("seen", "clicked") if deed.action == "clicked" else (deed.action,):
@@ -214,6 +223,7 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
             totals={**self.totals, deed.event: Total(known.count + deed.times, first, last)},
             series=series,
             visits=self.visits.with_events(now_ms, latest),
+            said=self.said if self.visits.runs(now_ms) else {name: self.said[name] for name in self.said if name not in _OF_ORIGIN},
             active_at=max(self.active_at or 0, latest // MINUTE * MINUTE),
             attributes=_updated(self.attributes, latest // MINUTE * MINUTE),
         )
@@ -239,6 +249,7 @@ def load(connection: Connection, site: Site, names: Names, person: Person, needs
     """Return the outlook of a person, as far as queries with these needs ask."""
     known = facts.load(connection, site, names, person, needs, now_ms, retention_ms)
     principal = person.identities[0]
+    said, unset = _said(connection, site.id, person.id) if needs.attributes & VISIT_FIELDS else ({}, set())
     happened = {
         name: tuple(people.happened(connection, site.id, names, person.id, now_ms - retention_ms, name))
         for name in {measure.event for measure in needs.measures}
@@ -246,7 +257,8 @@ def load(connection: Connection, site: Site, names: Names, person: Person, needs
     return Outlook(
         zone=site.zone,
         retention_ms=retention_ms,
-        attributes=known.attributes,
+        attributes={name: value for name, value in known.attributes.items() if name not in unset},
+        said=said,
         totals=known.totals,
         series=sort_out(needs.measures, happened, site.zone),
         messages=known.messages,
@@ -254,6 +266,13 @@ def load(connection: Connection, site: Site, names: Names, person: Person, needs
         active_at=person.active_at,
         message_names=_showable(connection, site.id, needs.messages),
     )
+
+
+def _said(connection: Connection, site: int, person: int) -> tuple[dict[str, str], set[str]]:
+    """Return what visits say of somebody, and for which attributes nothing was set that would count before it."""
+    contexts = visits.contexts(connection, site, [person]).get(person)
+    rows = connection.rows("SELECT attr FROM attributes WHERE site = ? AND identity = ? AND source = ?", (site, person, VISITS))
+    return {} if contexts is None else described(*contexts), {OF_VISITS[attr] for (attr,) in rows if attr in OF_VISITS}
 
 
 def _showable(connection: Connection, site: int, wanted: Iterable[str]) -> dict[str, str]:

@@ -53,11 +53,14 @@ def _about_attribute(rule: AttributeRule, rules: Sequence[Rule], outlook: Outloo
     """Yield what would change an attribute: a value of its own, else a visit, or signing up."""
     view = Happens(PAGE_VIEW)
     if fitting.settable(rule.field):
-        about = [one.test for one in rules if isinstance(one, AttributeRule) and one.field == rule.field]
+        about = [one.test for one in rules if _asks_for(one, rule.field)]
         known = outlook.facts(now_ms)
         against = [measured(test.operand, known) for test in about if isinstance(test.operand, EventMeasure | MessageMeasure)]
         for value in fitting.attribute_values(rule.field, about, [one for one in against if one is not None], now_ms, outlook.zone):
             yield (SetsAttribute(rule.field, value),)
+    elif rule.field == "email_domain":
+        for value in fitting.attribute_values("email", [one.test for one in rules if _asks_for(one, rule.field)], [], now_ms, outlook.zone):
+            yield (SetsAttribute("email", value),)
     elif rule.field in {"role", "external_id"} and outlook.attributes.get("role") == "lead":
         yield (SignsUp(),)
     elif rule.field in {"last_seen_at", "last_active_at", "updated_at"}:
@@ -75,3 +78,7 @@ def _about_attribute(rule: AttributeRule, rules: Sequence[Rule], outlook: Outloo
             if count <= MOST_VISITS:
                 visits: Deeds = (view, *((gap, view) * (count - 1)))
                 yield (gap, *visits) if outlook.visits.runs(now_ms) else visits
+
+
+def _asks_for(rule: Rule, field: str) -> bool:
+    return isinstance(rule, AttributeRule) and rule.field == field

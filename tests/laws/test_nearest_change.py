@@ -21,7 +21,8 @@ from collector.values.ids import new_uuid7
 from collector.values.messages import clean_auto_message
 from collector.values.queries import parse
 from collector.values.query_tree import Group, Node, needs
-from tests.laws.asked import live, queries
+from collector.values.visit_context import CLIENT
+from tests.laws.asked import all_queries, live
 from tests.support.clock import FakeClock
 from tests.support.world import World, lead, user
 from tests.support.world import world as start
@@ -31,7 +32,7 @@ _about_messages = st.tuples(
     st.sampled_from(_FIELDS),
     st.sampled_from((("is_unknown", None), ("has_any_value", None), ("more_than_days_ago", 1), ("less_than_hours_ago", 2))),
 ).map(lambda it: {"message": "hello", "field": it[0], "operator": it[1][0], **({} if it[1][1] is None else {"value": it[1][1]})})
-_asked = queries | st.tuples(st.sampled_from(("AND", "OR", "NOT")), queries, _about_messages).map(
+_asked = all_queries | st.tuples(st.sampled_from(("AND", "OR", "NOT")), all_queries, _about_messages).map(
     lambda it: {"operator": it[0], "value": [it[1], it[2]]}
 )
 
@@ -135,7 +136,13 @@ def _send(world: World, key: Key, *, events: Any = (), changes: dict[str, Any] |
     who = lead(key[1]) if key[0] == "lead" else key
     if changes is not None:
         return world.set(who, changes, browser=False)
-    return world.send(who, *events)
+    return world.send(who, *events, client=_client(world, key))
+
+
+def _client(world: World, key: Key) -> str | None:
+    """What is known of the browser: it is the one of the latest visit."""
+    known = {name: value for name, value in world.attributes(key).items() if name in CLIENT}
+    return json.dumps(known, ensure_ascii=False) if known else None
 
 
 def _visit(world: World, key: Key) -> str:
