@@ -66,6 +66,10 @@ def bring_up_to_date(database: Database, now_ms: int) -> list[int]:
     return ran
 
 
+_WRITERS = {"sqlite": 1, "postgresql": 2}
+"""How many transactions one process has under way: a file takes one at a time."""
+
+
 def build(settings: Settings, clock: Clock = system_clock) -> Services:
     """Open the database, bring its schema up to date and start the writer.
 
@@ -100,5 +104,11 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         auto_messages=AutoMessages(database, row_ids),
         columns=Columns(database, names, clock, settings.columns_bytes),
         event_rules=EventRules(database, row_ids),
-        writer=Writer(written, ledger, queue_limit=settings.queue_limit, group_limit=settings.group_limit),
+        writer=Writer(
+            written,
+            ledger,
+            queue_limit=settings.queue_limit,
+            group_limit=settings.group_limit,
+            threads=_WRITERS[written.engine],
+        ),
     )

@@ -1,5 +1,6 @@
 """Serving: granian in front of the collector, and the collector as a WSGI application for any other server."""
 
+import gc
 import logging
 import os
 import socket
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 
+_GARBAGE = (20_000, 20, 50)
+"""How many more objects than before make Python look for cycles, and how many looks at the young ones make one at the older."""
+
+
 def wsgi(services: Services) -> "WSGIApplication":
     """Return the whole collector as a WSGI application: the fast entry for browsers in front of Flask."""
     responder = Responder(services)
@@ -45,6 +50,7 @@ def application() -> RsgiEntry:
     _end_with_parent(services)
     responder = Responder(services)
     app = create_app(services, responder)
+    _look_for_garbage_seldom()
 
     def close() -> None:
         upkeep.stop()
@@ -88,6 +94,13 @@ def _services() -> Services:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     is_bot("")  # loads its patterns now, not while the first visitor waits
     return build(load_settings())
+
+
+def _look_for_garbage_seldom() -> None:
+    """Let Python look for cycles seldom, and never among what stays for good: each look through all of it keeps every visitor waiting."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE)
 
 
 def _end_with_parent(services: Services) -> None:

@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from collector.domain import visits
-from collector.domain.identities import EMAIL, LEAD, USER, Identity, marks
+from collector.domain import identities, visits
+from collector.domain.identities import EMAIL, LEAD, USER, Identity, Members, marks
 from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
 from collector.values.text import fold
@@ -34,6 +34,8 @@ OF_VISITS = {STANDARD_ATTRIBUTES[name]: name for name in sorted(VISIT_FIELDS)}
 
 _RANKS = {LEAD: 0, EMAIL: 1, USER: 2}
 """A user's own value counts before that of the email it was known by first, and both before those of its leads."""
+
+_CHUNK = 400
 
 Own = tuple[str, int, int]
 """An identity's own value: JSON, time in ms, source."""
@@ -62,6 +64,11 @@ class Standing(NamedTuple):
     stored: Folded
 
     @property
+    def is_said(self) -> bool:
+        """Whether nothing but visits gives it, and what they say stands there."""
+        return not self.own and self.visited is not None and self.stored.source == VISITS and self.stored.value == _json(self.visited)
+
+    @property
     def folded(self) -> Folded:
         """What has to stand there."""
         return fold_own(self.own, self.visited)
@@ -85,7 +92,7 @@ def apply(tx: Connection, site: int, names: Names, identity: Identity, values: M
     for attr, name in numbers.items():
         if attr is None:
             raise LookupError(f"the attribute {name!r} was not allocated beforehand")
-        new: Own = (json.dumps(values[name], ensure_ascii=False), at_ms, source)
+        new: Own = (_json(values[name]), at_ms, source)
         present = own.get(attr)
         if present is not None and present[2] > source:
             if present[0] != new[0]:
@@ -102,9 +109,23 @@ def apply(tx: Connection, site: int, names: Names, identity: Identity, values: M
     return outranked
 
 
-def refold(tx: Connection, site: int, people: Sequence[int], attrs: Collection[int]) -> None:
-    """Work out the values of people (principal ids, locked by the caller) anew from what their identities have of their own."""
-    found = [(site, one.attr, one.person, *one.folded) for one in standing(tx, site, people, attrs) if one.folded != one.stored]
+def refold(
+    tx: Connection,
+    site: int,
+    people: Sequence[int],
+    attrs: Collection[int],
+    members: Members | None = None,
+    made: visits.Parts | None = None,
+) -> None:
+    """Work out the values of people (principal ids, locked by the caller) anew from what their identities have of their own.
+
+    `members` and `made`, their identities and visits, are looked up where they are not given.
+    """
+    found = [
+        (site, one.attr, one.person, *one.folded)
+        for one in standing(tx, site, people, attrs, members, made)
+        if not one.is_said and one.folded != one.stored
+    ]
     tx.insert(
         "attributes",
         ("site", "attr", "identity", "value", "num", "folded", "set_at", "source"),
@@ -114,25 +135,38 @@ def refold(tx: Connection, site: int, people: Sequence[int], attrs: Collection[i
     )
 
 
-def standing(connection: Connection, site: int, people: Sequence[int], attrs: Collection[int]) -> Iterator[Standing]:
-    """Yield those of these attributes that these people (principal ids) have in any way."""
+def standing(
+    connection: Connection,
+    site: int,
+    people: Sequence[int],
+    attrs: Collection[int],
+    members: Members | None = None,
+    made: visits.Parts | None = None,
+) -> Iterator[Standing]:
+    """Yield those of these attributes that these people (principal ids) have in any way; see `refold`."""
     if not people or not attrs:
         return
-    said = visits.contexts(connection, site, people) if not OF_VISITS.keys().isdisjoint(attrs) else {}
+    members = identities.members(connection, site, people) if members is None else members
+    if OF_VISITS.keys().isdisjoint(attrs):
+        said = {}
+    else:
+        said = visits.contexts(connection, site, visits.parts(connection, site, members) if made is None else made)
     found: dict[tuple[int, int], tuple[list[tuple[str, Own]], list[Folded]]] = {}
-    # SQLite, which knows no numbers of rows, has to be told how to go: it may rather read a whole site.
-    hints = (" INDEXED BY identities_principal", " INDEXED BY attributes_identity") if connection.engine == "sqlite" else ("", "")
-    sql = (
-        "SELECT i.principal_id, a.attr, i.id, i.kind, a.own_value, a.own_at, a.own_source, a.value, a.num, a.folded, a.set_at, a.source "
-        f"FROM identities i{hints[0]} CROSS JOIN attributes a{hints[1]} WHERE a.site = i.site AND a.identity = i.id AND i.site = ? "
-        f"AND i.principal_id IN ({marks(people)}) AND a.attr IN ({marks(list(attrs))})"
-    )
-    for person, attr, identity, kind, value, at, source, *stored in connection.rows(sql, (site, *people, *attrs)):
-        own, folded = found.setdefault((person, attr), ([], []))
-        if value is not None:
-            own.append((kind, (value, at, source)))
-        if identity == person:
-            folded.append(Folded(*stored))
+    of_attrs, attr_parameters = connection.among(sorted(attrs))
+    numbers = sorted(members)
+    for start in range(0, len(numbers), _CHUNK):
+        of_members, parameters = connection.among(numbers[start : start + _CHUNK])
+        sql = (
+            "SELECT attr, identity, own_value, own_at, own_source, value, num, folded, set_at, source FROM attributes "
+            f"WHERE site = ? AND identity {of_members} AND attr {of_attrs}"
+        )
+        for attr, identity, value, at, source, *stored in connection.rows(sql, (site, *parameters, *attr_parameters)):
+            person, kind = members[identity]
+            own, folded = found.setdefault((person, attr), ([], []))
+            if value is not None:
+                own.append((kind, (value, at, source)))
+            if identity == person:
+                folded.append(Folded(*stored))
     visited: dict[tuple[int, int], str] = {}
     for person, (first, latest) in said.items():
         values = described(first, latest)
@@ -147,7 +181,7 @@ def fold_own(own: Iterable[tuple[str, Own]], visited: str | None = None) -> Fold
     candidates = [(_RANKS[kind], *_order(value)) for kind, value in own]
     _, source, at, text = max(candidates, default=(0, None, None, "null"))
     if text == "null" and visited is not None:
-        return Folded(json.dumps(visited, ensure_ascii=False), None, fold(visited), None, VISITS)
+        return Folded(_json(visited), None, fold(visited), None, VISITS)
     if source is None:
         return UNSET
     value = json.loads(text)
@@ -176,6 +210,10 @@ def read(connection: Connection, site: int, names: Names, principal_id: int) -> 
     decoded = ((names.text(site, attr), json.loads(value)) for attr, value, _ in rows)
     changed_at = max((set_at for _, _, set_at in rows if set_at is not None), default=None)
     return {name: value for name, value in decoded if value is not None}, changed_at
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _order(own: Own) -> tuple[int, int, str]:

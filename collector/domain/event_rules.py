@@ -108,7 +108,7 @@ def archive(tx: Connection, site: int, public_id: str, now_ms: int) -> bool:
 def derived(rules: Sequence[EventRule], salt: bytes, views: Sequence[Event]) -> list[Event]:
     """Return the events that rules make of these page views."""
     made: list[Event] = []
-    for view in views:
+    for view in views if rules else ():
         if view.name != PAGE_VIEW:
             continue
         url = _url(view.page)

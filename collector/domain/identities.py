@@ -4,13 +4,13 @@ Everything that changes what a person adds up to first locks the identity and it
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from collector.domain import tombstones
 from collector.domain.secrets import Keyring
-from collector.storage.database import Connection, RunAgain
+from collector.storage.database import Connection
 from collector.values.ids import RowIds, new_public_id
 from collector.values.text import fold
 
@@ -26,6 +26,13 @@ _CHUNK = 500
 _COLUMNS = (
     "id, kind, value, secret_hash, public_id, principal_id, created_at, not_before, active_at, own_active_at, verified, unverified_at, "
     "visit_count, visit_started_at, visit_ended_at, previous_visit_ended_at"
+)
+
+_LOCK = (
+    "WITH k (kind, value) AS ({keys}), w AS MATERIALIZED (SELECT i.id, i.principal_id FROM k "
+    "JOIN identities i ON i.site = ? AND i.kind = k.kind AND i.value = k.value) "
+    f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND id IN (SELECT id FROM w UNION SELECT principal_id FROM w) "
+    "ORDER BY id FOR NO KEY UPDATE"
 )
 
 
@@ -82,11 +89,25 @@ def find(connection: Connection, site: int, keys: Iterable[Key]) -> dict[Key, Id
         by_kind.setdefault(kind, []).append(value)
     for kind, values in by_kind.items():
         for chunk in _chunks(values):
-            sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND kind = ? AND value IN ({marks(chunk)})"
-            for row in connection.rows(sql, (site, kind, *chunk)):
+            among, parameters = connection.among(chunk)
+            sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND kind = ? AND value {among}"
+            for row in connection.rows(sql, (site, kind, *parameters)):
                 identity = _identity(row)
                 found[(identity.kind, identity.value)] = identity
     return found
+
+
+def find_locked(tx: Connection, site: int, keys: Collection[Key]) -> dict[Key, Identity]:
+    """Return the identities that exist, by key; they and their principals stay locked, in ascending order, until the commit."""
+    if tx.engine == "sqlite" or not keys:
+        return find(tx, site, keys)
+    with_keys, parameters = tx.pairs(sorted(keys))
+    while True:
+        rows = tx.rows(_LOCK.format(keys=with_keys), (*parameters, site, site))
+        locked = {row[0]: _identity(row) for row in rows}
+        if all(one.principal_id in locked for one in locked.values()):
+            return {(one.kind, one.value): one for one in locked.values() if (one.kind, one.value) in keys}
+        # A pointer was moved while we waited; what it points to now has to be locked too.
 
 
 def by_ids(connection: Connection, site: int, ids: Iterable[int], *, lock: bool = False) -> dict[int, Identity]:
@@ -94,8 +115,9 @@ def by_ids(connection: Connection, site: int, ids: Iterable[int], *, lock: bool 
     found: dict[int, Identity] = {}
     suffix = connection.lock_suffix() if lock else ""
     for chunk in _chunks(sorted(set(ids))):
-        sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND id IN ({marks(chunk)}) ORDER BY id{suffix}"
-        for row in connection.rows(sql, (site, *chunk)):
+        among, parameters = connection.among(chunk)
+        sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND id {among} ORDER BY id{suffix}"
+        for row in connection.rows(sql, (site, *parameters)):
             found[row[0]] = _identity(row)
     return found
 
@@ -111,6 +133,27 @@ def of_person(connection: Connection, site: int, principal_id: int) -> list[Iden
     sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id = ? ORDER BY created_at, id"
     found = [_identity(row) for row in connection.rows(sql, (site, principal_id))]
     return sorted(found, key=lambda identity: identity.absorbed)
+
+
+class Member(NamedTuple):
+    """One of a person's identities: the person's principal id, its own kind."""
+
+    person: int
+    kind: str
+
+
+Members = dict[int, Member]
+"""Identities of people, by row id."""
+
+
+def members(connection: Connection, site: int, people: Collection[int]) -> Members:
+    """Return the identities of people (principal ids)."""
+    found: Members = {}
+    for chunk in _chunks(sorted(people)):
+        among, parameters = connection.among(chunk)
+        sql = f"SELECT id, principal_id, kind FROM identities WHERE site = ? AND principal_id {among}"
+        found.update((number, Member(person, kind)) for number, person, kind in connection.rows(sql, (site, *parameters)))
+    return found
 
 
 def create(tx: Connection, site: int, wanted: Collection[NewIdentity], maker: Maker, now_ms: int, principal: int | None = None) -> int:
@@ -134,29 +177,14 @@ def resolve(
 ) -> dict[Key, Identity]:
     """Return the identities for these keys, made where missing, they and their principals locked until the commit.
 
-    `known` are those of them that were found in this transaction already.
-
-    Raises:
-        RunAgain: one was deleted meanwhile; whether it comes anew is to be decided anew.
+    `known` are those of them that this transaction has found and locked already.
     """
     keys = {new.key for new in wanted}
-    found = find(tx, site, keys) if known is None else {key: one for key, one in known.items() if key in keys}
-    while True:
-        missing = {new.key: new for new in wanted if new.key not in found}
-        if missing:
-            create(tx, site, list(missing.values()), maker, now_ms)
-            found.update(find(tx, site, missing))
-            if len(found) < len(keys):
-                continue  # a row id collided with another process's; mint again
-        if tx.engine == "sqlite":
-            return found
-        locked = by_ids(tx, site, (number for one in found.values() for number in (one.id, one.principal_id)), lock=True)
-        if any(one.id not in locked or one.principal_id not in locked for one in found.values()):
-            raise RunAgain("an identity was deleted")
-        moved = [one for one in found.values() if locked[one.id].principal_id != one.principal_id]
-        found = {key: locked[one.id] for key, one in found.items()}
-        if not moved:
-            return found
+    found = find_locked(tx, site, keys) if known is None else {key: one for key, one in known.items() if key in keys}
+    while missing := {new.key: new for new in wanted if new.key not in found}:
+        create(tx, site, list(missing.values()), maker, now_ms)
+        found.update(find_locked(tx, site, missing.keys()))  # not all, where a row id collided with another process's: mint again
+    return found
 
 
 def marks(values: Sequence[object]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import facts, people, visits
+from collector.domain import facts, identities, people, visits
 from collector.domain.attributes import OF_VISITS, VISITS
 from collector.domain.audiences import NEVER, AttributeValue, PersonFacts, Total, measure_over, where_matches
 from collector.domain.names import PAGE_VIEW, Names
@@ -270,7 +270,8 @@ def load(connection: Connection, site: Site, names: Names, person: Person, needs
 
 def _said(connection: Connection, site: int, person: int) -> tuple[dict[str, str], set[str]]:
     """Return what visits say of somebody, and for which attributes nothing was set that would count before it."""
-    contexts = visits.contexts(connection, site, [person]).get(person)
+    made = visits.parts(connection, site, identities.members(connection, site, [person]))
+    contexts = visits.contexts(connection, site, made).get(person)
     rows = connection.rows("SELECT attr FROM attributes WHERE site = ? AND identity = ? AND source = ?", (site, person, VISITS))
     return {} if contexts is None else described(*contexts), {OF_VISITS[attr] for (attr,) in rows if attr in OF_VISITS}
 

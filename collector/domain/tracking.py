@@ -79,26 +79,26 @@ class Ledger:
 
     def __init__(self, database: Database, slices: Slices, names: Names, maker: Maker, clock: Clock, new_people: NewPeople) -> None:
         self._new_people = new_people
-        self._numbers: Numbers = {}
-        self._known = Known()
         self._database = database
         self._slices = slices
         self._names = names
         self._maker = maker
         self._clock = clock
 
-    def prepare(self, site: int, payloads: Sequence[list[Submission]]) -> None:
+    def prepare(self, site: int, payloads: Sequence[list[Submission]]) -> "Prepared":
         """Make sure of the calendar's slices and of numbers for all names, in transactions of their own."""
         now = self._clock()
-        self._known = self._slices.ensure(now)
+        known = self._slices.ensure(now)
         everything = [one for payload in payloads for one in payload]
-        self._numbers = self._names.numbers(site, {key for one in everything for key in _names_of(one)})
-        for browser in (False, True):
-            submissions = [one for one in everything if one.browser is browser and any(key not in self._numbers for key in _names_of(one))]
+        wanted = {key for one in everything for key in _names_of(one)}
+        numbers = self._names.numbers(site, wanted)
+        for browser in (False, True) if len(numbers) < len(wanted) else ():
+            submissions = [one for one in everything if one.browser is browser and any(key not in numbers for key in _names_of(one))]
             honest = self._honest(site, submissions) if browser else submissions
             for kind in (EVENT, ATTRIBUTE):
-                texts = {text for one in honest for of, text in _names_of(one) if of == kind and (of, text) not in self._numbers}
-                self._numbers.update(self._names.allocate(site, kind, texts, now, browser=browser))
+                texts = {text for one in honest for of, text in _names_of(one) if of == kind and (of, text) not in numbers}
+                numbers.update(self._names.allocate(site, kind, texts, now, browser=browser))
+        return Prepared(known, numbers)
 
     def _honest(self, site: int, submissions: Sequence[Submission]) -> list[Submission]:
         """Return those whose lead is new or shows its secret: the others may not use up the day's new names."""
@@ -112,10 +112,11 @@ class Ledger:
             if one.lead is None or one.lead.key not in known or known[one.lead.key].secret_hash == one.lead.secret_hash
         ]
 
-    def write(self, tx: Connection, site: int, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
+    def write(self, tx: Connection, site: int, payloads: Sequence[list[Submission]], prepared: "Prepared") -> list[list[Outcome]]:
         """Write everything in the given transaction."""
-        left = self._new_people.left(site, self._clock())
-        return _Group(tx, site, self._slices, self._known, self._names, self._numbers, self._maker, self._clock(), left).write(payloads)
+        now = self._clock()
+        left = self._new_people.left(site, now)
+        return _Group(tx, site, self._slices, self._names, prepared, self._maker, now, left).write(payloads)
 
     def committed(self, site: int, results: Sequence[list[Outcome]]) -> None:
         """Book the people made, now that they are."""
@@ -124,6 +125,13 @@ class Ledger:
 
 Numbers = dict[tuple[str, str], int]
 """The numbers of a group's names, by kind and text; those that were refused are missing."""
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What a group found before its transaction: the slices there are, and numbers for its names."""
+
+    known: Known
+    numbers: Numbers
 
 
 def _names_of(submission: Submission) -> Iterator[tuple[str, str]]:
@@ -142,14 +150,13 @@ class _Group:
         tx: Connection,
         site: int,
         slices: Slices,
-        known: Known,
         names: Names,
-        numbers: Numbers,
+        prepared: Prepared,
         maker: Maker,
         now: int,
         left: int,
     ) -> None:
-        self.numbers = numbers
+        self.numbers = prepared.numbers
         self.left = left
         self.tx = tx
         self.site = site
@@ -157,7 +164,7 @@ class _Group:
         self.names = names
         self.maker = maker
         self.now = now
-        self.known = known
+        self.known = prepared.known
         self.identities: dict[Key, Identity] = {}
 
     def write(self, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
@@ -170,11 +177,11 @@ class _Group:
         accepted = [(submission, outcome) for submission, outcome in pairs if outcome.error is None and outcome.contact_id is not None]
         for submission, outcome in accepted:
             self.claim(submission, outcome)
-        for submission, outcome in accepted:
-            outcome.events = [self.admit(submission, event) for event in submission.events]
-        begun = self.touch(accepted)
-        self.insert_events(accepted)
-        attributes.refold(self.tx, self.site, sorted(begun), attributes.OF_VISITS)
+        admitted = self.admit(accepted)
+        begun = self.touch(admitted)
+        self.insert_events(admitted.homes)
+        if begun.members:
+            attributes.refold(self.tx, self.site, sorted(begun.visits), attributes.OF_VISITS, begun.members, begun.visits)
         for submission, outcome in accepted:
             self.set_attributes(submission, outcome)
             outcome.reports = [self.report(submission, report) for report in submission.reports]
@@ -184,7 +191,7 @@ class _Group:
     def resolve(self, pairs: Sequence[tuple[Submission, Outcome]]) -> None:
         """Find, make and lock the identities of the group; nothing is made for a sender whose lead is somebody else's."""
         keys = {key for one, _ in pairs for key in ((one.owner,) if one.lead is None else (one.owner, one.lead.key))}
-        known = identities.find(self.tx, self.site, keys)
+        known = identities.find_locked(self.tx, self.site, keys)
         deleted = self.maker.deletions(self.tx, self.site, keys - known.keys())
         wanted: dict[Key, NewIdentity] = {}
         for one, outcome in pairs:
@@ -268,110 +275,125 @@ class _Group:
             self.tx.run("UPDATE identities SET unverified_at = ? WHERE site = ? AND id = ?", (self.now, self.site, user.id))
             user.unverified_at = self.now
 
-    def admit(self, submission: Submission, event: Event) -> bool | Reason:
-        """Refuse an event whose name has no number, or that comes too late; else it is not counted yet."""
-        if (EVENT, event.name) not in self.numbers:
-            return Reason.NAME_LIMIT
-        if event.at <= self.identities[submission.owner].not_before:
-            return Reason.PERSON_DELETED
-        return Reason.TOO_OLD if self.known.home(event_id_time(event.id), event.at) is None else False
+    def admit(self, accepted: Sequence[tuple[Submission, Outcome]]) -> "_Admitted":
+        """Sort out what is to be stored: refuse an event whose name has no number, or that comes too late; the others are not counted yet.
 
-    def touch(self, accepted: Sequence[tuple[Submission, Outcome]]) -> set[int]:
+        One pass, because whatever is done here is done for every event there is.
+        """
+        admitted = _Admitted()
+        homes, spans, active = admitted.homes, admitted.spans, admitted.active
+        site, numbers, home_of = self.site, self.numbers, self.known.home
+        for submission, outcome in accepted:
+            owner = self.identities[submission.owner]
+            identity, not_before, browser, client = owner.id, owner.not_before, submission.browser, submission.client
+            unverified = int(browser and owner.kind == USER and not submission.verified)
+            results: list[bool | Reason] = [False] * len(submission.events)
+            outcome.events = results
+            for place, event in enumerate(submission.events):
+                at, number = event.at, numbers.get((EVENT, event.name))
+                if number is None:
+                    results[place] = Reason.NAME_LIMIT
+                    continue
+                if at <= not_before:
+                    results[place] = Reason.PERSON_DELETED
+                    continue
+                home = home_of(event_id_time(event.id), at)
+                if home is None:
+                    results[place] = Reason.TOO_OLD
+                    continue
+                row = (site, home, event.id, identity, number, at, unverified, event.visit, event.page, event.metadata)
+                here = homes.get(home)
+                if here is None:
+                    here = homes[home] = ([], [])
+                here[0].append(row)
+                here[1].append((results, place))
+                if not browser:
+                    continue
+                if at > active.get(identity, 0):
+                    active[identity] = at
+                if event.visit is not None:
+                    key = (identity, event.visit)
+                    span = spans.get(key)
+                    if span is None:
+                        spans[key] = visits.Span(at, at, event.page, client)
+                    else:
+                        span.widen(at, event.page, client)
+        return admitted
+
+    def touch(self, admitted: "_Admitted") -> "_Begun":
         """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither.
 
-        Returns the people (principal ids) with a visit that begins.
+        Returns the people with a visit that begins.
         """
-        own: dict[int, int] = {}
-        spans: dict[visits.Key, visits.Span] = {}
-        for submission, outcome in accepted:
-            owner = self.identities[submission.owner]
-            for event, refused in zip(submission.events, outcome.events, strict=True):
-                if refused or not submission.browser:
-                    continue
-                own[owner.id] = max(own.get(owner.id, 0), event.at)
-                if event.visit is not None:
-                    key = (owner.id, event.visit)
-                    span = spans.get(key)
-                    of = (event.at, event.page, submission.client)
-                    spans[key] = visits.Span(event.at, *of) if span is None else span.widened(*of)
-        self.note_activity(own)
-        widened = visits.widen(self.tx, self.site, spans)
+        self.note_activity(admitted.active)
+        widened = visits.widen(self.tx, self.site, admitted.spans)
+        if not widened.changed:
+            return _Begun({}, {})
         principals = {identity.id: identity.principal_id for identity in self.identities.values()}
-        visits.fold(self.tx, self.site, {principals[number] for number in widened.changed})
-        return {principals[number] for number in widened.begun}
+        members = identities.members(self.tx, self.site, {principals[number] for number in widened.changed})
+        parts = visits.parts(self.tx, self.site, members)
+        visits.refold(self.tx, self.site, parts)
+        begun = {principals[number] for number in widened.begun}
+        return _Begun(
+            {number: member for number, member in members.items() if member.person in begun},
+            {person: made for person, made in parts.items() if person in begun},
+        )
 
-    def note_activity(self, own: dict[int, int]) -> None:
+    def note_activity(self, times: Mapping[int, int]) -> None:
         """Note when people were last active, to the minute: a column written with each event would be the hottest of all."""
         by_id = {identity.id: identity for identity in self.identities.values()}
-        minutes = {number: at // MINUTE * MINUTE for number, at in own.items()}
-        active: dict[int, int] = {}
-        for number, at in minutes.items():
-            principal = by_id[number].principal_id
-            active[principal] = max(active.get(principal, 0), at)
-        for column, times in (("own_active_at", minutes), ("active_at", active)):
-            late = [
-                (at, self.site, number, at)
-                for number, at in sorted(times.items())
-                if number not in by_id or (getattr(by_id[number], column) or -1) < at
-            ]
-            sql = f"UPDATE identities SET {column} = ? WHERE site = ? AND id = ? AND ({column} IS NULL OR {column} < ?)"
-            self.tx.run_many(sql, late)
+        late: dict[int, list[int | None]] = {}
+        for number, at in times.items():
+            identity, minute = by_id[number], at // MINUTE * MINUTE
+            if (identity.own_active_at or -1) < minute:
+                late.setdefault(number, [None, None])[0] = minute
+            principal = by_id.get(identity.principal_id)
+            if principal is None or (principal.active_at or -1) < minute:
+                person = late.setdefault(identity.principal_id, [None, None])
+                person[1] = max(person[1] or 0, minute)
+        rows = [(self.site, number, *minutes) for number, minutes in sorted(late.items())]
+        self.tx.update("identities", ("site", "id"), ("own_active_at", "active_at"), rows, "larger(coalesce({0}, {1}), coalesce({1}, {0}))")
 
-    def insert_events(self, accepted: Sequence[tuple[Submission, Outcome]]) -> None:
+    def insert_events(self, homes: Mapping[int, "_Home"]) -> None:
         """Insert what is new, each event into its slice, and count it."""
-        by_slice: dict[int, list[tuple[Any, ...]]] = {}
-        places: dict[int, list[tuple[Outcome, int]]] = {}
-        for submission, outcome in accepted:
-            owner = self.identities[submission.owner]
-            unverified = int(submission.browser and owner.kind == USER and not submission.verified)
-            for index, event in enumerate(submission.events):
-                if outcome.events[index]:
-                    continue
-                name = self.numbers[(EVENT, event.name)]
-                home = self.known.home(event_id_time(event.id), event.at)
-                if home is None:
-                    raise LookupError("an event of a slice that has ended was admitted")
-                row = (self.site, home, event.id, owner.id, name, event.at, unverified, event.visit, event.page, event.metadata)
-                by_slice.setdefault(home, []).append(row)
-                places.setdefault(home, []).append((outcome, index))
-        counted: list[tuple[Any, ...]] = []
-        for home in sorted(by_slice):
-            rows = by_slice[home]
+        counted: list[_Row] = []
+        for home in sorted(homes):
+            rows, places = homes[home]
             elsewhere = self.stored_elsewhere(home, rows)
-            inserted = self.slices.insert(self.tx, home, [row for row in rows if row[2] not in elsewhere], self.now)
-            for row, (outcome, index) in zip(rows, places[home], strict=True):
+            inserted = self.slices.insert(self.tx, home, [row for row in rows if row[2] not in elsewhere] if elsewhere else rows, self.now)
+            for row, (results, place) in zip(rows, places, strict=True):
                 if row[2] in inserted:
                     inserted.remove(row[2])  # the second of two equal ones is a duplicate
-                    outcome.events[index] = True
+                    results[place] = True
                     counted.append(row)
         self.count(counted)
 
-    def stored_elsewhere(self, home: int, rows: Sequence[tuple[Any, ...]]) -> set[bytes]:
+    def stored_elsewhere(self, home: int, rows: Sequence["_Row"]) -> set[bytes]:
         """Return the ids that an earlier send, with another idea of the time, put into the other slice they could be in."""
         others: dict[int, list[bytes]] = {}
-        for row in rows:
-            other = OVERFLOW if home != OVERFLOW else event_id_time(row[2]) // WEEK
-            if other in self.known.open and other != home:
-                others.setdefault(other, []).append(row[2])
+        if home != OVERFLOW:
+            others[OVERFLOW] = [row[2] for row in rows]
+        else:
+            for row in rows:
+                others.setdefault(event_id_time(row[2]) // WEEK, []).append(row[2])
         found: set[bytes] = set()
         for other, ids in others.items():
-            found |= self.slices.stored(self.tx, self.site, other, ids)
+            if other in self.known.open and other != home:
+                found |= self.slices.stored(self.tx, self.site, other, ids)
         return found
 
-    def count(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def count(self, rows: Sequence["_Row"]) -> None:
         """Add inserted events to the totals: own half of their identity, the person's half of its principal; one row each."""
-        principals = {identity.id: identity.principal_id for identity in self.identities.values()}
         own: dict[tuple[int, int], list[int]] = {}
-        effective: dict[tuple[int, int], list[int]] = {}
         for row in rows:
-            identity, name, at = row[3], row[4], row[5]
-            _add(own, (name, identity), at)
-            _add(effective, (name, principals[identity]), at)
-        parameters = []
-        for name, identity in sorted(own.keys() | effective.keys()):
-            count, last, first = effective.get((name, identity), (None, None, None))
-            own_count, own_last, own_first = own.get((name, identity), (0, None, None))
-            parameters.append((self.site, name, identity, count, last, first, own_count, own_last, own_first))
+            at = row[5]
+            _add(own, (row[4], row[3]), 1, at, at)
+        principals = {identity.id: identity.principal_id for identity in self.identities.values()}
+        effective: dict[tuple[int, int], list[int]] = {}
+        for (name, identity), (count, last, first) in own.items():
+            _add(effective, (name, principals[identity]), count, last, first)
+        keys = sorted(own.keys() | effective.keys())
+        parameters = [(self.site, *key, *effective.get(key, _NOBODY), *own.get(key, _NOTHING)) for key in keys]
         self.tx.insert("totals", _TOTALS, parameters, _COUNT)
 
     def set_attributes(self, submission: Submission, outcome: Outcome) -> None:
@@ -419,11 +441,41 @@ own_last = larger(coalesce(totals.own_last, excluded.own_last), coalesce(exclude
 own_first = lesser(coalesce(totals.own_first, excluded.own_first), coalesce(excluded.own_first, totals.own_first))"""
 
 
-def _add(totals: dict[tuple[int, int], list[int]], key: tuple[int, int], at: int) -> None:
+_NOBODY = (None, None, None)
+_NOTHING = (0, None, None)
+
+
+def _add(totals: dict[tuple[int, int], list[int]], key: tuple[int, int], count: int, last: int, first: int) -> None:
     present = totals.get(key)
     if present is None:
-        totals[key] = [1, at, at]
-    else:
-        present[0] += 1
-        present[1] = max(present[1], at)
-        present[2] = min(present[2], at)
+        totals[key] = [count, last, first]
+        return
+    present[0] += count
+    present[1] = max(present[1], last)
+    present[2] = min(present[2], first)
+
+
+_Row = tuple[int, int, bytes, int, int, int, int, bytes | None, str | None, str | None]
+"""An event as `storage.slices.EVENT_COLUMNS` has it."""
+
+_Home = tuple[list[_Row], list[tuple[list[bool | Reason], int]]]
+"""The events of one slice, and where what becomes of each is noted."""
+
+
+class _Begun(msgspec.Struct, frozen=True):
+    """People with a visit that begins: their identities, and all their visits."""
+
+    members: identities.Members
+    visits: visits.Parts
+
+
+class _Admitted:
+    """What a group brings that is to be stored."""
+
+    __slots__ = ("active", "homes", "spans")
+
+    def __init__(self) -> None:
+        self.homes: dict[int, _Home] = {}
+        self.spans: dict[visits.Key, visits.Span] = {}
+        self.active: dict[int, int] = {}
+        """When browsers were active last (ms), by identity."""

@@ -6,11 +6,11 @@ when the one before ended. Ends are kept to the minute, so that a page view in t
 Each keeps the context of its first event (`values.visit_context`): what the first and the latest visit say are attributes.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from collector.domain.identities import marks
+from collector.domain import identities
 from collector.storage.database import Connection
 from collector.values import visit_context
 from collector.values.clock import MINUTE
@@ -24,10 +24,16 @@ Key = tuple[int, bytes]
 Whole = tuple[int, int, bytes]
 """A person's visit: its end to the minute, its start (ms), its 16 bytes."""
 
+Part = tuple[int, bytes, int, int]
+"""An identity's part of a visit: its row id, the visit's 16 bytes, start (ms), end to the minute."""
+
+Parts = dict[int, list[Part]]
+"""The visits of people, by principal id."""
+
 _CHUNK = 400
 
 
-class Span(msgspec.Struct, frozen=True):
+class Span(msgspec.Struct):
     """A visit as far as one identity knows: first and last event (ms); the page of the first, and the browser (JSON texts)."""
 
     start: int
@@ -40,11 +46,11 @@ class Span(msgspec.Struct, frozen=True):
         """What the visit keeps of its first event; empty where nothing is known."""
         return visit_context.context(self.page, self.client) or ""
 
-    def widened(self, at: int, page: str | None, client: str | None) -> "Span":
-        """Return the visit with one more event. Of two first ones at the same time the larger context counts, whichever came first."""
-        other = Span(at, at, page, client)
-        first = other if at < self.start or (at == self.start and other.context > self.context) else self
-        return Span(first.start, max(self.end, at), first.page, first.client)
+    def widen(self, at: int, page: str | None, client: str | None) -> None:
+        """Take one more event in. Of two first ones at the same time the larger context counts, whichever came first."""
+        self.end = max(self.end, at)
+        if at < self.start or (at == self.start and (visit_context.context(page, client) or "") > self.context):
+            self.start, self.page, self.client = at, page, client
 
 
 def last_seen(now_ms: int, started_at: int | None, ended_at: int | None, previous_ended_at: int | None) -> int | None:
@@ -84,26 +90,41 @@ def widen(tx: Connection, site: int, spans: Mapping[Key, Span]) -> Widened:
     return Widened({row[1] for row in rows}, begun)
 
 
+def parts(connection: Connection, site: int, members: identities.Members) -> Parts:
+    """Return the visits of each of these people, as their identities have them."""
+    found: Parts = {member.person: [] for member in members.values()}
+    numbers = sorted(members)
+    for start in range(0, len(numbers), _CHUNK):
+        among, parameters = connection.among(numbers[start : start + _CHUNK])
+        sql = f"SELECT identity, visit, started_at, ended_at FROM visits WHERE site = ? AND identity {among}"
+        for identity, visit, started, ended in connection.rows(sql, (site, *parameters)):
+            found[members[identity].person].append((identity, bytes(visit), started, ended))
+    return found
+
+
+def of_people(connection: Connection, site: int, people: Collection[int]) -> dict[int, list[Whole]]:
+    """Return the visits of each of these people (principal ids), those of several identities with one number as one."""
+    return {person: joined(found) for person, found in parts(connection, site, identities.members(connection, site, people)).items()}
+
+
+def joined(found: Iterable[Part]) -> list[Whole]:
+    """Return the visits of a person from what its identities have of them."""
+    spans: dict[bytes, tuple[int, int]] = {}
+    for _, visit, started, ended in found:
+        present = spans.get(visit, (started, ended))
+        spans[visit] = min(present[0], started), max(present[1], ended)
+    return [whole(visit, started, ended) for visit, (started, ended) in spans.items()]
+
+
 def fold(tx: Connection, site: int, people: Collection[int]) -> None:
     """Work out anew what the visits of people (principal ids) add up to. They are locked by the caller."""
-    wanted = sorted(people)
-    for start in range(0, len(wanted), _CHUNK):
-        visits = of_people(tx, site, wanted[start : start + _CHUNK])
-        tx.run_many(
-            "UPDATE identities SET visit_count = ?, visit_started_at = ?, visit_ended_at = ?, previous_visit_ended_at = ? "
-            "WHERE site = ? AND id = ?",
-            [(*folded(spans), site, person) for person, spans in visits.items()],
-        )
+    refold(tx, site, parts(tx, site, identities.members(tx, site, people)))
 
 
-def of_people(connection: Connection, site: int, people: Sequence[int]) -> dict[int, list[Whole]]:
-    """Return the visits of each of these people (principal ids)."""
-    visits: dict[int, list[Whole]] = {person: [] for person in people}
-    columns = "i.principal_id, v.visit, min(v.started_at), max(v.ended_at)"
-    sql = f"SELECT {columns} {_VISITS_OF} ({marks(people)}) GROUP BY i.principal_id, v.visit"
-    for person, visit, started, ended in connection.rows(sql, (site, *people)) if people else ():
-        visits[person].append(whole(visit, started, ended))
-    return visits
+def refold(tx: Connection, site: int, found: Parts) -> None:
+    """Write down what the visits of people add up to."""
+    rows = [(site, person, *folded(joined(visits))) for person, visits in sorted(found.items())]
+    tx.update("identities", ("site", "id"), ("visit_count", "visit_started_at", "visit_ended_at", "previous_visit_ended_at"), rows)
 
 
 def whole(visit: bytes, started: int, ended: int) -> Whole:
@@ -119,24 +140,25 @@ def folded(spans: Collection[Whole]) -> tuple[int, int | None, int | None, int |
     return len(spans), latest[1], latest[0], before[0][0] if before else None
 
 
-def contexts(connection: Connection, site: int, people: Sequence[int]) -> dict[int, tuple[str, str]]:
-    """Return the contexts of the first and the latest visit of those of these people (principal ids) who made any.
+def contexts(connection: Connection, site: int, found: Parts) -> dict[int, tuple[str, str]]:
+    """Return the contexts of the first and the latest visit of those of these people who made any.
 
     The first began first, the latest began last; a visit of several identities has the context of the part that began first.
     """
-    parts: dict[int, dict[bytes, list[tuple[int, int]]]] = {}
-    sql = f"SELECT i.principal_id, v.identity, v.visit, v.started_at {_VISITS_OF} ({marks(people)})"
-    for person, identity, visit, started in connection.rows(sql, (site, *people)) if people else ():
-        parts.setdefault(person, {}).setdefault(bytes(visit), []).append((started, identity))
     ends: dict[int, list[list[Key]]] = {}
-    for person, visits in parts.items():
-        order = [(min(began)[0], visit) for visit, began in visits.items()]
+    for person, visits in found.items():
+        if not visits:
+            continue
+        began: dict[bytes, int] = {}
+        for _, visit, started, _ in visits:
+            began[visit] = min(began.get(visit, started), started)
+        order = [(started, visit) for visit, started in began.items()]
         ends[person] = [
-            [(identity, visit) for started, identity in visits[visit] if started == start] for start, visit in (min(order), max(order))
+            [(identity, visit) for identity, visit, started, _ in visits if (started, visit) == end] for end in (min(order), max(order))
         ]
     stored = _stored(connection, site, sorted({key for pair in ends.values() for keys in pair for key in keys}))
-    found = {person: [max(stored[key][2] for key in keys) for keys in pair] for person, pair in ends.items()}
-    return {person: (first, latest) for person, (first, latest) in found.items()}
+    said = {person: [max(stored[key][2] for key in keys) for keys in pair] for person, pair in ends.items()}
+    return {person: (first, latest) for person, (first, latest) in said.items()}
 
 
 def _stored(connection: Connection, site: int, keys: Sequence[Key]) -> dict[Key, tuple[int, int, str]]:
@@ -144,16 +166,15 @@ def _stored(connection: Connection, site: int, keys: Sequence[Key]) -> dict[Key,
     found: dict[Key, tuple[int, int, str]] = {}
     for start in range(0, len(keys), _CHUNK):
         chunk = keys[start : start + _CHUNK]
-        pairs = ", ".join(["(?, ?)"] * len(chunk))
+        with_keys, parameters = connection.pairs(chunk)
         columns = "v.identity, v.visit, v.started_at, v.ended_at, v.context"
-        sql = f"WITH k (identity, visit) AS (VALUES {pairs}) SELECT {columns} FROM k {_VISITS_BY_KEY}"
-        for identity, visit, started, ended, context in connection.rows(sql, (*(value for key in chunk for value in key), site)):
+        sql = f"WITH k (identity, visit) AS ({with_keys}) SELECT {columns} FROM k {_VISITS_BY_KEY}"
+        for identity, visit, started, ended, context in connection.rows(sql, (*parameters, site)):
             found[(identity, bytes(visit))] = (started, ended, context or "")
     return found
 
 
-# Cross joins, so that SQLite, which knows no numbers of rows, begins on the left side and not with all visits of the site.
-_VISITS_OF = "FROM identities i CROSS JOIN visits v WHERE v.site = i.site AND v.identity = i.id AND i.site = ? AND i.principal_id IN"
+# A cross join, so that SQLite, which knows no numbers of rows, begins on the left side and not with all visits of the site.
 _VISITS_BY_KEY = "CROSS JOIN visits v WHERE v.site = ? AND v.identity = k.identity AND v.visit = k.visit"
 _WIDEN = """ON CONFLICT (site, identity, visit) DO UPDATE SET
 context = CASE WHEN excluded.started_at < visits.started_at OR (excluded.started_at = visits.started_at

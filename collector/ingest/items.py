@@ -1,5 +1,6 @@
 """One item of an envelope, cleaned: a wire item becomes an event, a change of attributes or a report, with its time corrected."""
 
+import functools
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,8 +12,8 @@ from collector.domain.tracking import AttributeChange, Event
 from collector.ingest import wire
 from collector.values.attributes import clean_browser_attributes
 from collector.values.errors import Reason, Refusal
-from collector.values.fields import clean_event_name
-from collector.values.ids import uuid7_bytes
+from collector.values.fields import MAX_NAME, clean_event_name
+from collector.values.ids import UUID_LENGTH, uuid7_bytes
 from collector.values.metadata import clean_metadata
 from collector.values.text import replace_unstorable
 
@@ -42,7 +43,10 @@ class Times(msgspec.Struct, frozen=True):
             raise Refusal(Reason.TIME_INVALID, "at", "expected milliseconds between 1970 and 9999")
         if at > self.sent_at:
             flags.append((Reason.TIME_CLAMPED, "at"))
-        corrected = min(int(min(at, self.sent_at) + self.offset), self.arrival)
+            at = self.sent_at
+        corrected = int(at + self.offset)
+        if corrected > self.arrival:
+            return self.arrival
         if corrected < self.oldest:
             raise Refusal(Reason.TOO_OLD, "at")
         return corrected
@@ -60,20 +64,23 @@ def clean_event(item: wire.EventItem, when: Times, flags: Flags) -> Event:
     event_id = uuid7_bytes(item.id)
     if event_id is None:
         raise Refusal(Reason.ID_INVALID, "id", "expected a UUIDv7")
-    name = clean_event_name(item.name)
+    name = _name(item.name)
     at = when.correct(item.at, flags)
     visit = None
     if item.visit is not None:
-        visit = uuid7_bytes(item.visit)
+        visit = _visit(item.visit) if len(item.visit) == UUID_LENGTH else None
         if visit is None:
             raise Refusal(Reason.ID_INVALID, "visit", "expected a UUIDv7")
-    page = _page(item.page)
+    page, view = (None, _EMPTY_VIEW) if item.page is None else _page(item.page)
     if name == PAGE_VIEW:
-        metadata = page_metadata(page)
+        metadata: str | None = view
+    elif item.metadata is None:
+        metadata = None
     else:
-        metadata, found = clean_metadata({} if item.metadata is None else item.metadata)
+        cleaned, found = clean_metadata(item.metadata)
         flags += found
-    return Event(event_id, name, at, visit, _json(page), _json(metadata))
+        metadata = _json(cleaned)
+    return Event(event_id, name, at, visit, page, metadata)
 
 
 def clean_change(item: wire.IdentifyItem, when: Times, flags: Flags) -> tuple[AttributeChange, list[Refusal]]:
@@ -109,13 +116,31 @@ def path_of(url: str) -> str:
         return "/"
 
 
-def _page(page: wire.Page | None) -> dict[str, str]:
-    if page is None:
-        return {}
+# The same names, visits and pages come again and again. What is kept of them is bounded in number and in size.
+
+
+def _name(raw: object) -> str:
+    return _known_name(raw) if isinstance(raw, str) and len(raw) <= MAX_NAME else clean_event_name(raw)
+
+
+def _page(page: wire.Page) -> tuple[str | None, str | None]:
+    """Return a page as it is stored, and the metadata of its view (JSON texts)."""
+    size = len(page.url) + len(page.title) + len(page.referrer)
+    return _known_page(page) if size <= LONGEST_ADDRESS else _described(page)
+
+
+def _described(page: wire.Page) -> tuple[str | None, str | None]:
     longest = {"url": LONGEST_ADDRESS, "referrer": LONGEST_ADDRESS, "title": LONGEST_TITLE}
     cleaned = {key: replace_unstorable(getattr(page, key))[:most] for key, most in longest.items()}
-    return {key: value for key, value in cleaned.items() if value}
+    kept = {key: value for key, value in cleaned.items() if value}
+    return _json(kept), _json(page_metadata(kept))
 
 
 def _json(value: dict[str, Any]) -> str | None:
     return msgspec.json.encode(value).decode() if value else None
+
+
+_EMPTY_VIEW = _json(page_metadata({}))
+_known_name = functools.lru_cache(maxsize=2_048)(clean_event_name)
+_known_page = functools.lru_cache(maxsize=2_048)(_described)
+_visit = functools.lru_cache(maxsize=4_096)(uuid7_bytes)

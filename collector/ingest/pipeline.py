@@ -38,7 +38,7 @@ class Collection:
         self.accepted = 0
         self.duplicates = 0
         self.messages: list[dict[str, Any]] = []
-        self.envelope: wire.Envelope | wire.LooseEnvelope
+        self.envelope: wire.AnyEnvelope
         self.site: Site
         self.sender: senders.Verified
         self.submission: Submission
@@ -95,7 +95,7 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
 
 
 def decode_envelope(c: Collection) -> None:
-    """Read the body; items stay raw."""
+    """Read the body; where one item is not in order, all stay raw."""
     c.envelope = wire.decode_envelope(c.body)
 
 

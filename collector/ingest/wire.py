@@ -86,11 +86,21 @@ class Envelope(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dropped: int = 0
 
 
+class WholeEnvelope(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same with every item of a known shape, as nearly all are."""
+
+    items: list[Item]
+    dropped: int = 0
+
+
 class LooseEnvelope(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The same where the fast decoder could not read the text."""
 
     items: list[Any]
     dropped: int = 0
+
+
+AnyEnvelope = WholeEnvelope | Envelope | LooseEnvelope
 
 
 class ClaimRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,27 +113,35 @@ class ClaimRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True
     event: str | None = None
 
 
+_whole_envelope = msgspec.json.Decoder(WholeEnvelope)
 _envelope = msgspec.json.Decoder(Envelope)
 _item = msgspec.json.Decoder(Item)
 _claim = msgspec.json.Decoder(ClaimRequest)
 
 
-def decode_envelope(body: bytes) -> Envelope | LooseEnvelope:
-    """Return the envelope; its items are decoded one by one later.
+def decode_envelope(body: bytes) -> AnyEnvelope:
+    """Return the envelope. Where all of it is in order it is read at once, else its items stay as they are, for `decode_item`.
 
     Raises:
         Problem: 400, naming the field.
     """
     try:
-        envelope: Envelope | LooseEnvelope = _envelope.decode(body)
-    except msgspec.ValidationError as error:
-        raise _bad_body(error) from None
+        envelope: AnyEnvelope = _whole_envelope.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        envelope = _convert(body, LooseEnvelope)
+        envelope = _decode_by_items(body)
     _check(envelope)
     if len(envelope.items) > MOST_ITEMS:
         raise problem(413, Reason.TOO_MANY_ITEMS, "items", f"expected at most {MOST_ITEMS} items, got {len(envelope.items)}")
     return envelope
+
+
+def _decode_by_items(body: bytes) -> Envelope | LooseEnvelope:
+    try:
+        return _envelope.decode(body)
+    except msgspec.ValidationError as error:
+        raise _bad_body(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _convert(body, LooseEnvelope)  # type: ignore[no-any-return]  # of the type it is given
 
 
 def decode_claim(body: bytes) -> ClaimRequest:
@@ -143,11 +161,13 @@ def decode_claim(body: bytes) -> ClaimRequest:
 
 
 def decode_item(raw: Any) -> Item:
-    """Return one item.
+    """Return one item of an envelope, whether it was decoded with it or not.
 
     Raises:
         Refusal: it is of no known type or shape.
     """
+    if isinstance(raw, EventItem | IdentifyItem | MessageItem):
+        return raw
     try:
         if not isinstance(raw, msgspec.Raw):
             return msgspec.convert(raw, Item)  # type: ignore[no-any-return]  # a union of types, to mypy anything

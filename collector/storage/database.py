@@ -7,6 +7,7 @@ and rows are locked in ascending order by those who need them.
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from typing import Any, Literal, TypeVar
 import psycopg
 from playhouse.pool import MaxConnectionsExceeded, PooledSqliteDatabase
 
+from collector.storage.packing import packed
 from collector.storage.pools import CONNECT_SECONDS, WRITING, WRITING_IN_A_HURRY, PostgresPool
 
 Engine = Literal["sqlite", "postgresql"]
@@ -39,7 +41,7 @@ _CUT_LOG_MS = 250
 _ATTEMPTS = 6
 _WAL_ATTEMPTS = 100
 _MOST_OWED = 2**31 - 1  # what the header of the file holds
-_BLOCK = 64  # rows in one INSERT
+_BLOCK = 256  # rows in one INSERT
 _RETRIED_STATES = {"40001", "40P01", "55P03"}  # serialisation failure, deadlock, a lock that was not to be had in time
 _UNAVAILABLE_CLASSES = {"08", "53", "58"}  # connection, resources, the system below the server
 # read-only, idle too long (in a transaction, and outside), lock not to be had, shut down, crashed, starting
@@ -113,19 +115,78 @@ class Connection:
     def insert(self, into: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], then: str = "") -> list[tuple[Any, ...]]:
         """Insert rows with as few statements as possible and return what `then` (ON CONFLICT, RETURNING) returns.
 
-        No two rows may meet in one ON CONFLICT DO UPDATE. Rows go out in blocks of powers of two, so that few different statements
-        have to be prepared; few, because SQLite's driver gives up the interpreter's lock for each.
+        No two rows may meet in one ON CONFLICT DO UPDATE. A column is of one type, or null; its default is null where all of it is.
+        To PostgreSQL they go as arrays. SQLite's go out in blocks of powers of two, so that few different statements have to be prepared;
+        few, because its driver gives up the interpreter's lock for each.
         """
-        returned: list[tuple[Any, ...]] = []
-        start = 0
-        while start < len(rows):
-            size = min(1 << (len(rows) - start).bit_length() - 1, _BLOCK)
-            block = rows[start : start + size]
-            cursor = self._execute(_insert_sql(into, tuple(columns), size, then), [value for row in block for value in row])
-            if "RETURNING" in then:
-                returned += cursor.fetchall()
-            start += size
-        return returned
+        if not rows:
+            return []
+        if self.engine == "postgresql":
+            return self._insert_arrays(into, columns, rows, then)
+        return [row for block in _blocks(rows) for row in self._insert_block(into, columns, block, then)]
+
+    def _insert_block(self, into: str, columns: Sequence[str], block: Sequence[Sequence[Any]], then: str) -> list[tuple[Any, ...]]:
+        values = list(itertools.chain.from_iterable(block))
+        cursor = self._execute(_insert_sql(into, tuple(columns), len(block), then), values)
+        return list(cursor.fetchall()) if "RETURNING" in then else []
+
+    def _insert_arrays(self, into: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], then: str) -> list[tuple[Any, ...]]:
+        arrays = [(name, array) for name, values in zip(columns, zip(*rows, strict=True), strict=True) if (array := packed(values))]
+        names = ", ".join(name for name, _ in arrays)
+        sql = f"INSERT INTO {into} ({names}) SELECT * FROM unnest({', '.join('?' * len(arrays))}) {then}"
+        cursor = self._execute(sql, [array for _, array in arrays])
+        return list(cursor.fetchall()) if "RETURNING" in then else []
+
+    def insert_new(self, into: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], key: int) -> list[Any]:
+        """Insert those rows that are not there yet, and return what they have in the column with place `key`."""
+        then = f"ON CONFLICT DO NOTHING RETURNING {columns[key]}"
+        if self.engine == "postgresql":
+            return [row[0] for row in self.insert(into, columns, rows, then)]
+        # Nearly always all of them are new: then nothing has to be returned. A statement that fails undoes itself, not the transaction.
+        new: list[Any] = []
+        for block in _blocks(rows):
+            try:
+                self._insert_block(into, columns, block, "")
+            except sqlite3.IntegrityError:
+                new += [row[0] for row in self._insert_block(into, columns, block, then)]
+            else:
+                new += [row[key] for row in block]
+        return new
+
+    def update(self, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]], rule: str = "{1}") -> None:
+        """Set whole numbers or null in rows: each names a row by its key, then gives its columns. `rule` makes a column's value of
+        what it was, `{0}`, and what is given, `{1}`.
+        """
+        if not rows:
+            return
+        if self.engine == "postgresql":
+            names = [*key, *columns]
+            settings = ", ".join(f"{name} = {rule.format(f't.{name}', f'n.{name}')}" for name in columns)
+            where = " AND ".join(f"t.{name} = n.{name}" for name in key)
+            arrays = [packed(values, int) for values in zip(*rows, strict=True)]
+            given = f"unnest({', '.join('?' * len(names))}) AS n ({', '.join(names)})"
+            self._execute(f"UPDATE {table} t SET {settings} FROM {given} WHERE {where}", arrays)
+            return
+        settings = ", ".join(f"{name} = {rule.format(name, f'?{len(key) + place}')}" for place, name in enumerate(columns, 1))
+        where = " AND ".join(f"{name} = ?{place}" for place, name in enumerate(key, 1))
+        self.run_many(f"UPDATE {table} SET {settings} WHERE {where}", rows)
+
+    def among(self, values: Sequence[int] | Sequence[str] | Sequence[bytes]) -> tuple[str, Sequence[Any]]:
+        """Return the condition that a column is one of these values, of which there is one at least, and its parameters.
+
+        Few different texts come of it, so that a statement is prepared once: one array on PostgreSQL, on SQLite a power of two of values.
+        """
+        if self.engine == "postgresql":
+            return "= ANY(?)", (packed(values),)
+        size = 1 << (len(values) - 1).bit_length()
+        return f"IN ({', '.join('?' * size)})", [*values, *[values[-1]] * (size - len(values))]
+
+    def pairs(self, pairs: Sequence[tuple[Any, Any]]) -> tuple[str, Sequence[Any]]:
+        """Return a query of these pairs, of which there is one at least, and its parameters; see `among`."""
+        if self.engine == "postgresql":
+            return "SELECT * FROM unnest(?, ?)", [packed(values) for values in zip(*pairs, strict=True)]
+        values = list(itertools.chain.from_iterable(pairs))
+        return f"VALUES {', '.join(['(?, ?)'] * len(pairs))}", values
 
     def lock_suffix(self) -> str:
         """Return the clause that locks selected rows until the commit; SQLite's single writer needs none."""
@@ -154,6 +215,15 @@ class Connection:
 
     def _dialect(self, sql: str) -> str:
         return _for_sqlite(sql) if self.engine == "sqlite" else _for_postgresql(sql)
+
+
+def _blocks(rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Sequence[Any]]]:
+    """Yield rows in blocks whose sizes are powers of two, as large as they may be."""
+    start = 0
+    while start < len(rows):
+        size = min(1 << (len(rows) - start).bit_length() - 1, _BLOCK)
+        yield rows[start : start + size]
+        start += size
 
 
 @functools.lru_cache(maxsize=2_048)

@@ -1,4 +1,4 @@
-"""The group commit: whoever writes hands its work to one thread, which commits what is waiting and only then answers.
+"""The group commit: whoever writes hands its work to a thread, which commits what is waiting and only then answers.
 
 Work is queued per site; what waits for one site becomes one transaction (no statement and no commit crosses sites). Kinds of work
 that can share statements (`Bulk`) are handed over together; everything else runs one after another, each behind a savepoint, so
@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 Work = Callable[[Connection], Any]
 _ATTEMPTS = 6
 _GATHER_SECONDS = 0.002
+_LONG_SECONDS = 0.008
 _NEVER = 2**62
 
 
@@ -34,10 +36,10 @@ class Overloaded(Exception):
 class Bulk(Protocol):
     """Writes many payloads of one site in shared statements and returns one result for each, in order."""
 
-    def prepare(self, site: int, payloads: Sequence[Any]) -> None:
-        """Do what needs a transaction of its own beforehand (allocating names)."""
+    def prepare(self, site: int, payloads: Sequence[Any]) -> Any:
+        """Do what needs a transaction of its own beforehand (allocating names), and return what `write` needs of it."""
 
-    def write(self, tx: Connection, site: int, payloads: Sequence[Any]) -> Sequence[Any]:
+    def write(self, tx: Connection, site: int, payloads: Sequence[Any], prepared: Any) -> Sequence[Any]:
         """Write them all in the given transaction. It may be undone, and asked for again."""
 
     def committed(self, site: int, results: Sequence[Any]) -> None:
@@ -93,9 +95,14 @@ class _Awaited(_Unit):
 
 
 class Writer:
-    """One thread that commits for a whole process."""
+    """Commits for a whole process: by one thread, or by several where the database takes several transactions at once.
 
-    def __init__(self, database: Database, bulk: Bulk, *, queue_limit: int, group_limit: int, byte_limit: int = 2**28) -> None:
+    While the server works for one thread, another may gather and speak.
+    """
+
+    def __init__(
+        self, database: Database, bulk: Bulk, *, queue_limit: int, group_limit: int, byte_limit: int = 2**28, threads: int = 1
+    ) -> None:
         self._database = database
         self._bulk = bulk
         self._queue_limit = queue_limit
@@ -106,8 +113,13 @@ class Writer:
         self._queue: deque[_Unit] = deque()
         self._wake = threading.Condition()
         self._closing = False
-        self._thread = threading.Thread(target=self._loop, name="writer", daemon=True)
-        self._thread.start()
+        self._turn = threading.Lock()
+        self._sizes = [0] * threads
+        self._seconds = 0.0
+        names = ["writer", *(f"writer {number}" for number in range(2, threads + 1))]
+        self._threads = [threading.Thread(target=self._loop, args=(place,), name=name, daemon=True) for place, name in enumerate(names)]
+        for thread in self._threads:
+            thread.start()
 
     def record(self, site: int, payload: Any, size: int = 0) -> Any:
         """Write a payload (of about `size` bytes) in the next bulk and return its result after the commit.
@@ -147,14 +159,15 @@ class Writer:
 
     def alive(self) -> bool:
         """Say whether anything can be written at all."""
-        return self._thread.is_alive() and not self._closing
+        return all(thread.is_alive() for thread in self._threads) and not self._closing
 
     def close(self) -> None:
         """Write what is queued, then stop."""
         with self._wake:
             self._closing = True
             self._wake.notify()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _submit(self, unit: _Unit) -> None:
         with self._wake:
@@ -165,15 +178,16 @@ class Writer:
             if len(self._queue) >= self._wanted:
                 self._wake.notify()
 
-    def _loop(self) -> None:
-        group: list[_Unit] = []
+    def _loop(self, place: int) -> None:
         while True:
-            with self._wake:
-                self._gather(len(group))
+            with self._turn, self._wake:  # one thread at a time gathers
+                self._gather(self._enough())
                 if not self._queue:
                     return
                 group = self._take()
                 self._bytes -= sum(unit.size for unit in group)
+                self._sizes[place] = len(group)
+            began = time.monotonic()
             try:
                 for part in self._transactions(group):
                     self._commit(part)
@@ -185,6 +199,16 @@ class Writer:
                 self._closing = True
                 self._turn_away(group)
                 raise
+            self._seconds = time.monotonic() - began
+
+    def _enough(self) -> int:
+        """Return how many to wait for: as many as asked a moment ago, shared out among the threads.
+
+        Of a single thread's long transactions two are better than one: while one is written the next comes in.
+        """
+        if len(self._threads) == 1 and self._seconds > _LONG_SECONDS:
+            return (self._sizes[0] + len(self._queue)) // 2
+        return sum(self._sizes) // len(self._sizes)
 
     def _turn_away(self, group: Sequence[_Unit]) -> None:
         """Tell everybody who waits to come back: what made one group wait in vain would make each group wait, one after the other."""
@@ -194,16 +218,16 @@ class Writer:
             self._bytes = 0
         _answer(waiting, None)
 
-    def _gather(self, last: int) -> None:
+    def _gather(self, enough: int) -> None:
         """Wait for work. Where many asked at once a moment ago, wait a moment for as many: a commit costs the same for all of them.
 
-        Somebody alone never waits: then the last group was one. Who submits wakes this thread only when enough is there.
+        Somebody alone never waits: then the last groups were of one. Who submits wakes this thread only when enough is there.
         """
         self._wanted = 1
         while not self._queue and not self._closing:
             self._wake.wait()
-        if len(self._queue) < last and not self._closing:
-            self._wanted = last
+        if len(self._queue) < enough and not self._closing:
+            self._wanted = enough
             self._wake.wait(_GATHER_SECONDS)
         self._wanted = _NEVER
 
@@ -253,18 +277,17 @@ class Writer:
         for attempt in range(_ATTEMPTS):
             try:
                 bulk = [unit.payload for unit in group if unit.work is None]
-                if bulk:
-                    self._bulk.prepare(group[0].site, bulk)
+                prepared = self._bulk.prepare(group[0].site, bulk) if bulk else None
                 with self._database.write(hurry=True) as tx:
-                    return self._run(tx, group, bulk)
+                    return self._run(tx, group, bulk, prepared)
             except Exception as error:
                 if attempt + 1 == _ATTEMPTS or is_unavailable(error) or not is_transient(error):
                     raise
                 back_off(attempt)
         raise AssertionError("unreachable")
 
-    def _run(self, tx: Connection, group: list[_Unit], bulk: list[Any]) -> list[tuple[Any, BaseException | None]]:
-        written = iter(self._bulk.write(tx, group[0].site, bulk) if bulk else ())
+    def _run(self, tx: Connection, group: list[_Unit], bulk: list[Any], prepared: Any) -> list[tuple[Any, BaseException | None]]:
+        written = iter(self._bulk.write(tx, group[0].site, bulk, prepared) if bulk else ())
         results: list[tuple[Any, BaseException | None]] = []
         for unit in group:
             if unit.work is None:

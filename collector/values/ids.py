@@ -14,10 +14,13 @@ import uuid
 _ROW_ID_EPOCH = 1_700_000_000_000  # ms; leaves 43 bits of milliseconds, until the year 2302
 _RANDOM_BITS = 20
 
+UUID_LENGTH = 36
+"""Of the canonical form: 32 digits and four hyphens."""
+
 
 def uuid7_bytes(text: str) -> bytes | None:
     """Return the 16 bytes of a UUIDv7 in its canonical 36-character form, or None for anything else."""
-    if len(text) != 36 or text[14] != "7" or not text[8] == text[13] == text[18] == text[23] == "-":
+    if len(text) != UUID_LENGTH or text[14] != "7" or not text[8] == text[13] == text[18] == text[23] == "-":
         return None
     try:
         made = bytes.fromhex(text.replace("-", ""))

@@ -4,6 +4,7 @@ What a value is follows from its shape (number, boolean, text, link, `{url, valu
 the key's ending. Cleaned metadata is JSON-ready and cleaning it again changes nothing.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
@@ -53,14 +54,26 @@ def clean_metadata(raw: object) -> tuple[dict[str, Any], list[Flag]]:
     flags: list[Flag] = []
     seen: set[str] = set()
     for raw_key, value in raw.items():
-        key = clean_key(raw_key)
-        field = f"metadata.{key}"
-        if fold(key) in seen:
+        key, field, folded, is_date = _key(raw_key)
+        if folded in seen:
             raise Refusal(Reason.METADATA_KEY_REPEATED, field)
-        seen.add(fold(key))
+        seen.add(folded)
         if value is not None:
-            cleaned[key] = _clean_value(key, value, field, flags)
+            cleaned[key] = seconds(parse_time(value, field=field)) if is_date else _clean_value(value, field, flags)
     return cleaned, flags
+
+
+def _key(raw: object) -> tuple[str, str, str, bool]:
+    """Return a key as it is stored, its path, the form in which keys are compared, and whether its value is a date."""
+    return _known_key(raw) if isinstance(raw, str) and len(raw) <= MAX_NAME else _examined(raw)
+
+
+def _examined(raw: object) -> tuple[str, str, str, bool]:
+    key = clean_key(raw)
+    return key, f"metadata.{key}", fold(key), is_date_key(key)
+
+
+_known_key = functools.lru_cache(maxsize=2_048)(_examined)
 
 
 def clean_key(raw: object, *, code: Reason = Reason.METADATA_KEY_INVALID, prefix: str = "metadata") -> str:
@@ -108,15 +121,13 @@ def clean_number(raw: int | float, field: str, *, code: Reason = Reason.METADATA
     return raw
 
 
-def _clean_value(key: str, raw: object, field: str, flags: list[Flag]) -> Any:
-    if is_date_key(key):
-        return seconds(parse_time(raw, field=field))
+def _clean_value(raw: object, field: str, flags: list[Flag]) -> Any:
+    if isinstance(raw, str):
+        return clean_text(raw, field, flags)
     if isinstance(raw, bool):
         return raw
     if isinstance(raw, int | float):
         return clean_number(raw, field)
-    if isinstance(raw, str):
-        return clean_text(raw, field, flags)
     if isinstance(raw, dict):
         if "amount" in raw or "currency" in raw:
             return clean_money(raw, field)

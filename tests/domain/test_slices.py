@@ -148,6 +148,23 @@ class TestWhereAnEventStands:
 
 
 class TestRepeats:
+    def test_many_at_once_are_recognised_wherever_their_first_copies_stand(self, world: World) -> None:
+        now = world.clock()
+        in_week = [event(now - n, now - n) for n in range(40)]
+        in_overflow = [event(now - n, now - n - 2 * DRIFT) for n in range(40)]
+        assert record(world.services, world, *in_week, *in_overflow) == [True] * 80
+        fresh = [event(now - n, now - n) for n in range(40)]
+        repeats = [*(again(one, one.at - 2 * DRIFT) for one in in_week), *(again(one, now) for one in in_overflow), *fresh]
+        assert record(world.services, world, *repeats) == [False] * 80 + [True] * 40
+        assert world.counts(user()) == {"page-view": 120}
+
+    def test_what_is_new_between_repeats_counts(self, world: World) -> None:
+        now = world.clock()
+        known = [event(now - n, now - n) for n in range(300)]
+        record(world.services, world, *known[::2])
+        assert record(world.services, world, *known, *known) == [n % 2 == 1 for n in range(300)] + [False] * 300
+        assert world.counts(user()) == {"page-view": 300}
+
     @pytest.mark.parametrize("apart", [(DRIFT, DRIFT + 1), (DRIFT + 1, DRIFT), (0, -DRIFT - 1), (-DRIFT - 1, 0)])
     def test_one_that_belongs_elsewhere_now_meets_its_first_copy(self, world: World, apart: tuple[int, int]) -> None:
         written = world.clock() - 3 * DAY
@@ -297,9 +314,9 @@ class TestAProcessThatHasNotNoticed:
         services = world.services
         ledger = Ledger(services.written, services.slices, services.names, services.maker, services.clock, NewPeople(100))
         payloads = [[Submission(owner=user(), events=[again(one, one.at + DRIFT + 1)])]]
-        ledger.prepare(world.site.id, payloads)
+        prepared = ledger.prepare(world.site.id, payloads)
         services.slices.forget()
-        ((outcome,),) = services.written.transact(lambda tx: ledger.write(tx, world.site.id, payloads))
+        ((outcome,),) = services.written.transact(lambda tx: ledger.write(tx, world.site.id, payloads, prepared))
         assert outcome.events == [False]
 
 

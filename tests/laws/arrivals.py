@@ -32,12 +32,15 @@ rounds = st.lists(
 
 
 def dated(play: Play, history: Sequence[Round]) -> tuple[list[list[Message]], list[int]]:
-    """Give every fact ids and times, once for all arrivals, and say when each round begins."""
+    """Give every fact ids and times, once for all arrivals, and say when each round begins.
+
+    A message that says nothing has no time but that of its arrival: after a deletion it matters when it comes, so none is sent.
+    """
     facts, begins = [], []
     now = play.clock()
     for one in history:
         begins.append(play.clock())
-        facts.append([play.message(fact) for fact in one.facts])
+        facts.append([message for fact in one.facts if (message := play.message(fact)).events or message.changes])
         play.clock.advance(sum(act.ms for act in one.decisions if isinstance(act, acts.Turn)))
     play.clock.now = now
     return facts, begins

@@ -10,6 +10,7 @@ import pytest
 
 from collector.storage.database import Connection, Database
 from collector.storage.writer import Overloaded, Writer
+from tests.support.postgres import new_database
 
 
 class Rows:
@@ -25,7 +26,7 @@ class Rows:
     def committed(self, site, results) -> None:
         self.heard += len(results)
 
-    def write(self, tx: Connection, site: int, payloads) -> list[int]:
+    def write(self, tx: Connection, site: int, payloads, prepared) -> list[int]:
         self.groups.append(len(payloads))
         for number in payloads:
             tx.run("INSERT INTO numbers (number) VALUES (?)", (number,))
@@ -87,6 +88,29 @@ def test_waiting_requests_share_a_commit(database: Database) -> None:
         assert sorted(answer.result() for answer in answers) == list(range(50))
     assert bulk.groups == [50]
     writer.close()
+
+
+def test_on_postgresql_another_thread_goes_on_while_one_commits(postgres_url: str) -> None:
+    with new_database(postgres_url) as url:
+        database = Database(url)
+        with database.write() as tx:
+            tx.run("CREATE TABLE numbers (number BIGINT PRIMARY KEY)")
+        writer = Writer(database, Rows(), queue_limit=10, group_limit=10, threads=2)
+        with busy(writer, 1) as (_, release):
+            assert writer.record(1, 7) == 7
+            release()
+        writer.close()
+        assert not writer.alive()
+        database.close()
+
+
+def test_several_threads_write_all_that_was_queued_before_they_stop(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=1_000, group_limit=7, threads=3)
+    with ThreadPoolExecutor(60) as pool:
+        answers = [pool.submit(writer.record, 1, number) for number in range(60)]
+        assert sorted(answer.result() for answer in answers) == list(range(60))
+    writer.close()
+    assert stored(database) == list(range(60))
 
 
 def test_one_poisonous_request_fails_alone(database: Database) -> None:
