@@ -1,8 +1,8 @@
 """Attributes: one current value about a person, with where it came from and when.
 
-Each identity keeps its own value; the person's stands on the principal's row: the user's own where it has one, else the newest
-among its leads. Own values are ordered by (source, time, text of the value), so that the order of
-arrival does not matter and an unverified browser never displaces what REST or a verified browser set.
+Each identity keeps its own value; the person's stands on the principal's row. Own values are ordered by (source, kind of identity, time,
+text of the value): what REST or a verified browser set is never displaced by an unverified one, whichever of the person's identities
+either speaks for; of equal sources the user's own counts, else the newest among its leads; and the order of arrival does not matter.
 
 Some standard attributes are also what the person's first and latest visit say (`values.visit_context`): campaign, referrer, browser.
 No identity has these as its own; they are worked out from the visits of all of them whenever one begins, and a merge or its undoing
@@ -20,7 +20,7 @@ from collector.domain.identities import EMAIL, LEAD, USER, Identity, Members, ma
 from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
 from collector.values.text import fold
-from collector.values.visit_context import VISIT_FIELDS, described
+from collector.values.visit_context import FIRST, VISIT_FIELDS, described
 
 VISITS = 0
 """Source of what visits say; no time is kept for it, so that a visit like the one before writes nothing."""
@@ -31,9 +31,10 @@ TRUSTED = 2
 
 OF_VISITS = {STANDARD_ATTRIBUTES[name]: name for name in sorted(VISIT_FIELDS)}
 """The attributes that visits give, by number."""
+_OF_FIRST = {attr for attr, name in OF_VISITS.items() if name.startswith(FIRST)}
 
 _RANKS = {LEAD: 0, EMAIL: 1, USER: 2}
-"""A user's own value counts before that of the email it was known by first, and both before those of its leads."""
+"""Of equal sources, a user's own value counts before that of the email it was known by first, and both before those of its leads."""
 
 _CHUNK = 400
 
@@ -75,18 +76,25 @@ class Standing(NamedTuple):
 
 
 def apply(tx: Connection, site: int, names: Names, identity: Identity, values: Mapping[str, Any], at_ms: int, source: int) -> list[str]:
-    """Set attributes of an identity and re-fold the person's; return the names whose present value outranks the new one's source."""
+    """Set attributes of an identity and re-fold the person's.
+
+    Returns the names whose present value is another one, of a source that outranks the new one's.
+    """
     if not values:
         return []
     numbers = {names.number(site, ATTRIBUTE, name): name for name in values}
-    own = {
-        attr: (value, at, rank)
-        for attr, value, at, rank in tx.rows(
-            f"SELECT attr, own_value, own_at, own_source FROM attributes "
-            f"WHERE site = ? AND identity = ? AND attr IN ({marks(list(numbers))}) AND own_value IS NOT NULL",
-            (site, identity.id, *numbers),
-        )
-    }
+    own: dict[int, Own] = {}
+    persons: dict[int, tuple[str, int]] = {}
+    rows = tx.rows(
+        f"SELECT attr, identity, own_value, own_at, own_source, value, source FROM attributes "
+        f"WHERE site = ? AND identity IN (?, ?) AND attr IN ({marks(list(numbers))})",
+        (site, identity.id, identity.principal_id, *numbers),
+    )
+    for attr, number, value, at, rank, folded, folded_source in rows:
+        if number == identity.id and value is not None:
+            own[attr] = (value, at, rank)
+        if number == identity.principal_id and folded is not None:
+            persons[attr] = (folded, folded_source)
     changed: list[tuple[int, Own]] = []
     outranked: list[str] = []
     for attr, name in numbers.items():
@@ -94,10 +102,10 @@ def apply(tx: Connection, site: int, names: Names, identity: Identity, values: M
             raise LookupError(f"the attribute {name!r} was not allocated beforehand")
         new: Own = (_json(values[name]), at_ms, source)
         present = own.get(attr)
-        if present is not None and present[2] > source:
-            if present[0] != new[0]:
-                outranked.append(name)
-        elif present is None or _order(new) > _order(present):
+        shown, by = persons.get(attr, (new[0], source))
+        if by > source and shown != new[0]:
+            outranked.append(name)
+        if present is None or _order(new) > _order(present):
             changed.append((attr, new))
     tx.run_many(
         "INSERT INTO attributes (site, attr, identity, own_value, own_at, own_source) VALUES (?, ?, ?, ?, ?, ?) "
@@ -115,15 +123,15 @@ def refold(
     people: Sequence[int],
     attrs: Collection[int],
     members: Members | None = None,
-    made: visits.Parts | None = None,
+    said: Mapping[int, visits.Said] | None = None,
 ) -> None:
     """Work out the values of people (principal ids, locked by the caller) anew from what their identities have of their own.
 
-    `members` and `made`, their identities and visits, are looked up where they are not given.
+    `members`, their identities, and what their first and latest visits say are looked up where they are not given.
     """
     found = [
         (site, one.attr, one.person, *one.folded)
-        for one in standing(tx, site, people, attrs, members, made)
+        for one in standing(tx, site, people, attrs, members, said)
         if not one.is_said and one.folded != one.stored
     ]
     tx.insert(
@@ -141,16 +149,15 @@ def standing(
     people: Sequence[int],
     attrs: Collection[int],
     members: Members | None = None,
-    made: visits.Parts | None = None,
+    said: Mapping[int, visits.Said] | None = None,
 ) -> Iterator[Standing]:
     """Yield those of these attributes that these people (principal ids) have in any way; see `refold`."""
     if not people or not attrs:
         return
     members = identities.members(connection, site, people) if members is None else members
-    if OF_VISITS.keys().isdisjoint(attrs):
-        said = {}
-    else:
-        said = visits.contexts(connection, site, visits.parts(connection, site, members) if made is None else made)
+    if said is None:
+        of_visits = not OF_VISITS.keys().isdisjoint(attrs)
+        said = visits.contexts(connection, site, visits.parts(connection, site, members)) if of_visits else {}
     found: dict[tuple[int, int], tuple[list[tuple[str, Own]], list[Folded]]] = {}
     of_attrs, attr_parameters = connection.among(sorted(attrs))
     numbers = sorted(members)
@@ -161,7 +168,7 @@ def standing(
             f"WHERE site = ? AND identity {of_members} AND attr {of_attrs}"
         )
         for attr, identity, value, at, source, *stored in connection.rows(sql, (site, *parameters, *attr_parameters)):
-            person, kind = members[identity]
+            person, kind, _ = members[identity]
             own, folded = found.setdefault((person, attr), ([], []))
             if value is not None:
                 own.append((kind, (value, at, source)))
@@ -172,14 +179,16 @@ def standing(
         values = described(first, latest)
         visited.update({(person, attr): values[name] for attr, name in OF_VISITS.items() if name in values and attr in attrs})
     for key in found.keys() | visited.keys():
+        if key[1] in _OF_FIRST and (one := said.get(key[0])) is not None and one.first is None:
+            continue  # as it was
         own, folded = found.get(key, ([], []))
         yield Standing(*key, own, visited.get(key), folded[0] if folded else UNSET)
 
 
 def fold_own(own: Iterable[tuple[str, Own]], visited: str | None = None) -> Folded:
     """Return what a person's identities, each with its kind, make of their own values of one attribute and of what visits say."""
-    candidates = [(_RANKS[kind], *_order(value)) for kind, value in own]
-    _, source, at, text = max(candidates, default=(0, None, None, "null"))
+    candidates = [(source, _RANKS[kind], at, value) for kind, (value, at, source) in own]
+    source, _, at, text = max(candidates, default=(None, 0, None, "null"))
     if text == "null" and visited is not None:
         return Folded(_json(visited), None, fold(visited), None, VISITS)
     if source is None:

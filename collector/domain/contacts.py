@@ -120,7 +120,8 @@ def by_emails(connection: Connection, site: int, folded: Collection[str]) -> dic
     for chunk in _chunks(sorted(set(folded) - found.keys())):
         sql = (
             "SELECT a.folded, i.id FROM attributes a JOIN identities i ON i.site = a.site AND i.id = a.identity "
-            f"WHERE a.site = ? AND a.attr = 1 AND a.folded IN ({marks(chunk)}) AND i.principal_id = i.id AND i.kind <> 'lead' "
+            f"WHERE a.site = ? AND a.attr = 1 AND a.folded IN ({marks(chunk)}) AND a.source = {attributes.TRUSTED} "
+            "AND i.principal_id = i.id AND i.kind <> 'lead' "
             "ORDER BY coalesce(i.active_at, i.created_at), i.id DESC"  # ascending: the one seen last stands last and stays
         )
         owners.update(connection.rows(sql, (site, *chunk)))

@@ -178,7 +178,7 @@ def _submissions(connection: Connection, site: Site, rule: EventRule, rows: Sequ
         made = found.get((identity, bool(unverified)))
         if made is None:
             verified = owner.kind == USER and not unverified
-            made = Submission(owner=(owner.kind, owner.value), verified=verified, create=False, by="event_rule")
+            made = Submission(owner=(owner.kind, owner.value), verified=verified, present=False, create=False, by="event_rule")
             found[(identity, bool(unverified))] = made
         made.events.append(_event(rule, site.salt, view))
     return list(found.values())

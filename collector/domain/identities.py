@@ -135,11 +135,21 @@ def of_person(connection: Connection, site: int, principal_id: int) -> list[Iden
     return sorted(found, key=lambda identity: identity.absorbed)
 
 
+class Visits(NamedTuple):
+    """What a person's visits add up to: how many, start and end of the latest, end of the one before (ms)."""
+
+    number: int | None
+    started_at: int | None
+    ended_at: int | None
+    previous_ended_at: int | None
+
+
 class Member(NamedTuple):
-    """One of a person's identities: the person's principal id, its own kind."""
+    """One of a person's identities: the person's principal id, its own kind, and on the principal's row what the visits add up to."""
 
     person: int
     kind: str
+    visits: Visits
 
 
 Members = dict[int, Member]
@@ -151,8 +161,9 @@ def members(connection: Connection, site: int, people: Collection[int]) -> Membe
     found: Members = {}
     for chunk in _chunks(sorted(people)):
         among, parameters = connection.among(chunk)
-        sql = f"SELECT id, principal_id, kind FROM identities WHERE site = ? AND principal_id {among}"
-        found.update((number, Member(person, kind)) for number, person, kind in connection.rows(sql, (site, *parameters)))
+        columns = "id, principal_id, kind, visit_count, visit_started_at, visit_ended_at, previous_visit_ended_at"
+        rows = connection.rows(f"SELECT {columns} FROM identities WHERE site = ? AND principal_id {among}", (site, *parameters))
+        found.update((number, Member(person, kind, Visits(*made))) for number, person, kind, *made in rows)
     return found
 
 
@@ -163,13 +174,13 @@ def create(tx: Connection, site: int, wanted: Collection[NewIdentity], maker: Ma
     were made.
     """
     deleted = maker.deletions(tx, site, [new.key for new in wanted])
-    rows = [
-        (site, number, *new.key, fold(new.key[1]), new.secret_hash, new_public_id(), principal or number, now_ms, deleted.get(new.key, 0))
-        for new in sorted(wanted, key=lambda new: new.key)
-        for number in (maker.row_ids.mint(now_ms),)
-    ]
+    rows = []
+    for new in sorted(wanted, key=lambda new: new.key):
+        number, not_before = maker.row_ids.mint(now_ms), deleted.get(new.key, 0)
+        person = principal or number
+        rows.append((site, number, *new.key, fold(new.key[1]), new.secret_hash, new_public_id(), person, now_ms, not_before, 0))
     columns = ("site", "id", "kind", "value", "folded", "secret_hash", "public_id", "principal_id", "created_at", "not_before")
-    return len(tx.insert("identities", columns, rows, "ON CONFLICT DO NOTHING RETURNING id"))
+    return len(tx.insert("identities", (*columns, "visit_count"), rows, "ON CONFLICT DO NOTHING RETURNING id"))
 
 
 def resolve(

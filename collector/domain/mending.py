@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from collector.domain import attributes, changes, visits
 from collector.domain.identities import by_ids
+from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES
 from collector.storage.database import Connection, Database
 
 Transact = Callable[[Callable[[Connection], int]], int]
@@ -17,7 +18,7 @@ _CHUNK = 400
 
 
 def mend(database: Database, transact: Transact, site: int, now_ms: int) -> Iterator[int]:
-    """Fold the visits of those people anew whose rows do not say what they add up to; yields how many that were, step by step."""
+    """Fold visits and attributes of those people anew whose rows do not say what they add up to; yields how many, step by step."""
     last = -1
     while True:
         with database.read() as connection:
@@ -33,7 +34,8 @@ def mend(database: Database, transact: Transact, site: int, now_ms: int) -> Iter
             wrong = {
                 person for person, spans in visits.of_people(connection, site, people).items() if visits.folded(spans) != stored[person]
             }
-            wrong |= {one.person for one in attributes.standing(connection, site, people, attributes.OF_VISITS) if one.folded != one.stored}
+            attrs = _attrs(connection, site)
+            wrong |= {one.person for one in attributes.standing(connection, site, people, attrs) if one.folded != one.stored}
         yield transact(functools.partial(_mend, site=site, people=sorted(wrong), now_ms=now_ms)) if wrong else 0
         if len(stored) < _CHUNK:
             return
@@ -43,6 +45,12 @@ def mend(database: Database, transact: Transact, site: int, now_ms: int) -> Iter
 def _mend(tx: Connection, site: int, people: Sequence[int], now_ms: int) -> int:
     present = [one.id for one in by_ids(tx, site, people, lock=True).values() if not one.absorbed]
     visits.fold(tx, site, present)
-    attributes.refold(tx, site, present, attributes.OF_VISITS)
+    attributes.refold(tx, site, present, _attrs(tx, site))
     changes.note(tx, site, present, now_ms)
     return len(present)
+
+
+def _attrs(connection: Connection, site: int) -> set[int]:
+    """Return every attribute that anybody of the site may have."""
+    named = connection.rows("SELECT id FROM names WHERE site = ? AND kind = ?", (site, ATTRIBUTE))
+    return {*STANDARD_ATTRIBUTES.values(), *attributes.OF_VISITS, *(row[0] for row in named)}

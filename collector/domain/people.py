@@ -72,14 +72,18 @@ def by_key(connection: Connection, site: int, key: identities.Key) -> Person | N
 
 
 def by_email(connection: Connection, site: int, email: str) -> Person | None:
-    """Return the user with this email: the identity of that email, else the user seen last that has it as attribute."""
+    """Return the user with this email: the identity of that email, else the user seen last that has it as attribute by a trusted source.
+
+    What a browser says of itself does not count: whoever types somebody's email must not come to own what is sent for it.
+    """
     folded = fold(email)
     known = by_key(connection, site, (EMAIL, folded))
     if known is not None:
         return known
     sql = (
         "SELECT a.identity FROM attributes a JOIN identities i ON i.site = a.site AND i.id = a.identity "
-        "WHERE a.site = ? AND a.attr = 1 AND a.folded = ? AND i.principal_id = i.id AND i.kind <> 'lead' "
+        f"WHERE a.site = ? AND a.attr = 1 AND a.folded = ? AND a.source = {attributes.TRUSTED} "
+        "AND i.principal_id = i.id AND i.kind <> 'lead' "
         "ORDER BY coalesce(i.active_at, i.created_at) DESC, i.id LIMIT 1"
     )
     row = connection.row(sql, (site, folded))

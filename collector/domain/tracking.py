@@ -46,6 +46,8 @@ class Submission(msgspec.Struct, kw_only=True):
     lead: NewIdentity | None = None
     verified: bool = False
     browser: bool = True
+    present: bool = True
+    """Whether the browser was there by this: what is worked out from what it sent before says nothing new of activity and visits."""
     create: bool = True
     events: list[Event] = msgspec.field(default_factory=list)
     changes: list[AttributeChange] = msgspec.field(default_factory=list)
@@ -178,10 +180,10 @@ class _Group:
         for submission, outcome in accepted:
             self.claim(submission, outcome)
         admitted = self.admit(accepted)
-        begun = self.touch(admitted)
+        followed = self.touch(admitted)
         self.insert_events(admitted.homes)
-        if begun.members:
-            attributes.refold(self.tx, self.site, sorted(begun.visits), attributes.OF_VISITS, begun.members, begun.visits)
+        if followed is not None and followed.said:
+            attributes.refold(self.tx, self.site, sorted(followed.said), attributes.OF_VISITS, followed.members, followed.said)
         for submission, outcome in accepted:
             self.set_attributes(submission, outcome)
             outcome.reports = [self.report(submission, report) for report in submission.reports]
@@ -285,8 +287,9 @@ class _Group:
         site, numbers, home_of = self.site, self.numbers, self.known.home
         for submission, outcome in accepted:
             owner = self.identities[submission.owner]
-            identity, not_before, browser, client = owner.id, owner.not_before, submission.browser, submission.client
-            unverified = int(browser and owner.kind == USER and not submission.verified)
+            identity, not_before, client = owner.id, owner.not_before, submission.client
+            present = submission.browser and submission.present
+            unverified = int(submission.browser and owner.kind == USER and not submission.verified)
             results: list[bool | Reason] = [False] * len(submission.events)
             outcome.events = results
             for place, event in enumerate(submission.events):
@@ -307,7 +310,7 @@ class _Group:
                     here = homes[home] = ([], [])
                 here[0].append(row)
                 here[1].append((results, place))
-                if not browser:
+                if not present:
                     continue
                 if at > active.get(identity, 0):
                     active[identity] = at
@@ -320,24 +323,13 @@ class _Group:
                         span.widen(at, event.page, client)
         return admitted
 
-    def touch(self, admitted: "_Admitted") -> "_Begun":
-        """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither.
-
-        Returns the people with a visit that begins.
-        """
+    def touch(self, admitted: "_Admitted") -> visits.Followed | None:
+        """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither."""
         self.note_activity(admitted.active)
-        widened = visits.widen(self.tx, self.site, admitted.spans)
-        if not widened.changed:
-            return _Begun({}, {})
+        if not admitted.spans:
+            return None
         principals = {identity.id: identity.principal_id for identity in self.identities.values()}
-        members = identities.members(self.tx, self.site, {principals[number] for number in widened.changed})
-        parts = visits.parts(self.tx, self.site, members)
-        visits.refold(self.tx, self.site, parts)
-        begun = {principals[number] for number in widened.begun}
-        return _Begun(
-            {number: member for number, member in members.items() if member.person in begun},
-            {person: made for person, made in parts.items() if person in begun},
-        )
+        return visits.follow(self.tx, self.site, admitted.spans, principals)
 
     def note_activity(self, times: Mapping[int, int]) -> None:
         """Note when people were last active, to the minute: a column written with each event would be the hottest of all."""
@@ -460,13 +452,6 @@ _Row = tuple[int, int, bytes, int, int, int, int, bytes | None, str | None, str 
 
 _Home = tuple[list[_Row], list[tuple[list[bool | Reason], int]]]
 """The events of one slice, and where what becomes of each is noted."""
-
-
-class _Begun(msgspec.Struct, frozen=True):
-    """People with a visit that begins: their identities, and all their visits."""
-
-    members: identities.Members
-    visits: visits.Parts
 
 
 class _Admitted:

@@ -6,7 +6,8 @@ when the one before ended. Ends are kept to the minute, so that a page view in t
 Each keeps the context of its first event (`values.visit_context`): what the first and the latest visit say are attributes.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,6 +18,9 @@ from collector.values.clock import MINUTE
 
 IDLE = 30 * MINUTE
 """A visit has ended after this much idle time (ms)."""
+
+MOST = 10_000
+"""How many visits one person has at most: whoever invents numbers must not make what is read of them grow without end."""
 
 Key = tuple[int, bytes]
 """An identity's row id and the visit's 16 bytes."""
@@ -66,28 +70,142 @@ def last_seen_sql(now_ms: int, alias: str) -> str:
     return f"CASE WHEN {alias}.visit_ended_at > {now_ms - IDLE} THEN {here} ELSE {alias}.visit_ended_at END"
 
 
-class Widened(msgspec.Struct, frozen=True):
-    """Identities whose visits changed, and those of them with a visit that is new or begins otherwise."""
+class Said(NamedTuple):
+    """What the first and the latest visit of a person say, as contexts; no first one where that is as it was."""
 
-    changed: set[int]
-    begun: set[int]
+    first: str | None
+    latest: str
 
 
-def widen(tx: Connection, site: int, spans: Mapping[Key, Span]) -> Widened:
-    """Widen the visits of identities, as far as that changes anything."""
+class Followed(NamedTuple):
+    """Whose first or latest visit is another, or begins otherwise: what these say now, by principal id; and the identities of these."""
+
+    said: dict[int, Said]
+    members: identities.Members
+
+
+def follow(tx: Connection, site: int, spans: Mapping[Key, Span], principals: Mapping[int, int]) -> Followed:
+    """Widen the visits of identities, as far as that changes anything, and what their people's visits add up to.
+
+    `principals` are the people of the identities; all are locked by the caller. A person's other visits are read only where they
+    have to be: mostly one more begins when all the others have ended.
+    """
     known = _stored(tx, site, sorted(spans))
-    rows = []
-    begun = set()
-    for key, span in sorted(spans.items()):
-        started, ended, context = known.get(key, (span.start + 1, -1, ""))
-        end = span.end // MINUTE * MINUTE
-        begins = span.start < started or (span.start == started and span.context > context)
-        if begins:
-            begun.add(key[0])
-        if begins or end > ended:
-            rows.append((site, *key, span.start, end, span.context or None if begins else None))
+    changes = {key: change for key, span in sorted(spans.items()) if (change := _changed(span, known.get(key))) is not None}
+    members = identities.members(tx, site, {principals[identity] for identity, _ in changes})
+    changes = {key: one for key, one in changes.items() if one.before or not _has_too_many(members, principals[key[0]])}
+    rows = [(site, *key, *one.after[:2], one.after[2] or None) for key, one in changes.items()]
     tx.insert("visits", ("site", "identity", "visit", "started_at", "ended_at", "context"), rows, _WIDEN)
-    return Widened({row[1] for row in rows}, begun)
+    people: dict[int, list[_Change]] = {}
+    for person, visit in _whole_changes(tx, site, changes, members, principals):
+        people.setdefault(person, []).append(visit)
+    sums, said, unsure = {}, {}, set()
+    for person, visits in people.items():
+        stored = members[person].visits
+        advanced = _advanced(stored, visits)
+        if advanced is None:
+            unsure.add(person)
+        elif advanced != stored:
+            sums[person] = advanced
+        if any(visit.begins for visit in visits):
+            found = _said(stored, visits)
+            if found is None:
+                unsure.add(person)
+            else:
+                said[person] = found
+    if unsure:
+        all_of_them = parts(tx, site, {number: member for number, member in members.items() if member.person in unsure})
+        sums |= {person: folded(joined(made)) for person, made in all_of_them.items()}
+        said |= contexts(tx, site, all_of_them)
+    _write_down(tx, site, sums)
+    return Followed(said, {number: member for number, member in members.items() if member.person in said})
+
+
+class _Change(NamedTuple):
+    """A visit before and after: start (ms), end to the minute, context."""
+
+    before: tuple[int, int, str] | None
+    after: tuple[int, int, str]
+
+    @property
+    def begins(self) -> bool:
+        """Whether it is new or begins otherwise."""
+        return self.before is None or (self.before[0], self.before[2]) != (self.after[0], self.after[2])
+
+
+def _changed(span: Span, stored: tuple[int, int, str] | None) -> _Change | None:
+    end = span.end // MINUTE * MINUTE
+    if stored is None:
+        return _Change(None, (span.start, end, span.context))
+    started, ended, context = stored
+    if span.start < started or (span.start == started and span.context > context):
+        return _Change(stored, (span.start, max(end, ended), span.context))
+    return _Change(stored, (started, end, context)) if end > ended else None
+
+
+def _has_too_many(members: identities.Members, person: int) -> bool:
+    return (members[person].visits.number or 0) >= MOST
+
+
+def _whole_changes(
+    connection: Connection, site: int, changes: Mapping[Key, _Change], members: identities.Members, principals: Mapping[int, int]
+) -> Iterator[tuple[int, _Change]]:
+    """Yield how each visit of a person changes, with what other identities of the person's have of it."""
+    of: dict[int, list[int]] = {}
+    for number, member in members.items():
+        of.setdefault(member.person, []).append(number)
+    by_visit: dict[tuple[int, bytes], list[int]] = {}
+    for identity, visit in changes:
+        by_visit.setdefault((principals[identity], visit), []).append(identity)
+    elsewhere = [
+        (identity, visit) for (person, visit), changed in by_visit.items() for identity in of[person] if (identity, visit) not in changes
+    ]
+    unchanged = _stored(connection, site, sorted(elsewhere))
+    for (person, visit), changed in by_visit.items():
+        others = [unchanged[identity, visit] for identity in of[person] if (identity, visit) in unchanged]
+        before = [one for identity in changed if (one := changes[identity, visit].before) is not None]
+        after = [changes[identity, visit].after for identity in changed]
+        yield person, _Change(_together([*others, *before]), _together([*others, *after]) or after[0])
+
+
+def _together(found: Sequence[tuple[int, int, str]]) -> tuple[int, int, str] | None:
+    """Return the whole of a visit: its end is never before its start, its context that of the part that began first."""
+    if not found:
+        return None
+    start = min(started for started, _, _ in found)
+    return start, max(start, *(ended for _, ended, _ in found)), max(context for started, _, context in found if started == start)
+
+
+def _advanced(stored: identities.Visits, changes: Sequence[_Change]) -> identities.Visits | None:
+    """Return what a person's visits add up to after some have changed; None where the others have to be asked."""
+    count, started, ended, previous = stored
+    if count is None:
+        return None
+    for before, (start, end, _) in changes:
+        if before is None:
+            count += 1
+        if started is None or ended is None:
+            started, ended = start, end
+        elif before is not None and (before[1], before[0]) == (ended, started):  # it was the latest, and still is
+            if end == ended and start < started and previous == ended:
+                return None  # or it is not, as another ended with it
+            started, ended = start, end
+        elif (end, start) > (ended, started):
+            started, ended, previous = start, end, ended
+        else:
+            previous = end if previous is None else max(previous, end)
+    return identities.Visits(count, started, ended, previous)
+
+
+def _said(stored: identities.Visits, changes: Sequence[_Change]) -> Said | None:
+    """Return what a person's first and latest visit say now that some have changed; None where the others have to be asked."""
+    if len(changes) > 1 or changes[0].before is not None:
+        return None
+    start, _, context = changes[0].after
+    if not stored.number:
+        return Said(context, context)
+    # All the others had begun before the latest of them ended.
+    return Said(None, context) if stored.ended_at is not None and start > stored.ended_at else None
 
 
 def parts(connection: Connection, site: int, members: identities.Members) -> Parts:
@@ -118,12 +236,12 @@ def joined(found: Iterable[Part]) -> list[Whole]:
 
 def fold(tx: Connection, site: int, people: Collection[int]) -> None:
     """Work out anew what the visits of people (principal ids) add up to. They are locked by the caller."""
-    refold(tx, site, parts(tx, site, identities.members(tx, site, people)))
+    found = parts(tx, site, identities.members(tx, site, people))
+    _write_down(tx, site, {person: folded(joined(made)) for person, made in found.items()})
 
 
-def refold(tx: Connection, site: int, found: Parts) -> None:
-    """Write down what the visits of people add up to."""
-    rows = [(site, person, *folded(joined(visits))) for person, visits in sorted(found.items())]
+def _write_down(tx: Connection, site: int, sums: Mapping[int, identities.Visits]) -> None:
+    rows = [(site, person, *one) for person, one in sorted(sums.items())]
     tx.update("identities", ("site", "id"), ("visit_count", "visit_started_at", "visit_ended_at", "previous_visit_ended_at"), rows)
 
 
@@ -132,15 +250,15 @@ def whole(visit: bytes, started: int, ended: int) -> Whole:
     return max(ended // MINUTE * MINUTE, started), started, bytes(visit)
 
 
-def folded(spans: Collection[Whole]) -> tuple[int, int | None, int | None, int | None]:
-    """Return what visits add up to: count, start and end of the latest, end of the one before."""
+def folded(spans: Collection[Whole]) -> identities.Visits:
+    """Return what visits add up to."""
     if not spans:
-        return 0, None, None, None
+        return identities.Visits(0, None, None, None)
     latest, *before = sorted(spans, reverse=True)[:2]
-    return len(spans), latest[1], latest[0], before[0][0] if before else None
+    return identities.Visits(len(spans), latest[1], latest[0], before[0][0] if before else None)
 
 
-def contexts(connection: Connection, site: int, found: Parts) -> dict[int, tuple[str, str]]:
+def contexts(connection: Connection, site: int, found: Parts) -> dict[int, Said]:
     """Return the contexts of the first and the latest visit of those of these people who made any.
 
     The first began first, the latest began last; a visit of several identities has the context of the part that began first.
@@ -157,8 +275,7 @@ def contexts(connection: Connection, site: int, found: Parts) -> dict[int, tuple
             [(identity, visit) for identity, visit, started, _ in visits if (started, visit) == end] for end in (min(order), max(order))
         ]
     stored = _stored(connection, site, sorted({key for pair in ends.values() for keys in pair for key in keys}))
-    said = {person: [max(stored[key][2] for key in keys) for keys in pair] for person, pair in ends.items()}
-    return {person: (first, latest) for person, (first, latest) in said.items()}
+    return {person: Said(*(max(stored[key][2] for key in keys) for keys in pair)) for person, pair in ends.items()}
 
 
 def _stored(connection: Connection, site: int, keys: Sequence[Key]) -> dict[Key, tuple[int, int, str]]:

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 
+from collector.domain import contacts
+from collector.storage.database import Connection
 from collector.values.errors import Reason
 from tests.support.world import World, lead, user
 
@@ -37,6 +39,28 @@ def test_an_unverified_browser_does_not_overwrite_what_rest_set(world: World) ->
     assert world.attributes(user()) == {PLAN: "enterprise"}
 
 
+def test_what_rest_set_by_email_stays_when_a_browser_asserts_the_user(world: World) -> None:
+    known_by_email_first(world)
+    world.set(EMAIL_KEY, {PLAN: "enterprise"}, browser=False)
+    outcome = world.set(user("u-1"), {PLAN: "free", "email": "other@example.com"}, lead=lead())
+    assert sorted(name for _, name, _ in outcome.protected) == [PLAN, "email"]
+    assert world.attributes(user("u-1")) == {PLAN: "enterprise", "email": "a@example.com"}
+
+
+def test_what_rest_set_on_a_lead_stays_when_it_signs_up_unverified(world: World) -> None:
+    world.send(lead())
+    world.set(lead().key, {PLAN: "enterprise"}, browser=False)
+    world.send(user(), lead=lead())
+    outcome = world.set(user(), {PLAN: "free"}, lead=lead())
+    assert outcome.protected == [(0, PLAN, Reason.ATTRIBUTE_PROTECTED)]
+    assert world.attributes(user()) == {PLAN: "enterprise"}
+
+
+def test_a_value_that_agrees_with_a_protected_one_is_no_offence(world: World) -> None:
+    world.set(user(), {PLAN: "enterprise"}, browser=False)
+    assert world.set(user(), {PLAN: "enterprise"}, lead=lead()).protected == []
+
+
 def test_a_verified_browser_may(world: World) -> None:
     world.set(user(), {PLAN: "enterprise"}, browser=False)
     world.clock.advance(1)
@@ -66,21 +90,21 @@ def test_the_order_of_arrival_does_not_matter(world: World, order: tuple[int, ..
 
 
 def test_a_user_first_known_by_an_email_keeps_its_own_value_too(world: World) -> None:
-    from collector.domain import contacts
-
-    def make(tx):
-        return contacts.create(
-            tx, world.site.id, world.services.names, world.services.maker, 1, external_id=None, values={"email": "a@example.com"}
-        )
-
-    world.services.names.ensure(world.site.id, "attribute", [PLAN], 1)
-    world.services.writer.run(world.site.id, make)
-    key = ("email", "a@example.com")
-
-    def name(tx):
-        contacts.update(tx, world.site.id, world.services.names, world.services.maker, 2, key, external_id="u-1", values={})
-
-    world.services.writer.run(world.site.id, name)
+    known_by_email_first(world)
     world.set(user("u-1"), {PLAN: "own"}, at=100, lead=lead())
     world.set(lead(), {PLAN: "a lead's"}, at=900)
     assert world.attributes(user("u-1"))[PLAN] == "own"
+
+
+EMAIL_KEY = ("email", "a@example.com")
+
+
+def known_by_email_first(world: World) -> None:
+    """Make a user by email who gets the user id u-1 later, both by REST."""
+    services, site = world.services, world.site.id
+
+    def make(tx: Connection) -> None:
+        contacts.create(tx, site, services.names, services.maker, 1, external_id=None, values={"email": EMAIL_KEY[1]})
+        contacts.update(tx, site, services.names, services.maker, 2, EMAIL_KEY, external_id="u-1", values={})
+
+    services.writer.run(site, make)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, given, settings
 
-from collector.domain import deletion, mending, merging
+from collector.domain import deletion, mending, merging, visits
 from collector.domain.doctor import examine
 from collector.domain.identities import Key
 from collector.domain.tracking import Event
@@ -63,6 +64,28 @@ def test_a_lead_that_was_here_last_takes_what_the_user_had_away(world: World) ->
     assert seen(world, user()) == {
         "first_utm_source": "news", "first_referrer": "https://news.example/", "browser": "Safari", "device": "mobile",
     }  # fmt: skip
+
+
+def test_one_more_visit_does_not_read_those_before_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(lead(), event(world, 0, 2))
+    monkeypatch.setattr(visits, "parts", None)
+    world.clock.advance(HOUR)
+    world.send(lead(), event(world, 1, 3))
+    world.clock.advance(MINUTE)
+    world.send(lead(), event(world, 1, 1))
+    found = world.attributes(lead().key)
+    assert (found["first_utm_source"], found["utm_source"]) == ("news", "search")
+    assert world.person(lead().key).identities[0].visit_count == 2
+
+
+def test_who_invents_visits_gets_no_more_than_so_many(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visits, "MOST", 2)
+    for number in range(4):
+        world.send(lead(), event(world, number, 1))
+        world.clock.advance(HOUR)
+    assert world.counts(lead().key) == {"page-view": 4}
+    assert world.person(lead().key).identities[0].visit_count == 2
+    assert list(examine(world.services.database)) == []
 
 
 def test_undone_a_merge_leaves_each_with_what_its_own_visits_say(world: World) -> None:

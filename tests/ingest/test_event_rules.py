@@ -10,6 +10,7 @@ from collector.domain import event_rules
 from collector.domain.event_rules import SETTLED, EventRule
 from collector.domain.names import EVENT
 from collector.values.clock import DAY
+from collector.values.ids import new_uuid7
 from collector.values.messages import clean_auto_message
 from collector.values.page_rules import parse_page_rule
 from tests.support.browserless import Tracker
@@ -82,6 +83,16 @@ def test_what_was_made_of_the_timeline_belongs_to_whoever_viewed(world: World, t
     made = [event for event in world.timeline(user()) if event.name == "saw-pricing"]
     viewed = [event for event in world.timeline(user()) if event.name == "page-view"]
     assert sorted((one.at, one.lead, one.unverified) for one in made) == sorted((one.at, one.lead, one.unverified) for one in viewed)
+
+
+def test_going_back_says_nothing_new_of_visits_and_activity(world: World, tracker: Tracker) -> None:
+    tracker.view("/pricing", visit=new_uuid7(world.clock()))
+    key = ("lead", tracker.lead.partition(".")[0])
+    before, active = world.attributes(key), world.person(key).active_at
+    assert before["browser"]
+    go_back(world, new_rule(world))
+    assert counts(world, tracker) == {"page-view": 1, "saw-pricing": 1}
+    assert (world.attributes(key), world.person(key).active_at) == (before, active)
 
 
 def test_interrupted_it_goes_on_where_it_was(world: World, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:

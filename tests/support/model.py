@@ -214,11 +214,12 @@ class Model:
         return (len(whole), whole[-1][1], whole[-1][0], whole[-2][0] if len(whole) > 1 else None)
 
     def _attributes(self, members: frozenset[Key]) -> dict[str, object]:
-        best: dict[str, tuple[int, tuple[int, int, str]]] = {}
-        for key, name, value in self.changes:
-            if key in members and (name not in best or (_RANKS[key[0]], value) > best[name]):
-                best[name] = (_RANKS[key[0]], value)
-        values = {name: json.loads(text) for name, (_, (_, _, text)) in best.items()}
+        best: dict[str, tuple[int, int, int, str]] = {}
+        for key, name, (source, at, text) in self.changes:
+            candidate = (source, _RANKS[key[0]], at, text)
+            if key in members and (name not in best or candidate > best[name]):
+                best[name] = candidate
+        values = {name: json.loads(text) for name, (_, _, _, text) in best.items()}
         return {name: value for name, value in values.items() if value is not None}
 
     def _turn_calendar(self, now: int) -> None:
