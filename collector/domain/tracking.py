@@ -370,7 +370,7 @@ class _Group:
                 others.setdefault(event_id_time(row[2]) // WEEK, []).append(row[2])
         found: set[bytes] = set()
         for other, ids in others.items():
-            if other in self.known.open and other != home:
+            if other in self.known.readable and other != home:
                 found |= self.slices.stored(self.tx, self.site, other, ids)
         return found
 

@@ -44,6 +44,8 @@ class Known(msgspec.Struct, frozen=True):
     open: frozenset[int] = frozenset()
     ended: frozenset[int] = frozenset()
     """Closed or pruned: what belongs there comes too late."""
+    readable: frozenset[int] = frozenset()
+    """Open or closed: whatever stands there is there to be met."""
 
     def home(self, id_time_ms: int, at_ms: int) -> int | None:
         """Return the slice of an event; None where it has ended.
@@ -215,7 +217,8 @@ def make(tx: Connection, wanted: Collection[int]) -> Known:
     if missing:
         _rebuild_view(tx)
     is_open = {number for number, state in states.items() if state == OPEN}
-    return Known(frozenset(is_open | set(missing)), frozenset(states.keys() - is_open))
+    pruned = {number for number, state in states.items() if state == PRUNED}
+    return Known(frozenset(is_open | set(missing)), frozenset(states.keys() - is_open), frozenset((states.keys() | set(missing)) - pruned))
 
 
 def _table(number: int, tx: Connection) -> list[str]:

@@ -187,6 +187,14 @@ class TestRepeats:
             assert record(world.services, world, again(one, at)) == [Reason.TOO_OLD]
         assert world.counts(user()) == {"page-view": 1}
 
+    def test_while_its_closed_week_stands_one_is_recognised_whatever_its_correction(self, world: World) -> None:
+        one = event(world.clock(), world.clock())
+        record(world.services, world, one)
+        world.clock.advance(RETENTION + WEEK + 3 * DAY)
+        upto(pruner(world.services), "closed", place(world, one))
+        assert record(world.services, world, again(one, world.clock())) == [False]
+        assert world.counts(user()) == {"page-view": 1}
+
     def test_none_that_is_in_time_can_belong_to_a_closed_week(self, world: World) -> None:
         one = event(week_edge(world) - 1, week_edge(world) - 1 + DRIFT)
         record(world.services, world, one)
