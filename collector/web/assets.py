@@ -32,14 +32,13 @@ def blueprint(services: Services) -> Blueprint:
             abort(404)
         return _serve_named(messenger, name)
 
-    @bp.get("/rules-<name>.js")
-    def rules_js(name: str) -> Response:
+    @bp.get("/rules-<site_key>-<name>.js")
+    def rules_js(site_key: str, name: str) -> Response:
         """Serve what applies a site's rules by selector; without any it does nothing, since a browser may still know of some."""
-        key, _, wanted = name.rpartition("-")
-        site = services.sites.by_key(key)
+        site = services.sites.by_key(site_key)
         if site is None:
             abort(404)
-        return _serve_named(services.rule_scripts.script(key, services.event_rules.active(site.id).elements), wanted)
+        return _serve_named(services.rule_scripts.script(site.key, services.event_rules.active(site.id).elements), name)
 
     return bp
 
