@@ -36,23 +36,26 @@ const wild = (pattern, text, end) => {
   return places.has(text.length);
 };
 
-/** @param {URL} url @param {string} field @param {string | null} name @returns {string[]} texts of which any may match */
+/** @param {URL} url @param {string} field @param {string} name @returns {string[]} texts of which any may match */
 const texts = ({ host, hostname, href, pathname, hash, searchParams }, field, name) => {
   if (field == "host") return [hostname, host];
   if (field == "path") return [decoded(pathname)];
-  return field == "query" ? searchParams.getAll(name || "") : [href, href.slice(0, href.length - hash.length)];
+  return field == "query" ? searchParams.getAll(name) : [href, href.slice(0, href.length - hash.length)];
 };
 
-/** @param {PageRule} rule @param {string} address @returns {boolean} */
-export const holds = (rule, address) => {
-  const url = new URL(address);
-  const [operator, field, pattern, name] = rule;
+/** @param {PageRule} rule @param {URL} url @returns {boolean} */
+const judge = (rule, url) => {
+  const [operator, field, pattern, name] = /** @type {any[]} */ (rule);
   if (typeof field != "string") {
-    return operator == "AND" ? field.every((one) => holds(one, address)) : field.some((one) => holds(one, address)) == (operator == "OR");
+    const holding = (/** @type {PageRule} */ one) => judge(one, url);
+    return operator == "AND" ? field.every(holding) : field.some(holding) == (operator == "OR");
   }
-  return texts(url, field, /** @type {any} */ (name)).some((text) =>
+  return texts(url, field, name).some((text) =>
     operator == "is" ? text == pattern
-      : operator == "starts" ? text.startsWith(/** @type {string} */ (pattern))
-      : operator == "contains" ? text.includes(/** @type {string} */ (pattern))
-      : wild(/** @type {string} */ (pattern), text, ENDS[field]));
+      : operator == "starts" ? text.startsWith(pattern)
+      : operator == "contains" ? text.includes(pattern)
+      : wild(pattern, text, ENDS[field]));
 };
+
+/** @param {PageRule} rule @param {string} address @returns {boolean} what is no web address meets none, not even a NOT */
+export const holds = (rule, address) => /^https?:/.test(address) && judge(rule, new URL(address));
