@@ -13,7 +13,7 @@ def create_app(services: Services, responder: browser.Responder | None = None) -
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.config["MAX_CONTENT_LENGTH"] = services.settings.body_limit * 8
     app.register_blueprint(browser.blueprint(responder or browser.Responder(services)))
-    app.register_blueprint(assets.blueprint())
+    app.register_blueprint(assets.blueprint(services))
     app.register_blueprint(health.blueprint(services))
     app.register_blueprint(api.blueprint(services), url_prefix="/api")
     app.register_blueprint(console.blueprint(services), url_prefix="/console")

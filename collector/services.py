@@ -9,6 +9,7 @@ from collector.domain.event_rules import EventRules
 from collector.domain.identities import Maker
 from collector.domain.limits import NewPeople
 from collector.domain.names import Names
+from collector.domain.rule_scripts import RuleScripts
 from collector.domain.secrets import Keyring
 from collector.domain.sites import Sites
 from collector.domain.tracking import Ledger
@@ -37,6 +38,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     auto_messages: AutoMessages
     columns: Columns
     event_rules: EventRules
+    rule_scripts: RuleScripts
     writer: Writer
     written: Database
     occupancy: Occupancy
@@ -104,6 +106,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         auto_messages=AutoMessages(database, row_ids),
         columns=Columns(database, names, clock, settings.columns_bytes),
         event_rules=EventRules(database, row_ids),
+        rule_scripts=RuleScripts(),
         writer=Writer(
             written,
             ledger,

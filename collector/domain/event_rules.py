@@ -1,4 +1,4 @@
-"""Events without code: a rule about addresses makes a named event of each page view that meets it.
+"""Events without code: a rule about addresses makes a named event of each page view that meets it (of clicks: element_rules).
 
 The event's id is derived from the view's id and the rule's, so that counting what arrives and going back over the timeline may both
 write it: whoever comes second finds it there. A rule is never changed, only archived; a changed one is a new rule.
@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import identities
+from collector.domain import element_rules, identities
+from collector.domain.element_rules import ElementRule
 from collector.domain.identities import USER
 from collector.domain.names import EVENT, PAGE_VIEW, Names
 from collector.domain.sites import Site
@@ -19,6 +20,7 @@ from collector.domain.tracking import Event, Submission
 from collector.storage.database import Connection, Database
 from collector.storage.slices import with_tables
 from collector.values.clock import SECOND
+from collector.values.element_rules import ElementRuleDefinition
 from collector.values.ids import RowIds, derived_event_id, event_id_time, new_public_id
 from collector.values.page_rules import PageRule, page_matches, parse_page_rule, rule_json
 
@@ -41,6 +43,13 @@ class EventRule(msgspec.Struct, frozen=True, kw_only=True):
     backfilled_at: int | None
 
 
+class ActiveRules(msgspec.Struct, frozen=True):
+    """The rules of a site that are not archived, the oldest first: about page views, and about elements that are clicked or submitted."""
+
+    views: tuple[EventRule, ...]
+    elements: tuple[ElementRule, ...]
+
+
 class EventRules:
     """Reads and writes rules; the active ones of each site are kept for a second."""
 
@@ -48,20 +57,21 @@ class EventRules:
         self._database = database
         self._row_ids = row_ids
         self._lock = threading.Lock()
-        self._active: dict[int, tuple[float, tuple[EventRule, ...]]] = {}
+        self._active: dict[int, tuple[float, ActiveRules]] = {}
 
-    def kept(self, site: int) -> tuple[EventRule, ...] | None:
+    def kept(self, site: int) -> ActiveRules | None:
         """Return the active rules where they are in memory and fresh, without asking the database."""
         kept = self._active.get(site)
         return kept[1] if kept is not None and kept[0] > time.monotonic() else None
 
-    def active(self, site: int) -> tuple[EventRule, ...]:
-        """Return the active rules, the oldest first."""
+    def active(self, site: int) -> ActiveRules:
+        """Return the active rules."""
         kept = self.kept(site)
         if kept is not None:
             return kept
         with self._database.read() as connection:
-            found = tuple(_select(connection, "site = ? AND archived_at IS NULL ORDER BY id", (site,)))
+            views = tuple(_select(connection, "site = ? AND archived_at IS NULL ORDER BY id", (site,)))
+            found = ActiveRules(views, element_rules.active(connection, site))
         with self._lock:
             self._active[site] = (time.monotonic() + _KEPT_SECONDS, found)
         return found
@@ -71,18 +81,24 @@ class EventRules:
         with self._lock:
             self._active.pop(site, None)
 
-    def create(self, tx: Connection, site: int, event: str, page: PageRule, now_ms: int) -> EventRule:
-        """Store a new rule. The event's name was allocated beforehand; whoever asked for it calls `forget` after the commit."""
+    def create(self, tx: Connection, site: int, event: str, rule: PageRule | ElementRuleDefinition, now_ms: int) -> EventRule | ElementRule:
+        """Store a new rule. The event's name was allocated beforehand; whoever asked for it calls `forget` after the commit.
+
+        Raises:
+            Problem: 409, the site has as many rules by selector as it may have.
+        """
+        if isinstance(rule, ElementRuleDefinition):
+            return element_rules.create(tx, site, self._row_ids, event, rule, now_ms)
         made = EventRule(
             id=self._row_ids.mint(now_ms),
             public_id=new_public_id(),
             event=event,
-            page=page,
+            page=rule,
             created_at=now_ms,
             archived_at=None,
             backfilled_at=None,
         )
-        text = msgspec.json.encode(rule_json(page)).decode()
+        text = msgspec.json.encode(rule_json(rule)).decode()
         columns = ("site", "id", "public_id", "event", "page", "created_at")
         tx.insert("event_rules", columns, [(site, made.id, made.public_id, event, text, now_ms)])
         return made

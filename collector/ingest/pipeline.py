@@ -38,6 +38,7 @@ class Collection:
         self.accepted = 0
         self.duplicates = 0
         self.messages: list[dict[str, Any]] = []
+        self.rules: str | None = None
         self.envelope: wire.AnyEnvelope
         self.site: Site
         self.sender: senders.Verified
@@ -65,6 +66,8 @@ class Collection:
                 body["lead"] = "rotate"
             if self.messages:
                 body["messages"] = self.messages
+            if self.rules is not None:
+                body["rules"] = self.rules
         return body
 
 
@@ -81,7 +84,7 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
         step(collection)
         if collection.answered:
             return collection.answer()
-    yield from derive_events(collection)
+    yield from apply_rules(collection)
     try:
         outcomes = yield Record(collection.site.id, [collection.submission], len(body))
     except Overloaded:
@@ -140,13 +143,14 @@ def clean_items(c: Collection) -> None:
         c.flagged += [{"index": index, "code": code.value, "field": field} for code, field in flags]
 
 
-def derive_events(c: Collection) -> Exchange[None]:
-    """Add the events that the site's rules make of the page views; they stand behind those that were sent."""
-    if any(event.name == PAGE_VIEW for event in c.submission.events):
-        rules = c.services.event_rules.kept(c.site.id)
-        if rules is None:
-            rules = yield Read(lambda: c.services.event_rules.active(c.site.id))
-        c.submission.events += event_rules.derived(rules, c.site.salt, c.submission.events)
+def apply_rules(c: Collection) -> Exchange[None]:
+    """Add the events that the site's rules make of the page views, behind those that were sent; name what makes them of clicks."""
+    rules = c.services.event_rules.kept(c.site.id)
+    if rules is None:
+        rules = yield Read(lambda: c.services.event_rules.active(c.site.id))
+    if rules.views and any(event.name == PAGE_VIEW for event in c.submission.events):
+        c.submission.events += event_rules.derived(rules.views, c.site.salt, c.submission.events)
+    c.rules = c.services.rule_scripts.name(c.site.key, rules.elements)
 
 
 def note_outcome(c: Collection, outcome: Outcome) -> None:

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     NOT_FOUND = "not_found", "There is no such thing on this site."
     METHOD_NOT_ALLOWED = "method_not_allowed", "The address exists, the method does not."
     CONFLICT = "conflict", "It exists already."
+    RULE_LIMIT = "rule_limit", "The site has as many event rules by selector as it may have; archive one first."
     MERGE_INVALID = "merge_invalid", "Only a lead that belongs to nobody merges, and only into a user."
     CONTACT_MERGED = "contact_merged", "This lead became part of another contact; the Link header names it."
     OVERLOADED = "overloaded", "The collector cannot take more now; try again after Retry-After seconds."

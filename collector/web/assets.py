@@ -1,42 +1,20 @@
-"""The scripts pages load: `tracker.js` under its stable name, the messenger under the hash of its content.
+"""The scripts pages load: `tracker.js` under its stable name, the messenger and each site's rules under the hash of their content.
 
-Both are the same for everybody (a shared cache must never hand one visitor's answer to another): they set no cookie and reflect
+They are the same for everybody (a shared cache must never hand one visitor's answer to another): they set no cookie and reflect
 nothing. A tracker cached for months may ask for a messenger of its own time; it gets today's, for a short while.
 """
 
-import gzip
-import hashlib
-from pathlib import Path
-
-import msgspec
 from flask import Blueprint, Response, abort, request
 from flask_cors import CORS
+
+from collector.scripts import Asset, load
+from collector.services import Services
 
 _HOUR = 3_600
 _YEAR = 365 * 24 * _HOUR
 
 
-class Asset(msgspec.Struct, frozen=True):
-    """A script, as it is and compressed, with the hash of its content (12 hex digits)."""
-
-    plain: bytes
-    packed: bytes
-    hash: str
-
-
-def script_folder() -> Path:
-    """Return the folder of the built scripts: inside an installed package, or `static/` of a clone."""
-    packed = Path(__file__).parent.parent / "static"
-    return packed if (packed / "tracker.js").exists() else Path(__file__).parent.parent.parent / "static"
-
-
-def load(name: str) -> Asset:
-    """Read a built script."""
-    plain = (script_folder() / name).read_bytes()
-    return Asset(plain, gzip.compress(plain, 9, mtime=0), hashlib.sha256(plain).hexdigest()[:12])
-
-
-def blueprint() -> Blueprint:
+def blueprint(services: Services) -> Blueprint:
     """Return the views of the scripts."""
     bp = Blueprint("assets", __name__)
     CORS(bp, origins="*", send_wildcard=True)  # `import()` of another origin's module needs it
@@ -52,9 +30,22 @@ def blueprint() -> Blueprint:
         """Serve the messenger."""
         if len(name) != 12 or not name.isalnum():
             abort(404)
-        return _serve(messenger, f"public, max-age={_YEAR}, immutable" if name == messenger.hash else "public, max-age=300")
+        return _serve_named(messenger, name)
+
+    @bp.get("/rules-<site_key>-<name>.js")
+    def rules_js(site_key: str, name: str) -> Response:
+        """Serve what applies a site's rules by selector; without any it does nothing, since a browser may still know of some."""
+        site = services.sites.by_key(site_key)
+        if site is None:
+            abort(404)
+        return _serve_named(services.rule_scripts.script(site.key, services.event_rules.active(site.id).elements), name)
 
     return bp
+
+
+def _serve_named(asset: Asset, wanted: str) -> Response:
+    """Serve what is named by its content; under another name only for a short while."""
+    return _serve(asset, f"public, max-age={_YEAR}, immutable" if wanted == asset.hash else "public, max-age=300")
 
 
 def _serve(asset: Asset, caching: str) -> Response:

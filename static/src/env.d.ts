@@ -1,5 +1,7 @@
 /** The content-hashed file name of the messenger, put in by the build. */
 declare const MESSENGER: string;
+/** The site's rules by selector; the collector puts them in front of the script. */
+declare const RULES: import("./rules/main.js").Rule[];
 
 interface Navigator {
   globalPrivacyControl?: boolean;

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from collector import backfill
-from collector.domain import event_rules
+from collector.domain import element_rules, event_rules
+from collector.domain.element_rules import ElementRule
 from collector.domain.event_rules import SETTLED, EventRule
 from collector.domain.names import EVENT
 from collector.values.clock import DAY
+from collector.values.element_rules import clean_element_rule
 from collector.values.ids import new_uuid7
 from collector.values.messages import clean_auto_message
 from collector.values.page_rules import parse_page_rule
@@ -167,3 +169,48 @@ def test_a_message_triggered_by_the_event_may_be_claimed(world: World, tracker: 
     services.auto_messages.forget(world.site.id)
     assert "messages" not in tracker.view("/pricing")
     assert len(tracker.view("/pricing")["messages"]) == 1
+
+
+def new_click_rule(world: World) -> ElementRule:
+    services, site = world.services, world.site.id
+    definition = clean_element_rule({"source": "click", "selector": "button"})
+    made: ElementRule = services.writer.run(site, lambda tx: services.event_rules.create(tx, site, "pressed", definition, world.clock()))
+    services.event_rules.forget(site)
+    return made
+
+
+def script(world: World) -> str | None:
+    """The name of the script with the rules of the site."""
+    return world.services.rule_scripts.name(world.site.key, world.services.event_rules.active(world.site.id).elements)
+
+
+def test_answers_name_the_script_of_rules_by_selector_while_there_are_any(world: World, tracker: Tracker) -> None:
+    assert "rules" not in tracker.view("/")
+    rule = new_click_rule(world)
+    named = tracker.view("/")["rules"]
+    assert named == script(world)
+    assert tracker.collect(tracker.event("other"))["rules"] == named
+    world.services.writer.run(world.site.id, lambda tx: element_rules.archive(tx, world.site.id, rule.public_id, world.clock()))
+    world.services.event_rules.forget(world.site.id)
+    assert "rules" not in tracker.view("/")
+
+
+def test_a_rule_by_selector_makes_nothing_of_page_views_and_has_nothing_to_go_back_over(world: World, tracker: Tracker) -> None:
+    new_click_rule(world)
+    tracker.view("/pricing")
+    assert counts(world, tracker) == {"page-view": 1}
+    world.clock.advance(SETTLED + 1)
+    with world.services.database.read() as connection:
+        assert event_rules.pending(connection, world.clock()) == []
+
+
+def test_whoever_asked_not_to_be_tracked_is_told_of_no_rules(world: World, tracker: Tracker) -> None:
+    new_click_rule(world)
+    answer = tracker.post("/collect", tracker.envelope(tracker.event()), **{"Sec-GPC": "1"})
+    assert (answer.status_code, "rules" in answer.json) == (202, False)
+
+
+def test_sites_share_no_rules(world: World, tracker: Tracker) -> None:
+    new_click_rule(world)
+    other = world.new_site("Other")
+    assert world.services.event_rules.active(other.id).elements == ()

@@ -1,29 +1,35 @@
 """The scripts that pages load: cached, compressed, the same for everybody."""
 
 import gzip
+import json
 from collections.abc import Iterator
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
-from collector.web import assets
+from collector.scripts import load
+from tests.support.clock import FakeClock
+from tests.web.test_api_support import Rest, serving
 
 
 @pytest.fixture
-def pages() -> Iterator[FlaskClient]:
-    app = Flask(__name__, static_folder=None)
-    app.register_blueprint(assets.blueprint())
-    yield app.test_client()
+def rest(database_url: str, clock: FakeClock) -> Iterator[Rest]:
+    with serving(database_url, clock) as running:
+        yield running
+
+
+@pytest.fixture
+def pages(rest: Rest) -> FlaskClient:
+    return rest.client
 
 
 @pytest.fixture
 def messenger() -> str:
-    return f"/messenger-{assets.load('messenger.js').hash}.js"
+    return f"/messenger-{load('messenger.js').hash}.js"
 
 
 def test_the_tracker_names_the_messenger_by_its_content(messenger: str) -> None:
-    assert messenger[1:].encode() in assets.load("tracker.js").plain
+    assert messenger[1:].encode() in load("tracker.js").plain
 
 
 @pytest.mark.parametrize("name", ["tracker.js", "messenger.js"])
@@ -53,8 +59,60 @@ def test_an_old_tracker_gets_todays_messenger_for_a_short_while(pages: FlaskClie
     assert old.headers["Cache-Control"] == "public, max-age=300"
 
 
-def test_any_page_may_load_them_and_they_set_and_reflect_nothing(pages: FlaskClient, messenger: str) -> None:
-    for path in ("/tracker.js?site=<script>", messenger):
+def make_rule(rest: Rest, event: str = "bought") -> str:
+    answer = rest.post("/event_rules", {"event_name": event, "source": "click", "selector": "[title='</script>']"})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json["id"])
+
+
+def rules_name(rest: Rest) -> str:
+    """The script's name as the tracker is told it."""
+    services, site = rest.world.services, rest.world.site
+    name = services.rule_scripts.name(site.key, services.event_rules.active(site.id).elements)
+    assert name is not None
+    return name
+
+
+def test_the_script_of_the_rules_holds_them_and_is_kept_for_good(rest: Rest, pages: FlaskClient) -> None:
+    make_rule(rest)
+    served = pages.get(f"/{rules_name(rest)}")
+    data, _, code = served.data.partition(b";\n")
+    assert json.loads(data.removeprefix(b"const RULES=")) == [
+        {"event": "bought", "on": "click", "selector": "[title='</script>']", "page": None, "read": []}
+    ]
+    assert code == load("rules.js").plain
+    assert served.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert (served.mimetype, served.headers["X-Content-Type-Options"]) == ("text/javascript", "nosniff")
+    packed = pages.get(f"/{rules_name(rest)}", headers={"Accept-Encoding": "gzip"})
+    assert gzip.decompress(packed.data) == served.data
+
+
+def test_another_rule_makes_another_script_and_the_old_name_serves_it_for_a_short_while(rest: Rest, pages: FlaskClient) -> None:
+    make_rule(rest)
+    old = rules_name(rest)
+    second = make_rule(rest, "looked")
+    assert rules_name(rest) != old
+    served = pages.get(f"/{old}")
+    assert served.data == pages.get(f"/{rules_name(rest)}").data
+    assert served.headers["Cache-Control"] == "public, max-age=300"
+    rest.send("DELETE", f"/event_rules/{second}")
+    assert rules_name(rest) == old
+
+
+def test_a_script_of_rules_that_are_gone_does_nothing(rest: Rest, pages: FlaskClient) -> None:
+    rule = make_rule(rest)
+    old = rules_name(rest)
+    rest.send("DELETE", f"/event_rules/{rule}")
+    assert pages.get(f"/{old}").data.startswith(b"const RULES=[];\n")
+
+
+@pytest.mark.parametrize("name", ["rules-.js", "rules-x.js", "rules-nobodyssitekey00-0123456789ab.js"])
+def test_a_site_that_is_none_has_no_script(pages: FlaskClient, name: str) -> None:
+    assert pages.get(f"/{name}").status_code == 404
+
+
+def test_any_page_may_load_them_and_they_set_and_reflect_nothing(rest: Rest, pages: FlaskClient, messenger: str) -> None:
+    for path in ("/tracker.js?site=<script>", messenger, f"/rules-{rest.world.site.key}-evil.js"):
         answer = pages.get(path, headers={"Origin": "https://shop.example", "Host": "evil.example"})
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"

@@ -45,7 +45,7 @@ let busy = false;
 
 /** Whether the first items had better wait. @type {() => boolean} */
 let unsettled;
-/** @type {(messages: any[], keys: string[]) => void} */
+/** @type {(answer: any, keys: string[]) => void} */
 let offer;
 
 /** @param {number} [wait] ms until the queue is sent; an earlier appointment stays */
@@ -117,6 +117,7 @@ const post = async (rows) => {
   const text = body(rows, head);
   /** @type {any} */
   let answer = {};
+  /** @type {any} */
   let status;
   let after = 0;
   try {
@@ -128,16 +129,16 @@ const post = async (rows) => {
       signal: AbortSignal.timeout?.(3e4),
     });
     status = response.status;
-    after = Math.min(+(response.headers.get("Retry-After") || 0) || 0, 3600) * 1e3;
+    after = Math.min(+(/** @type {any} */ (response.headers.get("Retry-After"))) || 0, 3600) * 1e3;
     answer = Object(await response.json());
   } catch (error) {
     log(error);
   }
   log(status, answer);
-  const { session: given, messages, time, errors = [], refused = [] } = answer;
+  const { session: given, time, errors = [], refused = [] } = answer;
   if (status == 413 && rows[1]) batch = text.length >> 1;
   else if (status == 401) parked.add(rows[0][2]);
-  else if (/202|40[03]|41[03]|422/.test("" + status)) {
+  else if (/202|40[03]|41[03]|422/.test(status)) {
     rows.forEach(([key]) => remove(key));
   } else {
     retryAt = Date.now() + Math.max(after, Math.min(1e3 * 2 ** failures++, 3e5) * (0.5 + Math.random() / 2));
@@ -157,7 +158,7 @@ const post = async (rows) => {
     if (head.dropped) set("lost", Math.max(0, lost() - head.dropped));
     // A reset in the meantime wiped the user; an answer on its way does not bring it back.
     if (given && session().id == who?.id) saveSession({ ...given, id: who.id, lead: head.lead });
-    if (messages?.[0]) offer(messages, rows.map(([key]) => key));
+    offer(answer, rows.map(([key]) => key));
   }
   for (const { code, field, index } of [...errors, ...refused]) {
     refuse(code, field, rows[index]);
@@ -222,7 +223,7 @@ export const unpark = (id) => {
 
 /** The network is back, or the page is. What the collector asked for holds. */
 export const hurry = () => {
-  retryAt = +(get("wait") || 0);
+  retryAt = +(/** @type {any} */ (get("wait"))) || 0;
   wake(0);
 };
 

@@ -14,8 +14,8 @@ export const track = (name, metadata) => {
   happened(name, plain(metadata));
 };
 
-/** @param {string} text @returns {string} a short fingerprint, so that no attribute lies about in storage */
-const mark = (text) => "" + [...text].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) | 0, 0);
+/** @param {string} text @returns {any} a short fingerprint, so that no attribute lies about in storage */
+const mark = (text) => [...text].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) | 0, 0);
 
 /**
  * @param {any} id the user id; null or the attributes alone leave the sender as it is
@@ -32,11 +32,11 @@ export const identify = (id, about) => {
     // The view that waits for its title belongs to whoever was here when it began, not to the next user.
     if (user && user.id != id) settle();
     assert({ id, hash: user_hash, jwt: jwt || intercom_user_jwt });
-    if (session()?.id != id) saveSession({ id });
+    if (session().id != id) saveSession({ id });
     unpark(id);
   }
   // Said once for each lead and day: often enough to keep the session alive, seldom enough for pages that identify at every load.
-  const said = mark(write([lead(), user && user.id, attributes, Math.trunc(Date.now() / DAY)]));
+  const said = mark(write([lead(), user && user.id, attributes, (Date.now() / DAY) | 0]));
   if (get("said") != said) {
     set("said", said);
     record({ type: "identify", at: Date.now(), attributes });

@@ -44,11 +44,11 @@ const text = (value, above) => {
     } catch {
       // a throwing getter, an invalid date: this value alone is dropped
     }
-    if (list) parts.push(part || null);
+    if (list) parts.push(part || "null");
     else if (part) parts.push(quote(key) + ":" + part);
   }
   // an object of which nothing can be written is dropped like any other such value, or the event would be refused for it
-  return list ? `[${parts.map(String)}]` : parts[0] || !above[0] ? `{${parts}}` : undefined;
+  return list ? `[${parts}]` : parts[0] || !above[0] ? `{${parts}}` : undefined;
 };
 
 /** @param {any} value @returns {string} JSON; empty for what cannot be written at all */

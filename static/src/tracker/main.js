@@ -3,10 +3,10 @@ import { attempt, log, prefix, site } from "./options.js";
 import { ask, choice, choose, held } from "./consent.js";
 import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
-import { end, listeners, offer, show } from "./messages.js";
+import { end, learn, listeners, offer, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
 import { assert, lead, leave, user } from "./sender.js";
-import { open, wipe } from "./store.js";
+import { get, open, wipe } from "./store.js";
 import { again, arm, settle, unsettled, view, watch } from "./view.js";
 
 /** Brings storage in line with what the visitor, the browser and the site allow now. */
@@ -22,6 +22,7 @@ const consent = () => {
     wipe();
     end();
   }
+  learn(get("rules"));
 };
 
 /** Whether the calls made before the script arrived are done: until then the first view belongs to whoever they leave here. */

@@ -1,4 +1,7 @@
-/** Loads the messenger when the collector names something to show; pages without messages never fetch it. */
+/**
+ * Loads what most pages never need: the messenger when the collector names something to show, and what applies the site's event rules by
+ * selector where it has any.
+ */
 import { base, log } from "./options.js";
 import { envelope, flush, record } from "./delivery.js";
 import { mine } from "./queue.js";
@@ -6,18 +9,21 @@ import { held } from "./consent.js";
 import { sender } from "./sender.js";
 import { page, settle, view } from "./view.js";
 import { track } from "./events.js";
+import { set } from "./store.js";
 import { write } from "./json.js";
 
 /**
  * @typedef {{id: string, trigger?: string, event?: string}} Candidate
- * @typedef {object} Host what the messenger may ask of the tracker; names are not mangled, since it is a file of its own
+ * @typedef {object} Host what messenger and rules may ask of the tracker; names are not mangled, since they are files of their own
  * @property {() => string} view the view now shown
  * @property {(question: Record<string, any>) => string} claim the body of a claim
  * @property {(item: Record<string, any>) => void} record queues a message item
- * @property {(name: string) => void} track
+ * @property {(name: string, metadata?: any) => void} track
+ * @property {typeof page} page
  * @property {((event: {id: string, action: string}) => void)[]} listeners
  * @property {(...words: any[]) => void} log
- * @property {() => void} end set by the messenger: the view is over, or the user, or the consent
+ * @property {() => void} [end] set by the messenger: the view is over, or the user, or the consent
+ * @property {() => void} [stop] set by the script of the rules: other rules hold now, or none
  */
 
 /** @type {((event: {id: string, action: string}) => void)[]} */
@@ -31,7 +37,19 @@ const host = {
   track,
   listeners,
   log,
-  end: () => {},
+  page,
+};
+
+/** The script whose rules hold. */
+let known = "";
+
+/** @param {string} [name] of the script with the site's rules; also kept for the next page, whose first clicks come before any answer */
+export const learn = (name = "") => {
+  if (name != known) {
+    set("rules", (known = name));
+    host.stop?.();
+    if (name) import(base + name).then(({ start }) => name == known && start(host)).catch(log);
+  }
 };
 
 /** @param {Candidate[]} candidates best first */
@@ -41,12 +59,13 @@ const hand = (candidates) => {
 };
 
 /**
- * @param {Candidate[]} candidates what an answer named
+ * @param {{messages?: Candidate[], rules?: string}} answer
  * @param {string[]} keys of the items it answered
  */
-export const offer = (candidates, keys) => {
+export const offer = ({ messages, rules }, keys) => {
+  if (!held) learn(rules);
   // Ids grow: an answer to items of the last view alone says nothing about this one.
-  if (keys.some((key) => mine(key) && key.slice(2) >= view)) hand(candidates);
+  if (messages && keys.some((key) => mine(key) && key.slice(2) >= view)) hand(messages);
 };
 
 /** @param {any} id of a message that the page wants to show; the collector decides, after it has seen what led here */
@@ -56,4 +75,4 @@ export const show = (id) => {
   flush().then(() => hand([{ id }]));
 };
 
-export const end = () => host.end();
+export const end = () => host.end?.();

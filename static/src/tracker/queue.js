@@ -29,7 +29,7 @@ export const refuse = (code, field, about) => {
 };
 
 /** @returns {number} items lost since the collector was last told */
-export const lost = () => +(get("lost") || 0);
+export const lost = () => +(/** @type {any} */ (get("lost"))) || 0;
 
 /** @returns {string[]} keys: `q.`, the id, the tab, `v` for page views */
 export const waiting = () => names("q.");

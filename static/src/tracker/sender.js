@@ -31,7 +31,8 @@ export const assert = (value) => {
  * @param {any} [renew] gives it its full life again @returns {string}
  */
 export const lead = (renew) => {
-  const kept = held ? "" : recall(prefix) || "";
+  /** @type {any} */
+  const kept = held ? "" : recall(prefix);
   const good = /^[\w-]{22}\.[\w-]{22}$/.test(kept);
   current = good ? kept : current || token() + "." + token();
   if (!held && (renew || !good)) keep(prefix, current);
