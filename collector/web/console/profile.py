@@ -7,6 +7,7 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from collector.domain import deliveries, journal, people
+from collector.domain.names import PAGE_VIEW
 from collector.domain.people import Person, TimelineEvent
 from collector.domain.sites import Site
 from collector.services import Services
@@ -51,7 +52,7 @@ def register(bp: Blueprint, services: Services) -> None:
                 ),
                 timeline=timeline(connection, services, site, person, oldest, before),
                 earlier=before is not None,
-                before_sign_up=people.pages_before_sign_up(connection, site.id, services.names, person, oldest),
+                before_sign_up=people.before_sign_up(connection, site.id, services.names, person, oldest, event=PAGE_VIEW),
                 journal=journal.of_person(connection, site.id, person),
                 namesakes=joining.namesakes(connection, site, services.names, person),
                 received=_received(connection, services, site, person),
