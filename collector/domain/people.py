@@ -5,6 +5,8 @@ pruning ran.
 """
 
 import json
+import re
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +19,8 @@ from collector.domain.names import EVENT, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
 from collector.values.ids import event_id_text, event_id_time
 from collector.values.text import fold
+
+_CURSOR = re.compile("([0-9]{1,15})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
 class Person(msgspec.Struct, kw_only=True):
@@ -56,6 +60,17 @@ class TimelineEvent(msgspec.Struct, frozen=True):
     lead: bool
     unverified: bool
     tracked_at: int
+
+    @property
+    def cursor(self) -> str:
+        """What `behind` takes, to go on after this event."""
+        return f"{self.at}-{self.id}"
+
+
+def behind(cursor: str) -> tuple[int, bytes] | None:
+    """Return time (ms) and id that a cursor names; None where it is none."""
+    match = _CURSOR.fullmatch(cursor)
+    return None if match is None else (int(match[1]), uuid.UUID(match[2]).bytes)
 
 
 def by_contact_id(connection: Connection, site: int, contact_id: str) -> tuple[Person | None, str | None]:

@@ -1,7 +1,5 @@
 """GET /contacts/{id}/timeline: single events of somebody, the newest first, each with the contact id of the identity that sent it."""
 
-import re
-import uuid
 from typing import Any
 
 from flask import Response, jsonify
@@ -16,8 +14,6 @@ from collector.web.api import lookup
 from collector.web.api.body import query_flag, query_number, query_text
 from collector.web.api.paging import DEFAULT_PER_PAGE, MOST_PER_PAGE
 from collector.web.api.views import Route
-
-_CURSOR = re.compile("([0-9]{1,15})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
 def show(services: Services, site: Site, contact_id: str) -> Response:
@@ -37,18 +33,16 @@ def show(services: Services, site: Site, contact_id: str) -> Response:
 
     found = lookup.steady(services, read)
     page = found[:per_page]
-    following = {"per_page": per_page, "starting_after": f"{page[-1].at}-{page[-1].id}"} if len(found) > per_page else None
+    following = {"per_page": per_page, "starting_after": page[-1].cursor} if len(found) > per_page else None
     return jsonify(type="list", data=[_json(one) for one in page], pages={"type": "pages", "per_page": per_page, "next": following})
 
 
 def _behind() -> tuple[int, bytes] | None:
     cursor = query_text("starting_after")
-    if cursor is None:
-        return None
-    match = _CURSOR.fullmatch(cursor)
-    if match is None:
+    found = None if cursor is None else people.behind(cursor)
+    if cursor is not None and found is None:
         raise problem(400, Reason.FIELD_INVALID, "starting_after", "expected the value of pages.next.starting_after")
-    return int(match[1]), uuid.UUID(match[2]).bytes
+    return found
 
 
 def _json(one: TimelineEvent) -> dict[str, Any]:
