@@ -83,6 +83,15 @@ def test_the_numbers_are_asked_for_again(on: Console) -> None:
     assert on.get("/segments/counts?id=none").status_code == 404
 
 
+def test_without_columns_in_memory_the_numbers_are_the_same(database_url: str, clock: FakeClock) -> None:
+    with console(database_url, clock, columns_megabytes=0) as on:
+        on.sign_in()
+        reported(on, "busy", 3)
+        reported(on, "idle", 1)
+        address = made(on)
+        assert on.get("/segments/counts").json["people"] == {address.rpartition("/")[2]: "1"}
+
+
 def test_who_is_not_signed_in_is_told_no_number(on: Console) -> None:
     made(on)
     on.browser = on.new_browser()
