@@ -63,6 +63,7 @@ def test_a_window_counts_what_lies_in_it(rest: Rest) -> None:
 
 def test_a_window_agrees_with_the_query_of_the_same_days(rest: Rest) -> None:
     did(rest, "edge", 7)  # exactly 7 days: the window has just closed
+    did(rest, "inside", 7)
     rest.world.send(user("inside"), rest.world.event("saved", at=rest.clock() - 7 * DAY + 1))
     query = {"event": "saved", "field": "count", "operator": ">", "value": 0, "within_days": 7}
     found = rest.post("/contacts/search", {"query": query}).json["data"]
@@ -71,10 +72,11 @@ def test_a_window_agrees_with_the_query_of_the_same_days(rest: Rest) -> None:
 
 
 def test_what_a_visitor_did_counts_for_the_user_it_became(rest: Rest) -> None:
-    rest.world.send(lead(), rest.world.event("saved"), rest.world.event("saved"))
-    rest.world.send(user("a"), rest.world.event("saved"), lead=lead())
+    for name in ("phone", "laptop"):
+        rest.world.send(lead(name), rest.world.event("saved"), rest.world.event("saved"))
+        rest.world.send(user("a"), rest.world.event("saved"), lead=lead(name))
     did(rest, "b", 1, 2)
-    assert top(rest) == top(rest, "&within_days=7") == [("a", 3), ("b", 2)]
+    assert top(rest) == top(rest, "&within_days=7") == [("a", 6), ("b", 2)]
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, ["tied"]), (2, ["tied", "new"]), (5, ["tied", "new", "middle", "little", "old"])])

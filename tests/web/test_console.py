@@ -191,6 +191,8 @@ def test_all_pages_before_sign_up_on_pages_of_their_own(on: Console, monkeypatch
     for number in range(45):
         on.viewed(lead(), f"/p{number}", at=START - HOUR - number // 4)  # several at one time
     signed_up(on)
+    on.clock.advance(MINUTE)
+    on.viewed(lead(), "/later")
     before = section(on.profile(user()), "before")
     assert "47 pages viewed as a visitor." in Parsed(before).text
     (href,) = [href for href in Parsed(before).hrefs if href.endswith("/before-sign-up")]

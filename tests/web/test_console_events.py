@@ -133,9 +133,11 @@ def test_nobody_did_it(on: Console) -> None:
 
 
 def test_a_rule_is_made_of_the_form(on: Console) -> None:
+    on.services.event_rules.active(on.site.id)
     answer = on.post("/event-rules", FORM)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/console/event-rules?made=saw-pricing")
     (rule,) = rules(on)
+    assert on.services.event_rules.kept(on.site.id) is None  # so that it counts from the next page view on
     assert (rule.event, rule_json(rule.page)) == ("saw-pricing", {"field": "path", "operator": "is", "value": "/pricing"})
     text = Parsed(on.page("/event-rules?made=saw-pricing")).text
     assert "saw-pricing counts from now on." in text
@@ -168,11 +170,12 @@ def test_the_page_says_what_was_counted_and_how_far_it_went_back(on: Console) ->
 def test_a_stopped_rule_makes_no_more_events(on: Console) -> None:
     on.post("/event-rules", FORM)
     (rule,) = rules(on)
+    on.services.event_rules.active(on.site.id)
     on.clock.advance(1)
     answer = on.post(f"/event-rules/{rule.public_id}/stop")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/console/event-rules")
     assert rules(on)[0].archived_at == on.clock()
-    assert on.services.event_rules.active(on.site.id) == ()
+    assert on.services.event_rules.kept(on.site.id) is None
     text = Parsed(on.page("/event-rules")).text
     assert "Stopped just now" in text
     assert "Stop…" not in text
