@@ -68,6 +68,11 @@ class AutoMessages:
         """Return every message of a site, the newest first."""
         return self._select(connection, "site = ? ORDER BY id DESC", (site,))
 
+    def audiences(self, connection: Connection, site: int) -> list[tuple[str, Any]]:
+        """Return name and audience (as it was written) of every message that could be shown, now or again."""
+        found = [one.definition for one in self.all(connection, site) if one.definition.state != "archived"]
+        return [(one.name, one.as_json()["audience"]) for one in found]
+
     def get(self, connection: Connection, site: int, public_id: str) -> AutoMessage | None:
         """Return one message."""
         found = self._select(connection, "site = ? AND public_id = ?", (site, public_id))

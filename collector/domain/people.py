@@ -5,6 +5,8 @@ pruning ran.
 """
 
 import json
+import re
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,10 +15,12 @@ import msgspec
 from collector.domain import attributes, identities, visits
 from collector.domain.audiences import Total
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, marks
-from collector.domain.names import EVENT, PAGE_VIEW, STANDARD_ATTRIBUTES, Names
+from collector.domain.names import EVENT, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
 from collector.values.ids import event_id_text, event_id_time
 from collector.values.text import fold
+
+_CURSOR = re.compile("([0-9]{1,15})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
 class Person(msgspec.Struct, kw_only=True):
@@ -42,9 +46,13 @@ class Person(msgspec.Struct, kw_only=True):
 
 
 class TimelineEvent(msgspec.Struct, frozen=True):
-    """One event of the timeline; `lead` says that it was sent anonymously, `at` and `tracked_at` in ms."""
+    """One event of the timeline; `lead` says that it was sent anonymously, `at` and `tracked_at` in ms.
+
+    `contact_id` is that of the identity that sent it, whomever it belongs to now.
+    """
 
     id: str
+    contact_id: str
     name: str
     at: int
     metadata: dict[str, Any]
@@ -52,6 +60,17 @@ class TimelineEvent(msgspec.Struct, frozen=True):
     lead: bool
     unverified: bool
     tracked_at: int
+
+    @property
+    def cursor(self) -> str:
+        """What `behind` takes, to go on after this event."""
+        return f"{self.at}-{self.id}"
+
+
+def behind(cursor: str) -> tuple[int, bytes] | None:
+    """Return time (ms) and id that a cursor names; None where it is none."""
+    match = _CURSOR.fullmatch(cursor)
+    return None if match is None else (int(match[1]), uuid.UUID(match[2]).bytes)
 
 
 def by_contact_id(connection: Connection, site: int, contact_id: str) -> tuple[Person | None, str | None]:
@@ -162,22 +181,26 @@ def timeline(
     event: str | None = None,
     before: int | None = None,
     since: int | None = None,
+    behind: tuple[int, bytes] | None = None,
     limit: int | None = 50,
 ) -> list[TimelineEvent]:
     """Return single events, newest first, not older than `oldest`; `before` and `since` are exclusive (ms).
 
-    `of` is one identity, or all of a person.
+    `of` is one identity, or all of a person; `behind` is time and id of the event after which a page begins.
     """
     if not of:
         return []
-    kinds = {identity.id: identity.kind for identity in of}
+    senders = {identity.id: identity for identity in of}
     sql = "SELECT id, identity, name, at, unverified, page, metadata FROM events WHERE site = ? AND "
     conditions = [f"identity IN ({marks(of)})", "at >= ?"]
-    parameters: list[Any] = [site, *kinds, oldest]
+    parameters: list[Any] = [site, *senders, oldest]
     for column, sign, bound in (("at", "<", before), ("at", ">", since)):
         if bound is not None:
             conditions.append(f"{column} {sign} ?")
             parameters.append(bound)
+    if behind is not None:
+        conditions.append("at <= ? AND (at < ? OR id < ?)")
+        parameters += [behind[0], *behind]
     if event is not None:
         number = names.number(site, EVENT, event)
         if number is None:
@@ -188,11 +211,12 @@ def timeline(
     return [
         TimelineEvent(
             id=event_id_text(bytes(event_id)),
+            contact_id=senders[identity].public_id,
             name=names.text(site, name),
             at=at,
             metadata=json.loads(metadata) if metadata else {},
             page=json.loads(page) if page else {},
-            lead=kinds[identity] == LEAD,
+            lead=senders[identity].kind == LEAD,
             unverified=bool(unverified),
             tracked_at=event_id_time(bytes(event_id)),
         )
@@ -200,21 +224,39 @@ def timeline(
     ]
 
 
-def pages_before_sign_up(connection: Connection, site: int, names: Names, person: Person, oldest: int) -> list[TimelineEvent]:
-    """Return the pages the person's leads viewed before each became part of the user, newest first."""
+def before_sign_up(
+    connection: Connection,
+    site: int,
+    names: Names,
+    person: Person,
+    oldest: int,
+    *,
+    event: str | None = None,
+    behind: tuple[int, bytes] | None = None,
+    limit: int = 50,
+) -> list[TimelineEvent]:
+    """Return what the person's leads did before each became part of the user, as `timeline` does."""
+    found: list[TimelineEvent] = []
+    for one, end in _before_they_joined(connection, site, person):
+        found += timeline(connection, site, names, [one], oldest, event=event, before=end, behind=behind, limit=limit)
+    return sorted(found, key=lambda event: (event.at, event.id), reverse=True)[:limit]
+
+
+def count_before_sign_up(connection: Connection, site: int, names: Names, person: Person, oldest: int, event: str) -> int:
+    """Return how often the person's leads did something before each became part of the user, since `oldest` (included, ms)."""
+    number = names.number(site, EVENT, event)
+    sql = "SELECT count(*) FROM events WHERE site = ? AND identity = ? AND at >= ? AND at < ? AND name = ?"
+    ends = [] if number is None else _before_they_joined(connection, site, person)
+    return sum(connection.value(sql, (site, one.id, oldest, end, number)) for one, end in ends)
+
+
+def _before_they_joined(connection: Connection, site: int, person: Person) -> list[tuple[Identity, int]]:
+    """Return the leads that became part of a user, each with the time it did (ms)."""
     if person.role != "user" or not person.lead_ids:
         return []
-    ends = dict(
-        connection.rows(
-            "SELECT lead, at FROM merges WHERE site = ? AND outcome = 'merged' AND undone_at IS NULL AND target = ?",
-            (site, person.id),
-        )
-    )
-    pages: list[TimelineEvent] = []
-    for identity in person.identities:
-        if identity.id in ends:
-            pages += timeline(connection, site, names, [identity], oldest, event=PAGE_VIEW, before=ends[identity.id], limit=500)
-    return sorted(pages, key=lambda page: page.at, reverse=True)
+    sql = "SELECT lead, at FROM merges WHERE site = ? AND outcome = 'merged' AND undone_at IS NULL AND target = ?"
+    ends = dict(connection.rows(sql, (site, person.id)))
+    return [(one, ends[one.id]) for one in person.identities if one.id in ends]
 
 
 def values(connection: Connection, site: int, names: Names, person: Person, now_ms: int) -> dict[str, Any]:

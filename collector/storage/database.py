@@ -13,7 +13,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -76,7 +76,7 @@ class Connection:
         found: tuple[Any, ...] | None = self._execute(sql, parameters).fetchone()
         return found
 
-    def chunks(self, sql: str, parameters: Sequence[Any] = (), size: int = 5_000) -> Iterator[list[tuple[Any, ...]]]:
+    def chunks(self, sql: str, parameters: Sequence[Any] = (), size: int = 5_000) -> Generator[list[tuple[Any, ...]], None, None]:
         """Run a query and yield its rows in lists of up to `size`, so that no more of them is ever in memory."""
         # A cursor of the server's: the client's would fetch everything at once.
         cursor = self._raw.cursor() if self.engine == "sqlite" else self._raw.cursor(name="chunks")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from collector.domain import deletion, facts, imports, journal, merging, people, pruning
+from collector.domain import deletion, facts, imports, journal, merging, people, pruning, rankings
 from collector.domain.imports import Base
 from collector.storage.database import Connection
 from collector.values.clock import DAY
@@ -45,7 +45,14 @@ def statements(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.setdefault(sql, parameters)
         return execute(self, sql, parameters)
 
+    chunks = Connection.chunks
+
+    def spy_chunks(self: Connection, sql: str, parameters: Any = (), size: int = 5_000) -> Any:
+        seen.setdefault(sql, parameters)
+        return chunks(self, sql, parameters, size)
+
     monkeypatch.setattr(Connection, "_execute", spy)
+    monkeypatch.setattr(Connection, "chunks", spy_chunks)
     return seen
 
 
@@ -83,7 +90,9 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
         people.by_email(connection, site, "ann@example.com")
         people.by_contact_id(connection, site, person.contact_id)
         people.timeline(connection, site, services.names, person.identities, 0, event="saved", limit=10)
-        people.pages_before_sign_up(connection, site, services.names, person, 0)
+        people.timeline(connection, site, services.names, person.identities, 0, behind=(world.clock(), b"0" * 16))
+        people.before_sign_up(connection, site, services.names, person, 0, event="page-view", behind=(world.clock(), b"0" * 16))
+        people.count_before_sign_up(connection, site, services.names, person, 0, "page-view")
         merges = journal.of_person(connection, site, person)
     services.names.ensure(site, "event", ["bought"], world.clock())
     services.writer.run(
@@ -98,6 +107,32 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
     assert deletion.erase(services.written, services.slices, transact, services.keyring, site, world.person(user()).id, world.clock())
     assert len(statements) > 60
     assert wholes(world, dict(statements)) == []
+
+
+def test_a_ranking_reads_the_totals_of_its_event_and_the_events_of_those_who_did_it(world: World, statements: dict[str, Any]) -> None:
+    names, site = world.services.names, world.site.id
+    world.send(lead(), world.event("saved"), world.event("paid"))
+    world.send(user(), world.event("saved"), lead=lead())
+    statements.clear()
+    with world.services.database.snapshot() as connection:
+        assert [one.count for one in rankings.of_all_time(connection, site, names, "saved", limit=10)] == [2]
+        assert [one.count for one in rankings.since(connection, site, names, "saved", 0, limit=10)] == [2]
+        assert rankings.sums(connection, site, names, ["saved", "paid"])["paid"].count == 1
+    asked = dict(statements)
+    assert wholes(world, asked) == []
+    plans = {sql: plan(world, sql, parameters) for sql, parameters in asked.items() if "FROM totals" in sql or "FROM events" in sql}
+    assert len(plans) == 4
+    for sql, lines in plans.items():
+        reads = [line for line in lines if line.startswith(("SCAN totals", "SCAN events_", "SEARCH"))]
+        key = "(site=? AND name=?" if "FROM totals" in sql else "(site=? AND identity=? AND at>?)"
+        assert reads
+        assert all(key in line for line in reads), (sql, lines)
+
+
+def plan(world: World, sql: str, parameters: Any) -> list[str]:
+    """How SQLite means to run a statement."""
+    with world.services.database.read() as connection:
+        return [row[3] for row in connection.rows(f"EXPLAIN QUERY PLAN {sql}", parameters)]
 
 
 def wholes(world: World, statements: dict[str, Any]) -> list[str]:

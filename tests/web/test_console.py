@@ -186,9 +186,43 @@ def test_pages_before_sign_up(on: Console) -> None:
     assert "Reports" not in before
 
 
+def test_all_pages_before_sign_up_on_pages_of_their_own(on: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "PER_PAGE", 20)
+    for number in range(45):
+        on.viewed(lead(), f"/p{number}", at=START - HOUR - number // 4)  # several at one time
+    signed_up(on)
+    on.clock.advance(MINUTE)
+    on.viewed(lead(), "/later")
+    before = section(on.profile(user()), "before")
+    assert "47 pages viewed as a visitor." in Parsed(before).text
+    (href,) = [href for href in Parsed(before).hrefs if href.endswith("/before-sign-up")]
+    seen: list[str] = []
+    while href:
+        page = Parsed(on.page(href.removeprefix("/console")))
+        assert "47 pages" in page.text
+        seen += [link for link in page.hrefs if link.startswith("https://shop.example/")]
+        href = next((link["href"] for link in page.links if link.get("rel") == "next"), "")
+    assert sorted(seen) == sorted(f"https://shop.example{path}" for path in ("/pricing", "/whitepaper", *(f"/p{n}" for n in range(45))))
+
+
+def test_pages_before_sign_up_say_which_visitor_saw_them(on: Console) -> None:
+    on.viewed(lead("phone"), "/phone", at=START - HOUR)
+    on.viewed(lead("laptop"), "/laptop", at=START - 2 * HOUR)
+    phone, laptop = on.contact_id(lead("phone")), on.contact_id(lead("laptop"))
+    for name in ("phone", "laptop"):
+        on.did(user(), "signed-up", lead=lead(name))
+    contact = on.contact_id(user())
+    for page in (section(on.profile(user()), "before"), on.page(f"/people/{contact}/before-sign-up")):
+        text = Parsed(page).text
+        assert f"/phone 1 hour ago , as {words.short(phone)}" in text
+        assert f"/laptop 2 hours ago , as {words.short(laptop)}" in text
+    assert on.get(f"/people/{phone}/before-sign-up").headers["Location"].startswith(f"/console/people/{contact}")
+
+
 def test_a_visitor_has_no_pages_before_sign_up(on: Console) -> None:
     on.viewed(lead(), "/pricing")
     assert 'id="before"' not in on.profile(lead())
+    assert "A visitor has not signed up yet." in Parsed(on.page(f"/people/{on.contact_id(lead())}/before-sign-up")).text
 
 
 def test_metadata_is_shown_by_its_type(on: Console) -> None:
@@ -210,7 +244,7 @@ def test_metadata_is_shown_by_its_type(on: Console) -> None:
         "stripe_customer cus_1",
     ):
         assert shown in text
-    links = {link["href"]: link for link in Parsed(timeline).links}
+    links = {link["href"]: link for link in Parsed(timeline).links if not link["href"].startswith("/console/")}
     assert set(links) == {"https://shop.example/o/1", "https://dashboard.stripe.com/customers/cus_1", "mailto:a@b.example"}
     assert all(link["rel"] == "noopener noreferrer nofollow" and link["target"] == "_blank" for link in links.values())
 

@@ -5,13 +5,43 @@ from werkzeug.exceptions import HTTPException
 
 from collector.services import Services
 from collector.values.errors import Problem, Refusal
-from collector.web.api import auto_messages, batch, contacts, event_rules, events, explain, export, me, merges, search, segments, summaries
+from collector.web.api import (
+    auto_messages,
+    batch,
+    contacts,
+    event_rules,
+    events,
+    explain,
+    export,
+    me,
+    merges,
+    rankings,
+    search,
+    segments,
+    summaries,
+    timeline,
+)
 from collector.web.api.errors import answer_exception, answer_http_error, answer_problem, answer_refusal, finish
 from collector.web.api.views import authenticate, bind
 
 __all__ = ["answer_http_error", "blueprint"]
 
-_RESOURCES = (me, search, segments, contacts, explain, export, merges, events, batch, summaries, event_rules, auto_messages)
+_RESOURCES = (
+    me,
+    search,
+    segments,
+    contacts,
+    timeline,
+    explain,
+    export,
+    merges,
+    events,
+    rankings,
+    batch,
+    summaries,
+    event_rules,
+    auto_messages,
+)
 
 
 def blueprint(services: Services) -> Blueprint:

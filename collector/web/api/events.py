@@ -82,7 +82,7 @@ def _store(services: Services, site: Site, draft: Draft, *, create_contact: bool
 def _summary(services: Services, connection: Connection, site: Site, person: Person, who: dict[str, Any]) -> dict[str, Any]:
     totals = people.totals(connection, site.id, services.names, person.id)
     entries = [
-        {"name": name, "first": _iso(total.first_ms), "last": _iso(total.last_ms), "count": total.count, "description": None}
+        {"name": name, "first": iso(total.first_ms), "last": iso(total.last_ms), "count": total.count, "description": None}
         for name, total in sorted(totals.items())
     ]
     return {"type": "event.summary", **who, "events": entries}
@@ -149,7 +149,8 @@ def _url(services: Services, added: dict[str, Any]) -> str:
     return f"{base}/api/events?{urlencode({'type': 'user', **kept, **added})}"
 
 
-def _iso(at_ms: int | None) -> str | None:
+def iso(at_ms: int | None) -> str | None:
+    """Return a time as summaries give it out, to the millisecond in UTC."""
     return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 

@@ -4,10 +4,9 @@ from typing import Any
 
 from flask import Response, jsonify
 
-from collector.domain import facts, segments
+from collector.domain import counting, facts, segments
 from collector.domain.audiences import matches
 from collector.domain.segments import Segment, SegmentExists, SegmentInUse
-from collector.domain.selection import select
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
@@ -76,13 +75,8 @@ def delete(services: Services, site: Site, segment_id: str) -> Response:
     if not storable(segment_id):
         raise _not_found()
 
-    def work(tx: Connection) -> None:
-        messages = services.auto_messages.all(tx, site.id)
-        asking = [(one.definition.name, one.definition.as_json()["audience"]) for one in messages if one.definition.state != "archived"]
-        segments.delete(tx, site.id, segment_id, asking)
-
     try:
-        services.writer.run(site.id, work)
+        services.writer.run(site.id, lambda tx: segments.delete(tx, site.id, segment_id, services.auto_messages.audiences(tx, site.id)))
     except LookupError:
         raise _not_found() from None
     except SegmentInUse as error:
@@ -102,12 +96,8 @@ def of_contact(services: Services, site: Site, contact_id: str) -> Response:
 
 
 def _count(services: Services, connection: Connection, site: Site, one: Segment) -> int:
-    now = services.clock()
-    known = services.columns.count(site, one.query, now)
-    if known is not None:
-        return known
-    with select(connection, site, services.names, one.query, now, services.settings.retention) as (found, _):
-        return found.count(connection)
+    settings = services.settings
+    return counting.count(connection, services.columns, site, services.names, one.query, services.clock(), settings.retention)
 
 
 def _body(services: Services) -> dict[str, Any]:

@@ -14,7 +14,22 @@ from collector.services import Services
 from collector.storage.writer import Overloaded
 from collector.values.metadata import DisplayValue, display_value
 from collector.web.api.errors import RETRY_AFTER
-from collector.web.console import cookies, csrf, current, install, joining, messages, people, personal_data, profile, words
+from collector.web.console import (
+    cookies,
+    csrf,
+    current,
+    event_rules,
+    events,
+    install,
+    joining,
+    messages,
+    people,
+    personal_data,
+    profile,
+    segment_form,
+    segments,
+    words,
+)
 from collector.web.console.current import Current
 from collector.web.console.sign_in import SignIn
 
@@ -35,7 +50,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 _OPEN = frozenset({"console.sign_in", "console.sign_in_now", "console.sign_out", "console.static"})
-_FILTERS = ("q", "role", "event", "times", "query", "site")
+_FILTERS = ("q", "role", "event", "times", "days", "query", "site")
 _YEAR_SECONDS = 365 * 86_400
 _EXPLAINED = {
     400: "That request could not be read.",
@@ -51,7 +66,7 @@ def blueprint(services: Services) -> Blueprint:
     bp = Blueprint("console", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
     versions = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in (folder / "static").iterdir()}
     SignIn(services).register(bp)
-    for part in (people, profile, personal_data, joining, messages, install):
+    for part in (people, profile, personal_data, joining, segments, segment_form, events, event_rules, messages, install):
         part.register(bp, services)
 
     @bp.before_request
@@ -92,6 +107,7 @@ def blueprint(services: Services) -> Blueprint:
             "asset": lambda name: url_for("console.static", filename=name, v=versions[name]),
             "at": lambda ms: words.moment(ms, now, zone),
             "day": lambda ms: words.day(ms, now, zone),
+            "second": lambda ms: words.second(ms, zone),
             "shown": shown,
             "words": words,
             "page_url": _page_url,

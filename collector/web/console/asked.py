@@ -1,7 +1,8 @@
 """The query box: what was written into it, as a query or as what is wrong with it, and what it says of one person."""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from collector.values.query_tree import Group, Node, needs
 from collector.web.console import current, query_words
 from collector.web.console.query_words import Line, Rules
 
+_T = TypeVar("_T")
 LONGEST = 16_000
 """Signs of a query that goes through an address."""
 
@@ -36,6 +38,11 @@ class Asked(msgspec.Struct, frozen=True):
         """The query in words."""
         return None if self.node is None else query_words.audience(self.node)
 
+    @property
+    def can_be_segment(self) -> bool:
+        """Whether the query can be saved: a segment does not ask for segments."""
+        return self.node is not None and not segments.asks_for_segments(self.node)
+
 
 class Answer(msgspec.Struct, frozen=True):
     """What a query says of one person: the verdict with its tree, line by line, and the nearest change."""
@@ -45,22 +52,45 @@ class Answer(msgspec.Struct, frozen=True):
     nearest: Nearest
 
 
+class Unreadable(Exception):
+    """What was written is not what was asked for; `place` says where, as far as that can be said."""
+
+    def __init__(self, problem: str, place: str = "") -> None:
+        super().__init__(problem, place)
+        self.problem = problem
+        self.place = place
+
+
 def read(services: Services) -> Asked:
     """Return the query of the address."""
     text = current.argument("query", LONGEST + 1)
-    if not text:
-        return Asked()
     if len(text) > LONGEST:
         return Asked(text, problem=f"A query of more than {LONGEST:,} characters does not fit into an address. Ask over REST instead.")
+    return understood(text, lambda raw: parse(raw, retention_days=services.settings.retention_days)) if text else Asked()
+
+
+def understood(text: str, clean: Callable[[Any], Node]) -> Asked:
+    """Return what was written as a query; `clean` makes one of its JSON, or raises Refusal."""
     try:
-        raw = json.loads(text, object_pairs_hook=_members, parse_constant=_no_number)
-        return Asked(text, parse(raw, retention_days=services.settings.retention_days))
+        return Asked(text, decoded(text, clean))
+    except Unreadable as error:
+        return Asked(text, problem=error.problem, place=error.place)
+
+
+def decoded(text: str, clean: Callable[[Any], _T]) -> _T:
+    """Return what `clean` makes of JSON.
+
+    Raises:
+        Unreadable: it is no JSON, or `clean` refused it.
+    """
+    try:
+        return clean(json.loads(text, object_pairs_hook=_members, parse_constant=_no_number))
     except json.JSONDecodeError as error:
-        return Asked(text, problem=f"This is no JSON: {error.msg}.", place=f"line {error.lineno}, column {error.colno}")
+        raise Unreadable(f"This is no JSON: {error.msg}.", f"line {error.lineno}, column {error.colno}") from None
     except Refusal as refusal:
-        return Asked(text, problem=refusal.message, place=refusal.field or "")
+        raise Unreadable(refusal.message, refusal.field or "") from None
     except (RecursionError, ValueError):
-        return Asked(text, problem="This is no JSON of a query: it is nested too deeply, or holds a number of too many digits.")
+        raise Unreadable("This is no JSON that can be read: it is nested too deeply, or holds a number of too many digits.") from None
 
 
 def answer(services: Services, connection: Connection, site: Site, person: Person, node: Node, now_ms: int) -> Answer:

@@ -59,6 +59,11 @@ def argument(name: str, longest: int = 255) -> str:
     return replace_unstorable(request.args.get(name, "")).strip()[:longest]
 
 
+def field(name: str, longest: int = 255) -> str:
+    """Return a field of a form that was sent, as `argument` does; lines end as they do here."""
+    return replace_unstorable(request.form.get(name, "").replace("\r\n", "\n")).strip()[:longest]
+
+
 def number(name: str, default: int, least: int, most: int) -> int:
     """Return a whole number of the address, within bounds; what is none is the default."""
     text = request.args.get(name, "").strip()

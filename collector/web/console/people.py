@@ -6,14 +6,15 @@ from flask.typing import ResponseReturnValue
 from collector.domain import people, segments
 from collector.domain.identities import LEAD, USER
 from collector.domain.names import EVENT
+from collector.domain.segments import Segment
 from collector.domain.selection import select
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
 from collector.values.fields import MAX_NAME, MAX_USER_ID
-from collector.values.query_tree import Node
+from collector.values.query_tree import AttributeRule, Node
 from collector.values.text import normalise
-from collector.web.console import asked, current, reading
+from collector.web.console import asked, current, query_words, reading
 from collector.web.console.pages import Pages
 
 PER_PAGE = 50
@@ -38,6 +39,7 @@ def register(bp: Blueprint, services: Services) -> None:
         page = current.number("page", 1, 1, _MOST_PAGES)
         query = asked.read(services)
         with services.database.read() as connection:
+            segment = _segment(connection, site, query.node)
             if query.text:
                 found = dict.fromkeys(found, "")
                 numbers, total = _described(services, connection, site, query.node, (page - 1) * PER_PAGE)
@@ -51,7 +53,17 @@ def register(bp: Blueprint, services: Services) -> None:
         pages = Pages(page, PER_PAGE, total)
         deleted = "deleted" in request.args
         return render_template(
-            "people.html", cards=cards, found=found, times=times, events=events, pages=pages, empty=empty, deleted=deleted, asked=query
+            "people.html",
+            cards=cards,
+            found=found,
+            times=times,
+            events=events,
+            pages=pages,
+            empty=empty,
+            deleted=deleted,
+            asked=query,
+            segment=segment,
+            in_words=query.words if segment is None else query_words.audience(segment.query),
         )
 
     @bp.get("/people/find")
@@ -78,6 +90,13 @@ def _described(services: Services, connection: Connection, site: Site, node: Nod
     with select(connection, site, services.names, query, now, retention, sort="last_active_at") as (selection, order):
         rows = selection.page(connection, order, None, PER_PAGE, offset)
         return [row[0] for row in rows], selection.count(connection) if total is None else total
+
+
+def _segment(connection: Connection, site: Site, node: Node | None) -> Segment | None:
+    """Return the segment that a query asks for and for nothing else."""
+    if isinstance(node, AttributeRule) and node.field == segments.FIELD and node.test.operator == "=":
+        return segments.get(connection, site.id, str(node.test.operand))
+    return None
 
 
 def _named(key: str) -> str | None:

@@ -7,6 +7,7 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from collector.domain import deliveries, journal, people
+from collector.domain.names import PAGE_VIEW
 from collector.domain.people import Person, TimelineEvent
 from collector.domain.sites import Site
 from collector.services import Services
@@ -14,6 +15,8 @@ from collector.storage.database import Connection
 from collector.web.console import asked, current, joining, reading
 
 PER_PAGE = 50
+_FEW = 15
+"""Pages before sign-up on the profile itself; all are on a page of their own."""
 _MOST_IN_ONE_MS = 1_000
 _LATEST = 253_402_300_800_000  # the year 10000, in ms
 
@@ -23,6 +26,18 @@ class Timeline(msgspec.Struct, frozen=True):
 
     events: list[TimelineEvent]
     before: int | None
+
+
+class PagesBefore(msgspec.Struct, frozen=True):
+    """Pages somebody viewed before signing up, how many there are in all, and the cursor of those that follow; None at the end.
+
+    `visitors` is how many visitors became this person.
+    """
+
+    pages: list[TimelineEvent]
+    total: int
+    following: str | None
+    visitors: int
 
 
 def register(bp: Blueprint, services: Services) -> None:
@@ -51,7 +66,7 @@ def register(bp: Blueprint, services: Services) -> None:
                 ),
                 timeline=timeline(connection, services, site, person, oldest, before),
                 earlier=before is not None,
-                before_sign_up=people.pages_before_sign_up(connection, site.id, services.names, person, oldest),
+                before_sign_up=_pages_before(connection, services, site, person, oldest, None, _FEW),
                 journal=journal.of_person(connection, site.id, person),
                 namesakes=joining.namesakes(connection, site, services.names, person),
                 received=_received(connection, services, site, person),
@@ -59,6 +74,23 @@ def register(bp: Blueprint, services: Services) -> None:
                 asked=query,
                 answer=None if query.node is None else asked.answer(services, connection, site, person, query.node, now),
             )
+
+    @bp.get("/people/<contact_id>/before-sign-up")
+    def before_sign_up(contact_id: str) -> ResponseReturnValue:
+        """Show all pages that somebody viewed as a visitor, before becoming this user."""
+        site, now = current.site(), current.current().now
+        cursor = current.argument("behind")
+        behind = people.behind(cursor) if cursor else None
+        with services.database.read() as connection:
+            person, merged_into = find(connection, site, current.public_id(contact_id))
+            if person is None:
+                return lead_on(contact_id, merged_into)
+            card = reading.cards(connection, site.id, services.names, [person.id]).get(person.id) or abort(404)
+            before = _pages_before(connection, services, site, person, now - services.settings.retention, behind, PER_PAGE)
+        days = services.settings.retention_days
+        return render_template(
+            "before_sign_up.html", person=person, card=card, before=before, later=behind is not None, retention_days=days
+        )
 
 
 def timeline(connection: Connection, services: Services, site: Site, person: Person, oldest: int, before: int | None) -> Timeline:
@@ -78,6 +110,17 @@ def timeline(connection: Connection, services: Services, site: Site, person: Per
     if whole:
         return Timeline(whole, edge + 1)
     return Timeline(read(_MOST_IN_ONE_MS, edge + 1, edge - 1), edge)
+
+
+def _pages_before(
+    connection: Connection, services: Services, site: Site, person: Person, oldest: int, behind: tuple[int, bytes] | None, limit: int
+) -> PagesBefore:
+    """Return pages viewed before sign-up, the newest first."""
+    names = services.names
+    found = people.before_sign_up(connection, site.id, names, person, oldest, event=PAGE_VIEW, behind=behind, limit=limit + 1)
+    pages, more = found[:limit], len(found) > limit
+    total = people.count_before_sign_up(connection, site.id, names, person, oldest, PAGE_VIEW) if more or behind else len(pages)
+    return PagesBefore(pages, total, pages[-1].cursor if more else None, len(person.lead_ids))
 
 
 def find(connection: Connection, site: Site, contact_id: str) -> tuple[Person | None, str | None]:

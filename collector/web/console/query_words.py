@@ -52,6 +52,15 @@ def audience(node: Node) -> Rules:
     return words if isinstance(words, Rules) else Rules("People for whom this holds", [words])
 
 
+def in_short(node: Node) -> str:
+    """Return a query in one line: its one rule, or how many there are."""
+    words = _node(node)
+    if isinstance(words, str):
+        return words
+    only = words.items[0] if len(words.items) == 1 else None
+    return f"{words.label}: {only if isinstance(only, str) else counted(len(words.items), 'rule')}"
+
+
 def page_rule(rule: PageRule) -> Rules:
     """Return a page rule in words."""
     words = _page(rule)

@@ -38,6 +38,11 @@ def moment(at_ms: int, now_ms: int, zone: tzinfo) -> Moment:
     )
 
 
+def second(at_ms: int, zone: tzinfo) -> str:
+    """Return the time of day to the second in the site's zone."""
+    return f"{local_time(at_ms, zone):%H:%M:%S}"
+
+
 def day(at_ms: int, now_ms: int, zone: tzinfo) -> str:
     """Return the day of a time in the site's zone: `Today`, `Yesterday`, `Monday 21 September 2026`."""
     date, today = local_time(at_ms, zone).date(), local_time(now_ms, zone).date()

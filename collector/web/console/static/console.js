@@ -1,4 +1,4 @@
-// The little that plain HTML cannot do: copy a snippet, and close an open menu.
+// The little that plain HTML cannot do: copy a snippet, close an open menu, and count again while somebody looks.
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   if (!navigator.clipboard) continue; // plain http outside loopback: people select the text themselves
@@ -26,3 +26,35 @@ document.addEventListener("keydown", (event) => {
     menu.querySelector("summary").focus();
   }
 });
+
+const COUNT_EVERY_MS = 3000; // with the time an answer takes, a number that is looked at is less than 5 s old
+
+for (const part of document.querySelectorAll("[data-counts]")) {
+  const time = part.querySelector("[data-counted-at]");
+  const late = part.querySelector("[data-late]");
+  let timer = 0;
+  let asking = false;
+  const again = () => {
+    clearTimeout(timer);
+    timer = setTimeout(count, COUNT_EVERY_MS);
+  };
+  const count = async () => {
+    if (asking || document.hidden) return;
+    asking = true;
+    try {
+      const answer = await fetch(part.dataset.counts, { redirect: "error", signal: AbortSignal.timeout(COUNT_EVERY_MS * 5) });
+      if (!answer.ok) throw new Error(answer.statusText);
+      const counted = await answer.json();
+      for (const number of part.querySelectorAll("[data-count]")) number.textContent = counted.people[number.dataset.count] ?? "–";
+      time.textContent = counted.clock;
+      time.dateTime = counted.at;
+      late.hidden = true;
+    } catch {
+      late.hidden = false;
+    }
+    asking = false;
+    again();
+  };
+  document.addEventListener("visibilitychange", count);
+  again();
+}
