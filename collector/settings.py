@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 CONFIG_FILE = "leadlight.toml"
 _SHORTEST_KEY = 16
+LATE_DAYS = 2
+"""How much longer than the timeline a silent lead is kept, at least: what still comes of one that is deleted has to be too old by then."""
 _KUBERNETES = re.compile(r"LEADLIGHT_(SERVICE_|PORT_\d)")  # what it sets in every pod beside a service of this name
 
 
@@ -70,6 +72,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Time for deciding messages in one answer, in ms; what is not decided then is left out."""
     insecure_cookies: bool = False
     """Lets the console sign in over plain http on an address that is not loopback."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other.
+
+        Raises:
+            ValueError: silent leads would be deleted while something that they sent may still come, which would bring them back.
+        """
+        if self.lead_retention_days < self.retention_days + LATE_DAYS:
+            raise ValueError(
+                f"{environment_name('lead_retention_days')} (lead_retention_days, {self.lead_retention_days}) has to be at least "
+                f"{LATE_DAYS} days more than {environment_name('retention_days')} (retention_days, {self.retention_days})"
+            )
 
     @property
     def retention(self) -> int:

@@ -35,8 +35,8 @@ class Break:
 
 EARLY = (
     WRITER,
-    "                    return self._run(tx, group, bulk)\n",
-    "                    results = self._run(tx, group, bulk)\n                    _answer(group, results)\n{then}"
+    "                    return self._run(tx, group, bulk, prepared)\n",
+    "                    results = self._run(tx, group, bulk, prepared)\n                    _answer(group, results)\n{then}"
     "                    return results\n",
 )
 AND_NOT_LATER = (WRITER, "            self._bulk.committed(group[0].site, bulk)\n        _answer(group, results)\n", "            pass\n")

@@ -110,6 +110,19 @@ def test_no_imports_in_circles() -> None:
         visit(name, [])
 
 
+def test_a_released_step_of_the_schema_stands_by_itself() -> None:
+    """What it does must not change with later edits elsewhere: of the product it takes the connection and the engines' words."""
+    taken = {f"collector.storage.{name}" for name in ("database.Connection", "database.Engine", "migrations.translated")}
+    found = {
+        f"{path.relative_to(ROOT)}:{line} imports {target}"
+        for name, path in modules("collector").items()
+        if name.startswith("collector.storage.migrations.m")
+        for line, target in imports(name, path)
+        if target.startswith("collector.") and target not in taken
+    }
+    assert found == set()
+
+
 def test_the_demo_shop_is_a_customer() -> None:
     """It uses what every customer has, and the product does not know it, but for the command that starts both."""
     wrong = [

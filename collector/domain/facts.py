@@ -1,5 +1,7 @@
 """What is known about one person, loaded as far as the queries at hand ask for it."""
 
+from itertools import islice
+
 from collector.domain import deliveries, people
 from collector.domain.audiences import NEVER, PersonFacts, Total, measure_over
 from collector.domain.deliveries import Delivery
@@ -49,10 +51,19 @@ def _measures(
     for event, measures in read.items():
         spans = [retention_ms if one.within_days is None else one.within_days * DAY for one in measures]
         oldest = now_ms - min(max(spans), retention_ms)
-        rows = list(people.happened(connection, site.id, names, person.id, oldest, event))
-        for measure in measures:
-            measured[measure.key] = measure_over(rows, measure, now_ms, site.zone)
+        measured |= dict.fromkeys((one.key for one in measures), NEVER)
+        rows = people.happened(connection, site.id, names, person.id, oldest, event)
+        while page := list(islice(rows, people.PAGE)):
+            for measure in measures:
+                measured[measure.key] = _together(measured[measure.key], measure_over(page, measure, now_ms, site.zone))
     return measured
+
+
+def _together(one: Total, other: Total) -> Total:
+    """Return the total of two parts."""
+    if one.first_ms is None or one.last_ms is None or other.first_ms is None or other.last_ms is None:
+        return one if other.first_ms is None else other
+    return Total(one.count + other.count, min(one.first_ms, other.first_ms), max(one.last_ms, other.last_ms))
 
 
 def _messages(connection: Connection, site: Site, person: Person) -> dict[str, dict[str, int]]:

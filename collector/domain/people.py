@@ -20,6 +20,8 @@ from collector.storage.database import Connection
 from collector.values.ids import event_id_text, event_id_time
 from collector.values.text import fold
 
+PAGE = 1_000
+"""Events in memory at once."""
 _CURSOR = re.compile("([0-9]{1,15})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
@@ -161,14 +163,37 @@ def measured(connection: Connection, site: int, names: Names, person: int, oldes
 
 
 def happened(connection: Connection, site: int, names: Names, person: int, oldest: int, event: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield time (ms) and metadata of each event of a name since `oldest`: no more than conditions on metadata need."""
+    """Yield time (ms) and metadata of each event of a name since `oldest`, in no order: no more than conditions on metadata need.
+
+    Somebody may have done it a million times, so that no more than PAGE of them are in memory at once.
+    """
     number = names.number(site, EVENT, event)
     if number is None:
         return
     members = _members(connection, site, person)
-    sql = f"SELECT at, metadata FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ?"
-    for at, metadata in connection.rows(sql, (site, *members, oldest, number)):
-        yield at, msgspec.json.decode(metadata) if metadata else {}
+    sql = f"SELECT at, metadata FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ? LIMIT ?"
+    rows = connection.rows(sql, (site, *members, oldest, number, PAGE + 1))
+    if len(rows) <= PAGE:  # nearly always
+        yield from ((at, msgspec.json.decode(metadata) if metadata else {}) for at, metadata in rows)
+        return
+    del rows
+    for identity in members:
+        yield from _happened_to(connection, site, identity, oldest, number)
+
+
+def _happened_to(connection: Connection, site: int, identity: int, oldest: int, name: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield those of one identity page by page, each beginning where the one before ended."""
+    sql = (
+        "SELECT at, id, metadata FROM events WHERE site = ? AND identity = ? AND at >= ? AND (at > ? OR id > ?) AND name = ? "
+        "ORDER BY at, id LIMIT ?"
+    )
+    at, last = oldest, b""
+    while True:
+        rows = connection.rows(sql, (site, identity, at, at, last, name, PAGE))
+        yield from ((when, msgspec.json.decode(metadata) if metadata else {}) for when, _, metadata in rows)
+        if len(rows) < PAGE:
+            return
+        at, last = rows[-1][0], bytes(rows[-1][1])
 
 
 def timeline(

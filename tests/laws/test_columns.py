@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from collector import upkeep
 from collector.domain import changes, column_sources, column_table, columns, contacts
+from collector.domain.column_rules import Question, Unsupported
 from collector.domain.column_sources import Column
 from collector.domain.column_table import Table
 from collector.domain.columns import Columns
@@ -111,8 +112,16 @@ def test_columns_and_sql_name_the_same_people(world: World, reader: Reader, data
     for number in range(data.draw(st.integers(1, 4))):
         live(world, data.draw, number)
         for raw in data.draw(st.lists(all_queries, min_size=1, max_size=6)):
-            found = reader.ids(world, raw)
-            assert found is None or found == in_sql(world, raw), raw
+            assert reader.ids(world, raw) == (in_sql(world, raw) if is_held(reader, world, raw) else None), raw
+
+
+def is_held(reader: Reader, world: World, raw: Any) -> bool:
+    """Whether columns hold what a query asks for, by its form: then they have to answer."""
+    try:
+        Question(world.site, Names(reader.database, reader.database, 0), parse(raw, retention_days=90), world.clock())
+    except Unsupported:
+        return False
+    return True
 
 
 @settings(relaxed, max_examples=settings.default.max_examples // 2)

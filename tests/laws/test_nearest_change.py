@@ -1,6 +1,7 @@
 """A change that is named is true: done to what is known, and done for real, it turns the verdict; and no step of it is needless."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from collector.domain.explanation import Explained, explain
 from collector.domain.identities import Key
 from collector.domain.nearest_change import nearest_change
 from collector.domain.outlook import ActsOnMessage, Happens, Outlook, SetsAttribute, SignsUp, Step, Visits, Waits, clock_after
+from collector.values.clock import HOUR
 from collector.values.ids import new_uuid7
 from collector.values.messages import clean_auto_message
 from collector.values.queries import parse
@@ -26,6 +28,26 @@ from tests.laws.asked import all_queries, live
 from tests.support.clock import FakeClock
 from tests.support.world import World, lead, user
 from tests.support.world import world as start
+
+_REASONS = (
+    "no value that it could take was found to change that",
+    "no visit was found to change that",
+    "another visit may say otherwise",
+    "that is nothing that anybody sets or does",
+    "there is no such message any more",
+    "its goal is met by other rules than these",
+    "what happened with a message stays",
+    "a count is always known",
+    "no event was found that meets these conditions",
+    "more than 1,000 more of an event are not thought of",
+    "what happened cannot be undone, and what is still to come does not change that",
+)
+WHY_NONE = re.compile(
+    "(?:This cannot (?:be made to hold|stop holding) any more|No few steps were found after which this would (?:no longer )?hold): "
+    rf"(?:its rules get in each other’s way|.+; (?:{'|'.join(_REASONS)}))\.",
+    re.DOTALL,
+)
+"""All that is ever said where there is no change."""
 
 _FIELDS = ("seen", "clicked", "dismissed", "goal")
 _about_messages = st.tuples(
@@ -58,10 +80,53 @@ def test_a_change_that_is_named_turns_the_verdict(world: World, data: st.DataObj
         world.clock.now = began
 
 
-def _turned(world: World, node: Node, message: AutoMessage) -> None:
+def _rule(**rule: Any) -> Any:
+    return pytest.param(rule, id=" ".join(str(part) for part in rule.values()))
+
+
+_PRO = [{"field": "metadata.plan", "operator": "=", "value": "pro"}]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        _rule(event="paid", field="count", operator=">", value=0),
+        _rule(event="paid", field="count", operator="=", value=0),
+        _rule(event="saved", field="count", operator=">=", value=4),
+        _rule(event="saved", field="count", operator=">", value=2, where=_PRO),
+        _rule(event="saved", field="count", operator="<", value=2, within_days=3),
+        _rule(event="saved", field="last", operator="more_than_days_ago", value=5),
+        _rule(event="saved", field="last", operator="less_than_hours_ago", value=1),
+        _rule(event="paid", field="first", operator="is_unknown"),
+        _rule(event="saved", field="last", operator="<", value={"event": "paid", "field": "last"}),
+        _rule(field="custom_attributes.plan", operator="=", value="pro"),
+        _rule(field="custom_attributes.plan", operator="!=", value="pro"),
+        _rule(field="custom_attributes.seats", operator=">", value=3),
+        _rule(field="custom_attributes.plan", operator="is_unknown"),
+        _rule(field="email", operator="has_any_value"),
+        _rule(field="email", operator="~", value="example"),
+        _rule(field="session_count", operator=">", value=2),
+        _rule(field="page_view_count", operator=">", value=0),
+        _rule(field="last_seen_at", operator="more_than_days_ago", value=2),
+        _rule(field="role", operator="=", value="user"),
+        _rule(field="external_id", operator="has_any_value"),
+        _rule(message="hello", field="seen", operator="has_any_value"),
+        _rule(message="hello", field="clicked", operator="is_unknown"),
+    ],
+)
+def test_of_one_rule_that_somebody_can_turn_a_change_is_named(world: World, raw: dict[str, Any]) -> None:
+    pro = json.dumps({"plan": "pro"})
+    world.send(lead("l-0"), *(world.event("saved", at=world.clock() - hours * HOUR, metadata=pro) for hours in (3, 2)))
+    world.set(lead("l-0"), {"custom_attributes.plan": "free"})
+    message = _message(world)
+    node = parse(json.loads(json.dumps(raw).replace('"hello"', f'"{message.public_id}"')), retention_days=90)
+    assert _turned(world, node, message)
+
+
+def _turned(world: World, node: Node, message: AutoMessage) -> bool:
+    """Do what is named, and say whether anything was."""
     key = _key(world)
-    if key is None:
-        return
+    assert key is not None
     now, zone = world.clock(), world.site.zone
     known, ahead = _facts(world, key, node), _outlook(world, key, node)
     assert _relevant(ahead.facts(now), node) == _relevant(known, node)
@@ -69,8 +134,9 @@ def _turned(world: World, node: Node, message: AutoMessage) -> None:
     _explained(node, explain(node, known, now, zone), known, now, zone)
     nearest = nearest_change(node, ahead, now, zone)
     if nearest.change is None:
-        assert nearest.why_none
-        return
+        assert nearest.why_none is not None
+        assert WHY_NONE.fullmatch(nearest.why_none), nearest.why_none
+        return False
     change = nearest.change
     after, at = ahead.after_all(change.steps, now)
     assert at == change.at_ms
@@ -83,6 +149,7 @@ def _turned(world: World, node: Node, message: AutoMessage) -> None:
         key = _do(world, key, step, message)
     assert world.clock() == change.at_ms
     assert matches(node, _facts(world, key, node), world.clock(), zone) is not holds, change.in_words
+    return True
 
 
 def _explained(node: Node, explained: Explained, known: PersonFacts, now: int, zone: Any) -> None:

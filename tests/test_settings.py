@@ -1,0 +1,20 @@
+"""Settings that together would lose something are refused, with both their names."""
+
+import pytest
+
+from collector.settings import Settings, SettingsError, load_settings
+
+
+@pytest.mark.parametrize(("timeline", "leads"), [(90, 91), (90, 1), (394, 395), (3_000, 395)])
+def test_a_silent_lead_has_to_outlive_the_timeline_by_two_days(timeline: int, leads: int) -> None:
+    environ = {"LEADLIGHT_RETENTION_DAYS": str(timeline), "LEADLIGHT_LEAD_RETENTION_DAYS": str(leads)}
+    with pytest.raises(SettingsError, match=f"LEADLIGHT_LEAD_RETENTION_DAYS .*{leads}.* LEADLIGHT_RETENTION_DAYS .*{timeline}"):
+        load_settings(environ)
+    with pytest.raises(ValueError, match="lead_retention_days"):
+        Settings(retention_days=timeline, lead_retention_days=leads)
+
+
+@pytest.mark.parametrize(("timeline", "leads"), [(90, 92), (1, 3), (393, 395)])
+def test_two_days_more_will_do(timeline: int, leads: int) -> None:
+    settings = load_settings({"LEADLIGHT_RETENTION_DAYS": str(timeline), "LEADLIGHT_LEAD_RETENTION_DAYS": str(leads)})
+    assert settings.lead_retention - settings.retention >= 2 * 86_400_000
