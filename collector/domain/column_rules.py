@@ -213,9 +213,23 @@ class _Compiler:
             return self.values(CREATED, "created")
         if field == "last_active_at":
             return self.values(PEOPLE, "active")
-        ended, here = self.values(PEOPLE, "ended"), self.values(PEOPLE, "here")
-        since = self._now - visits.IDLE
-        return lambda block: np.where(ended(block) > since, here(block), ended(block))
+        return self.last_seen()
+
+    def last_seen(self) -> Values:
+        """Return when people were seen last, told to the second; whether they are still here is a question of milliseconds."""
+        ended, rest, here = (self.values(PEOPLE, field) for field in ("ended", "rest", "here"))
+        second, more = divmod(self._now - visits.IDLE, 1_000)
+        since = second * 1_000
+
+        def seen(block: slice) -> NDArray[Any]:
+            end = ended(block)
+            is_here = end > since
+            in_doubt = end == since
+            if in_doubt.any():
+                is_here |= in_doubt & (rest(block) > more)
+            return np.where(is_here, here(block), end)
+
+        return seen
 
     def date(self, key: Key) -> Values:
         """Return a stored date, unix seconds, in ms."""
