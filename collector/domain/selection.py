@@ -17,6 +17,7 @@ from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.domain.selection_rules import Column, compare_counts, compare_measures, compare_times, compare_values
 from collector.domain.sites import Site
 from collector.storage.database import Connection
+from collector.values.attributes import FALSE_UNTIL_SET
 from collector.values.clock import DAY
 from collector.values.query_tree import (
     AttributeRule,
@@ -192,7 +193,7 @@ class _Builder:
             return Column(text=domain, folded=domain)
         alias = self.stored(name)
         return Column(
-            json=f"{alias}.value",
+            json=f"coalesce({alias}.value, 'false')" if name in FALSE_UNTIL_SET else f"{alias}.value",
             number=f"{alias}.num",
             folded=f"{alias}.folded",
             time=f"CAST(round({alias}.num * 1000) AS BIGINT)",
