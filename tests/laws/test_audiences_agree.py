@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from collector.domain import facts, people
+from collector.domain import facts, people, selection_parts
 from collector.domain.audiences import matches
 from collector.values.queries import parse
 from collector.values.query_tree import needs
@@ -23,9 +23,24 @@ def world(database_url: str, clock: FakeClock) -> Iterator[World]:
         yield running
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
+relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+@relaxed
 @given(data=st.data())
 def test_memory_and_sql_name_the_same_people(world: World, data: st.DataObject) -> None:
+    _agree(world, data)
+
+
+@settings(relaxed, max_examples=settings.default.max_examples // 4)
+@given(data=st.data())
+def test_a_query_that_is_cut_into_parts_names_the_same_people(world: World, data: st.DataObject, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, most in (("HEAVIEST", 1), ("DEEPEST", 1), ("WIDEST", 2)):
+        monkeypatch.setattr(selection_parts, name, most)
+    _agree(world, data)
+
+
+def _agree(world: World, data: st.DataObject) -> None:
     world.site = world.new_site()
     for number in range(data.draw(st.integers(1, 4))):
         live(world, data.draw, number)

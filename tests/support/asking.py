@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from collector.domain import facts, people
+from collector.domain import facts, people, segments
 from collector.domain.audiences import matches
 from collector.domain.explanation import explain
 from collector.domain.selection import select
@@ -24,6 +24,8 @@ class Asking:
     def found(self, raw: Any) -> set[str]:
         """Return whom a query describes. All evaluators, and the explanation of each verdict, have to agree."""
         node = parse(raw, retention_days=self.world.services.settings.retention_days)
+        with self.world.services.database.read() as connection:
+            node = segments.expand(connection, self.world.site.id, node)
         names = self._names()
         in_memory = [number for number in names if self._holds(node, number)]
         assert self._in_sql(node) == in_memory, "SQL and memory differ"

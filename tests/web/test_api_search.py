@@ -122,3 +122,23 @@ def test_a_cursor_of_another_site_is_none(rest: Rest) -> None:
     cursor = rest.post("/contacts/search", {"pagination": {"per_page": 1}}).json["pages"]["next"]["starting_after"]
     answer = rest.other_site().post("/contacts/search", {"pagination": {"starting_after": cursor}})
     assert problem(answer) == (400, "field_invalid", "pagination.starting_after")
+
+
+def test_the_largest_and_deepest_queries_are_answered_wherever_they_are_asked(rest: Rest) -> None:
+    contact_id = rest.contact(external_id="u-1", custom_attributes={"plan": "pro"})["id"]
+    deep: dict[str, Any] = {"field": "custom_attributes.plan", "operator": "=", "value": "pro"}
+    for _ in range(198):
+        deep = {"operator": "NOT", "value": [deep]}
+    wide = {
+        "operator": "AND",
+        "value": [{"event": f"event {number}", "field": "count", "operator": "=", "value": 0} for number in range(199)],
+    }
+    for number, query in enumerate((deep, wide)):
+        assert found(rest, query) == ["u-1"]
+        assert rest.post(f"/contacts/{contact_id}/explain", {"query": query}).json["matches"] is True
+        segment = rest.post("/segments", {"name": f"Segment {number}", "query": query}).json["id"]
+        assert rest.get(f"/segments/{segment}").json["count"] == 1
+        assert found(rest, {"field": "segment_id", "operator": "=", "value": segment}) == ["u-1"]
+        assert rest.get(f"/contacts/{contact_id}/segments").json["data"][number]["id"] == segment
+        message = {"name": "Hello", "type": "popup", "state": "live", "content": {"title": "Hi", "body": "There"}, "audience": query}
+        assert rest.post("/auto_messages", message).status_code == 201
