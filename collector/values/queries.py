@@ -53,9 +53,12 @@ PERSON_FIELDS = STANDARD_FIELDS | VISIT_FIELDS | {
     "last_active_at", "last_contacted_at", "last_replied_at", "last_email_opened_at", "last_email_clicked_at", "location.country",
     "location.region", "location.city", "marked_email_as_spam", "has_hard_bounced", "segment_id", "tag_id", "session_count",
     "page_view_count", "internal",
+    "android_app_name", "android_app_version", "android_device", "android_last_seen_at", "android_os_version", "android_sdk_version",
+    "ios_app_name", "ios_app_version", "ios_device", "ios_last_seen_at", "ios_os_version", "ios_sdk_version",
 }  # fmt: skip
 """The standard fields a query may name, beside `company.NAME` and `custom_attributes.NAME`."""
 
+_SECONDS = re.compile("-?[0-9]{1,11}")
 _DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -234,7 +237,8 @@ def _operand(kind: Kind, operator: str, value: object, field: str) -> Any:
     """Return a plain value made ready for comparing."""
     if kind == "time":
         try:
-            return parse_time(value, field=field)
+            # Intercom writes unix seconds as text too.
+            return parse_time(int(value) if isinstance(value, str) and _SECONDS.fullmatch(value) else value, field=field)
         except Refusal as refusal:
             raise _why(refusal, field, value) from refusal
     if operator in TEXT:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from collector.values.clock import DAY
+from collector.values.clock import DAY, HOUR
 from collector.values.errors import Refusal
 from tests.domain.queries.conftest import NOW
 from tests.support.asking import Asking
@@ -58,6 +58,15 @@ def test_a_window_holds_what_is_younger_than_its_days_to_the_millisecond(asking:
     assert asking.found(count("=", 0, within_days=2)) == {"at", "outside"}
     where = [{"field": "metadata.a", "operator": "is_unknown"}]
     assert asking.found(count(">", 0, within_days=2, where=where)) == {"inside"}
+
+
+def test_a_window_has_no_end_in_the_future(asking: Asking) -> None:
+    """A server's clock may be an hour ahead; its event counts at once, but is not yet so many days old."""
+    asking.doing("saved", ahead=[-HOUR])
+    for more in SCOPES:
+        assert asking.found(count("=", 1, **more)) == {"ahead"}
+        assert asking.found(when("saved", "last", "less_than_days_ago", 1, **more)) == set()
+        assert asking.found(when("saved", "last", "in_less_than_days", 1, **more)) == {"ahead"}
 
 
 def test_without_a_window_totals_reach_further_back_than_the_timeline(asking: Asking) -> None:

@@ -34,7 +34,7 @@ def test_every_operator_is_among_those_tried_here() -> None:
 
 def test_with_an_unknown_attribute_a_positive_comparison_is_false_and_a_negative_one_true(asking: Asking) -> None:
     asking.having(X, unknown=None)
-    fields = (X, "custom_attributes.never_sent", "email", "company.name", "owner_id", "location.country", "tag_id")
+    fields = (X, "custom_attributes.never_sent", "email", "company.name", "owner_id", "location.country", "tag_id", "ios_app_name")
     for operator, field in product(A_VALUE, fields):
         asked = rule(operator, A_VALUE[operator], field)
         assert asking.found(asked) == ({"unknown"} if operator in NEGATIVE else set()), asked

@@ -144,9 +144,16 @@ def test_order_is_by_instant_and_not_by_day(asking: Asking) -> None:
         assert asking.found(last("NIN", [value, 5])) == {"before", "same_day"}
 
 
-def test_a_time_is_unix_seconds_or_iso_8601_in_any_zone(asking: Asking) -> None:
+def test_a_time_is_unix_seconds_as_number_or_text_or_iso_8601_in_any_zone(asking: Asking) -> None:
     asking.having(DUE, noon=at_ms("2026-03-01T12:00:00Z") // 1_000)
-    for value in (1_772_366_400, "2026-03-01T12:00:00Z", "2026-03-01T13:00:00+01:00", "2026-03-01 12:00", "2026-03-01T12:00:00.000Z"):
+    for value in (
+        1_772_366_400,
+        "1772366400",
+        "2026-03-01T12:00:00Z",
+        "2026-03-01T13:00:00+01:00",
+        "2026-03-01 12:00",
+        "2026-03-01T12:00:00.000Z",
+    ):
         assert asking.found(due("=", value)) == {"noon"}
 
 
