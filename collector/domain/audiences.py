@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
+from collector.values.attributes import FALSE_UNTIL_SET
 from collector.values.clock import DAY
 from collector.values.query_tree import (
     DAYS,
@@ -56,6 +57,11 @@ class PersonFacts:
     messages: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By message id: when it was seen, clicked, answered, dismissed, its goal met, in milliseconds."""
 
+    def attribute(self, name: str) -> AttributeValue:
+        """Return what is known of an attribute, None where nothing is."""
+        value = self.attributes.get(name)
+        return False if value is None and name in FALSE_UNTIL_SET else value
+
     def measure(self, measure: EventMeasure) -> Total:
         """Return the total behind a measure. Raises KeyError where a needed one was not loaded: guessing would send wrong messages."""
         return self.measures[measure.key] if measure.over_timeline else self.totals.get(measure.event, NEVER)
@@ -70,7 +76,7 @@ def matches(node: Node, facts: PersonFacts, now_ms: int, time_zone: tzinfo) -> b
                 return wanted
         return not wanted
     if isinstance(node, AttributeRule):
-        actual: Any = facts.attributes.get(node.field)
+        actual: Any = facts.attribute(node.field)
         if isinstance(actual, tuple):
             return _any_or_none(actual, node.test, facts, now_ms, time_zone)
         if node.test.kind == "time":

@@ -20,6 +20,7 @@ from collector.domain.names import EVENT as EVENT_NAME
 from collector.domain.selection import COMPUTED
 from collector.domain.selection_rules import EXACT, POSITIVE, as_double, bindable, bounds
 from collector.domain.sites import Site
+from collector.values.attributes import FALSE_UNTIL_SET
 from collector.values.query_tree import NEGATIVE, ORDER, PRESENCE, AttributeRule, EventMeasure, Group, Measure, Money, Node, Test
 
 Mask = NDArray[np.bool_]
@@ -168,11 +169,12 @@ class _Compiler:
         if field in _INSTANTS:
             return self.times(test, self.instant(field))
         key = self._attribute(rule)
+        unset = False if field in FALSE_UNTIL_SET else None
         if key is None:
-            return _constant(holds(test, None, self._now, self._zone))
+            return _constant(holds(test, unset, self._now, self._zone))
         if test.kind == "time":
             return self.times(test, self.date(key))
-        return _numbers(test, self.values(key, "number")) if key[0] == NUMBER else self.coded(test, key)
+        return _numbers(test, self.values(key, "number")) if key[0] == NUMBER else self.coded(test, key, unset)
 
     def compared(self, rule: AttributeRule, *, counted: bool) -> Values | None:
         """Return what is compared with a measure, numbers with a count and instants with a time; None where there is no such thing."""
@@ -213,20 +215,34 @@ class _Compiler:
             return self.values(CREATED, "created")
         if field == "last_active_at":
             return self.values(PEOPLE, "active")
-        ended, here = self.values(PEOPLE, "ended"), self.values(PEOPLE, "here")
-        since = self._now - visits.IDLE
-        return lambda block: np.where(ended(block) > since, here(block), ended(block))
+        return self.last_seen()
+
+    def last_seen(self) -> Values:
+        """Return when people were seen last, told to the second; whether they are still here is a question of milliseconds."""
+        ended, rest, here = (self.values(PEOPLE, field) for field in ("ended", "rest", "here"))
+        second, more = divmod(self._now - visits.IDLE, 1_000)
+        since = second * 1_000
+
+        def seen(block: slice) -> NDArray[Any]:
+            end = ended(block)
+            is_here = end > since
+            in_doubt = end == since
+            if in_doubt.any():
+                is_here |= in_doubt & (rest(block) > more)
+            return np.where(is_here, here(block), end)
+
+        return seen
 
     def date(self, key: Key) -> Values:
         """Return a stored date, unix seconds, in ms."""
         seconds = self.values(key, "number")
         return lambda block: np.rint(seconds(block) * 1_000)
 
-    def coded(self, test: Test, key: Key) -> Rule:
-        """Compare each of the different values once."""
+    def coded(self, test: Test, key: Key, unset: bool | None) -> Rule:
+        """Compare each of the different values once, the first being what holds where none was set."""
         known = self._table.columns[key].values
         if known is not None:
-            verdicts = [holds(test, value, self._now, self._zone) for value in known]
+            verdicts = [holds(test, value, self._now, self._zone) for value in (unset, *known[1:])]
         elif test.operator in PRESENCE:
             verdicts = [test.operator == "is_unknown", test.operator == "has_any_value"]
         else:

@@ -25,7 +25,7 @@ Key = tuple[str, int]
 
 PEOPLE = ("people", 0)
 """`lead`: whether it is one; `active`, `ended` and `here`: when it was active, when its latest visit ended, and when it was seen last if
-it is still here (ms); `visits`: how many. Of everybody, always loaded."""
+it is still here, each to the second (ms); `rest`: how many ms more `ended` is; `visits`: how many. Of everybody, always loaded."""
 CREATED = ("created", 0)
 """`created`: when the first of its identities was made (ms)."""
 EVENT = "event"
@@ -51,13 +51,13 @@ class _Source(msgspec.Struct, frozen=True):
 _SOURCES = {
     "people": _Source(
         "SELECT p.id, CAST(CASE p.kind WHEN 'lead' THEN 1 ELSE 0 END AS BIGINT), coalesce(p.active_at / 1000 * 1000, {unknown}), "
-        "coalesce(p.visit_ended_at / 1000 * 1000, {unknown}), "
+        "coalesce(p.visit_ended_at / 1000 * 1000, {unknown}), coalesce(p.visit_ended_at % 1000, 0), "
         "coalesce(p.previous_visit_ended_at / 1000 * 1000, p.visit_started_at / 1000 * 1000, {unknown}), coalesce(p.visit_count, 0) "
         "FROM identities p WHERE p.site = ? AND +p.principal_id = p.id{only}",  # the plus: in the order of the primary key
         "p.id",
-        ("lead", "active", "ended", "here", "visits"),
-        ("?", "i8", "i8", "i8", "i8"),
-        (0, UNKNOWN, UNKNOWN, UNKNOWN, 0),
+        ("lead", "active", "ended", "rest", "here", "visits"),
+        ("?", "i8", "i8", "i2", "i8", "i8"),
+        (0, UNKNOWN, UNKNOWN, 0, UNKNOWN, 0),
     ),
     "created": _Source(
         "SELECT principal_id, min(created_at) / 1000 * 1000 FROM identities WHERE site = ?{only} GROUP BY principal_id",

@@ -89,7 +89,7 @@ def _rule(node: Rule, holds: bool, facts: PersonFacts, now_ms: int, zone: tzinfo
     test = node.test
     expected = query_words.expected(test, zone, names)
     if isinstance(node, AttributeRule):
-        actual = _attribute(facts.attributes.get(node.field), test.kind == "time", now_ms, zone)
+        actual = _attribute(facts.attribute(node.field), test.kind == "time", now_ms, zone)
         in_words = f"{query_words.field_name(node.field)} is {actual.text}"
     else:
         actual = _measure(node.measure, facts, now_ms, zone)

@@ -24,7 +24,7 @@ def proposals(rule: Rule, rules: Sequence[Rule], outlook: Outlook, now_ms: int) 
     against = None if other is None else measured(other, known)
     value: object
     if isinstance(rule, AttributeRule):
-        value = known.attributes.get(rule.field)
+        value = known.attribute(rule.field)
         yield from _about_attribute(rule, rules, outlook, now_ms)
     else:
         value = present = measured(rule.measure, known)

@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import visits
+from collector.domain import selection_parts, visits
 from collector.domain.audiences import measure_over
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.domain.selection_rules import Column, compare_counts, compare_measures, compare_times, compare_values
 from collector.domain.sites import Site
 from collector.storage.database import Connection
+from collector.values.attributes import FALSE_UNTIL_SET
 from collector.values.clock import DAY
 from collector.values.query_tree import (
     AttributeRule,
@@ -24,7 +25,6 @@ from collector.values.query_tree import (
     Group,
     MessageMeasure,
     Node,
-    needs,
 )
 
 _EMPTY = {"AND": "TRUE", "OR": "FALSE", "NOT": "FALSE"}
@@ -101,13 +101,11 @@ def select(
 
     Both are good until the end of the context: tables of measures live as long.
     """
-    builder = _Builder(connection, site, names, now_ms, retention_ms)
+    builder = _Builder(connection, site, names, now_ms, retention_ms, {})
     try:
-        builder.measure(node)
         condition = builder.condition(node)
         order = builder.order(sort, falling=falling)
-        sql = f"identities p{builder.joins} WHERE p.site = ? AND p.principal_id = p.id AND ({condition})"
-        yield Selection(sql, (*builder.join_parameters, site.id, *builder.parameters)), order
+        yield builder.selection(condition), order
     finally:
         builder.close()
 
@@ -115,7 +113,8 @@ def select(
 class _Builder:
     """Builds one statement. Parameters stand in the order in which their marks appear: those of joins first."""
 
-    def __init__(self, connection: Connection, site: Site, names: Names, now_ms: int, retention_ms: int) -> None:
+    def __init__(self, connection: Connection, site: Site, names: Names, now_ms: int, retention_ms: int, tables: dict[str, str]) -> None:
+        """`tables` are those made so far, by what they hold."""
         self.connection = connection
         self.site = site
         self.names = names
@@ -125,26 +124,58 @@ class _Builder:
         self.join_parameters: list[Any] = []
         self.parameters: list[Any] = []
         self._aliases: dict[Any, str] = {}
-        self._tables: list[str] = []
+        self._tables = tables
 
     def close(self) -> None:
         """Drop the tables that were made."""
-        for table in self._tables:
+        for table in self._tables.values():
             self.connection.run(f"DROP TABLE IF EXISTS {table}")
 
     # Conditions
 
-    def condition(self, node: Node) -> str:
-        """Return the condition of a node; NULL means that it does not hold."""
+    def selection(self, condition: str) -> Selection:
+        """Return the people of a condition."""
+        sql = f"identities p{self.joins} WHERE p.site = ? AND p.principal_id = p.id AND ({condition})"
+        return Selection(sql, (*self.join_parameters, self.site.id, *self.parameters))
+
+    def condition(self, node: Node, depth: int = 0) -> str:
+        """Return the condition of a node, `depth` groups inside the statement; NULL means that it does not hold."""
         if isinstance(node, Group):
-            children = [f"({self.condition(child)})" for child in node.value] or [_EMPTY[node.operator]]
-            if node.operator == "NOT":
-                return " AND ".join(f"{child} IS NOT TRUE" for child in children)
-            return f" {node.operator} ".join(children)
+            return self.group(node, depth)
         if isinstance(node, AttributeRule):
             return self.attribute(node)
         column = self.measured(node.measure)
         return self.compare(node.test, column, "count" if node.test.kind == "count" else "time")
+
+    def group(self, group: Group, depth: int) -> str:
+        """Return the condition of a group; where it is too heavy or too deep, its children are selected before."""
+        apart = selection_parts.is_large(group)
+        children = []
+        for child in selection_parts.packed(group) if apart else group.value:  # no comprehension: each level of nesting costs one frame
+            if apart or (depth == selection_parts.DEEPEST and isinstance(child, Group)):
+                children.append(self.part(child))
+            else:
+                children.append(f"({self.condition(child, depth + 1)})")
+        children = children or [_EMPTY[group.operator]]
+        if group.operator == "NOT":
+            return " AND ".join(f"{child} IS NOT TRUE" for child in children)
+        return f" {group.operator} ".join(children)
+
+    def part(self, node: Node) -> str:
+        """Select the people of a node by a statement of its own, and return the condition that somebody is among them."""
+        inner = _Builder(self.connection, self.site, self.names, self.now, self.retention, self._tables)
+        chosen = inner.selection(inner.condition(node))
+        table = self.table(f"part {len(self._tables)}", "person BIGINT PRIMARY KEY")
+        self.connection.run(f"INSERT INTO {table} SELECT p.id FROM {chosen.sql}", chosen.parameters)
+        return f"(p.id IN (SELECT person FROM {table}))"
+
+    def table(self, key: str, columns: str) -> str:
+        """Make a table that lives as long as the selection."""
+        name = f"selected_{len(self._tables)}"
+        self.connection.run(f"DROP TABLE IF EXISTS {name}")
+        self.connection.run(f"CREATE TEMPORARY TABLE {name} ({columns})")
+        self._tables[key] = name
+        return name
 
     def attribute(self, rule: AttributeRule) -> str:
         """Return the condition of a rule about an attribute."""
@@ -192,7 +223,7 @@ class _Builder:
             return Column(text=domain, folded=domain)
         alias = self.stored(name)
         return Column(
-            json=f"{alias}.value",
+            json=f"coalesce({alias}.value, 'false')" if name in FALSE_UNTIL_SET else f"{alias}.value",
             number=f"{alias}.num",
             folded=f"{alias}.folded",
             time=f"CAST(round({alias}.num * 1000) AS BIGINT)",
@@ -212,7 +243,7 @@ class _Builder:
         if isinstance(measure, MessageMeasure):
             alias = self.message(measure.message)
             return Column(time=f"{alias}.{measure.field}_at")
-        alias = self._aliases[measure.key] if measure.over_timeline else self.total(measure.event)
+        alias = self.over_timeline(measure) if measure.over_timeline else self.total(measure.event)
         if measure.field == "count":
             return Column(count=f"{alias}.count")
         return Column(time=f"{alias}.{measure.field}")
@@ -250,25 +281,26 @@ class _Builder:
 
     # Measures over the timeline
 
-    def measure(self, node: Node) -> None:
-        """Measure what has to be measured over the timeline, for everybody."""
-        for measure in needs(node).measures:
-            days = self.retention if measure.within_days is None else min(measure.within_days * DAY, self.retention)
-            number = self.names.number(self.site.id, EVENT, measure.event)
-            number = _NOBODY if number is None else number
-            if measure.where:
-                self._measure_in_memory(measure, number, self.now - days)
-                continue
-            self.join(
-                measure.key,
-                "LEFT JOIN (SELECT i.principal_id AS person, count(*) AS count, min(e.at) AS first, max(e.at) AS last FROM events e "
-                "JOIN identities i ON i.site = e.site AND i.id = e.identity WHERE e.site = ? AND e.name = ? AND e.at > ? "
-                "GROUP BY i.principal_id) {a} ON {a}.person = p.id",
-                [self.site.id, number, self.now - days],
-            )
+    def over_timeline(self, measure: EventMeasure) -> str:
+        """Join what is measured over the timeline, for everybody."""
+        if measure.key in self._aliases:
+            return self._aliases[measure.key]
+        days = self.retention if measure.within_days is None else min(measure.within_days * DAY, self.retention)
+        number = self.names.number(self.site.id, EVENT, measure.event)
+        number = _NOBODY if number is None else number
+        if measure.where:
+            table = self._tables.get(measure.key) or self._measure_in_memory(measure, number, self.now - days)
+            return self.join(measure.key, f"LEFT JOIN {table} {{a}} ON {{a}}.person = p.id", [])
+        return self.join(
+            measure.key,
+            "LEFT JOIN (SELECT i.principal_id AS person, count(*) AS count, min(e.at) AS first, max(e.at) AS last FROM events e "
+            "JOIN identities i ON i.site = e.site AND i.id = e.identity WHERE e.site = ? AND e.name = ? AND e.at > ? "
+            "GROUP BY i.principal_id) {a} ON {a}.person = p.id",
+            [self.site.id, number, self.now - days],
+        )
 
-    def _measure_in_memory(self, measure: EventMeasure, number: int, oldest: int) -> None:
-        """Apply conditions on metadata in Python, the same as for one person, and put what was measured into a table."""
+    def _measure_in_memory(self, measure: EventMeasure, number: int, oldest: int) -> str:
+        """Apply conditions on metadata in Python, the same as for one person, and return the table of what was measured."""
         events: dict[int, list[tuple[int, Any]]] = {}
         sql = (
             "SELECT i.principal_id, e.at, e.metadata FROM events e JOIN identities i ON i.site = e.site AND i.id = e.identity "
@@ -281,13 +313,9 @@ class _Builder:
             total = measure_over(happened, measure, self.now, self.site.zone)
             if total.count:
                 rows.append((person, total.count, total.first_ms, total.last_ms))
-        table = f"measured_{len(self._tables)}"
-        self.connection.run(f"DROP TABLE IF EXISTS {table}")
-        columns = "person BIGINT PRIMARY KEY, count BIGINT, first BIGINT, last BIGINT"
-        self.connection.run(f"CREATE TEMPORARY TABLE {table} ({columns})")
-        self._tables.append(table)
+        table = self.table(measure.key, "person BIGINT PRIMARY KEY, count BIGINT, first BIGINT, last BIGINT")
         self.connection.insert(table, ("person", "count", "first", "last"), rows)
-        self.join(measure.key, f"LEFT JOIN {table} {{a}} ON {{a}}.person = p.id", [])
+        return table
 
 
 _EXTERNAL = (

@@ -27,7 +27,7 @@ def turning_points(node: Node, outlook: Outlook, now_ms: int) -> list[int]:
         test = rule.test
         instants: list[int | None] = []
         if isinstance(rule, AttributeRule):
-            value = known.attributes.get(rule.field)
+            value = known.attribute(rule.field)
             if test.kind == "time" and isinstance(value, int | float) and not isinstance(value, bool):
                 instants.append(round(value * 1000))
             if rule.field in {"last_seen_at", "session_count"} and outlook.visits.ended_at is not None:

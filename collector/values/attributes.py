@@ -23,6 +23,9 @@ TEXT_FIELDS = frozenset(
 STANDARD_FIELDS = TEXT_FIELDS | {"email", "avatar", "unsubscribed_from_emails", "signed_up_at"}
 """What both browsers and REST may set."""
 
+FALSE_UNTIL_SET = frozenset({"unsubscribed_from_emails", "internal", "has_hard_bounced", "marked_email_as_spam"})
+"""What is false, and not unknown, of whoever it was not set of."""
+
 COMPUTED_FIELDS = frozenset(
     {
         "id", "role", "user_id", "external_id", "user_hash", "jwt", "intercom_user_jwt", "updated_at", "last_seen_at", "last_active_at",

@@ -53,9 +53,12 @@ PERSON_FIELDS = STANDARD_FIELDS | VISIT_FIELDS | {
     "last_active_at", "last_contacted_at", "last_replied_at", "last_email_opened_at", "last_email_clicked_at", "location.country",
     "location.region", "location.city", "marked_email_as_spam", "has_hard_bounced", "segment_id", "tag_id", "session_count",
     "page_view_count", "internal",
+    "android_app_name", "android_app_version", "android_device", "android_last_seen_at", "android_os_version", "android_sdk_version",
+    "ios_app_name", "ios_app_version", "ios_device", "ios_last_seen_at", "ios_os_version", "ios_sdk_version",
 }  # fmt: skip
 """The standard fields a query may name, beside `company.NAME` and `custom_attributes.NAME`."""
 
+_SECONDS = re.compile("-?[0-9]{1,11}")
 _DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -83,7 +86,7 @@ def attribute_name(raw: object, field: str) -> str:
             try:
                 return f"{group}.{clean_key(name)}"
             except Refusal as refusal:
-                raise Refusal(Reason.QUERY_INVALID, field, refusal.message) from refusal
+                raise _why(refusal, field, raw) from refusal
     raise _refusal(field, raw, "a standard field such as email, custom_attributes.NAME or company.NAME")
 
 
@@ -108,16 +111,18 @@ class _Parser:
             _only_keys(raw, ("field", "operator", "value"), field)
             name = attribute_name(raw["field"], f"{field}.field")
             if name == "segment_id":
-                _choice(raw.get("operator"), EQUALITY | SETS | PRESENCE, f"{field}.operator")
+                _choice(raw, "operator", EQUALITY | SETS | PRESENCE, field)
             return AttributeRule(name, self.test(raw, "time" if name.endswith("_at") else "any", field))
         if "operator" not in raw:
-            raise Refusal(Reason.QUERY_INVALID, field, "A rule has a field, an event or a message; a group has an operator and a value.")
+            keys = ", ".join(shown(key) for key in raw)
+            allowed = "a rule with a field, an event or a message, or a group with an operator and a value"
+            raise Refusal(Reason.QUERY_INVALID, field, f"There is an object with {keys or 'no keys'}; expected {allowed}.")
         return self.group(raw, field)
 
     def group(self, raw: dict[str, Any], field: str) -> Group:
         _only_keys(raw, ("operator", "value"), field)
-        operator = _choice(raw["operator"], GROUPS, f"{field}.operator")
-        rules = raw.get("value")
+        operator = _choice(raw, "operator", GROUPS, field)
+        rules = raw.get("value", _MISSING)
         if not isinstance(rules, list) or not rules:
             raise _refusal(f"{field}.value", rules, "a list of at least one rule")
         # A loop, not a comprehension: each level of nesting costs two frames instead of three.
@@ -132,7 +137,7 @@ class _Parser:
             name = clean_event_name(raw["event"])
         except Refusal as refusal:
             raise _refusal(f"{field}.event", raw["event"], "the name of an event") from refusal
-        what = _choice(raw.get("field"), EVENT_FIELDS, f"{field}.field")
+        what = _choice(raw, "field", EVENT_FIELDS, field)
         where = self.where(raw.get("where"), f"{field}.where")
         within = raw.get("within_days")
         if within is not None and (isinstance(within, bool) or not isinstance(within, int) or not 1 <= within <= self.retention_days):
@@ -144,7 +149,7 @@ class _Parser:
         message = raw["message"]
         if not isinstance(message, str) or not 1 <= len(message) <= 128 or not storable(message):
             raise _refusal(f"{field}.message", message, "the id of a message")
-        return MessageMeasure(message, _choice(raw.get("field"), MESSAGE_FIELDS, f"{field}.field"))
+        return MessageMeasure(message, _choice(raw, "field", MESSAGE_FIELDS, field))
 
     def where(self, raw: object, field: str) -> tuple[WhereRule, ...]:
         if raw is None:
@@ -158,7 +163,7 @@ class _Parser:
         if not isinstance(raw, dict):
             raise _refusal(field, raw, "a condition with field, operator and value")
         _only_keys(raw, ("field", "operator", "value"), field)
-        name = raw.get("field")
+        name = raw.get("field", _MISSING)
         parts = name.split(".") if isinstance(name, str) else []
         part = parts[2] if len(parts) == 3 else None
         if len(parts) not in {2, 3} or parts[0] != "metadata" or part not in {None, "amount", "currency", "url", "value"}:
@@ -166,7 +171,7 @@ class _Parser:
         try:
             key = clean_key(parts[1])
         except Refusal as refusal:
-            raise Refusal(Reason.QUERY_INVALID, f"{field}.field", refusal.message) from refusal
+            raise _why(refusal, f"{field}.field", name) from refusal
         test = self.test(raw, "time" if part is None and is_date_key(key) else "any", field, stored=True)
         if part == "currency":
             test = _lower_currency(test)
@@ -174,14 +179,14 @@ class _Parser:
 
     def test(self, raw: dict[str, Any], kind: Kind, field: str, *, stored: bool = False) -> Test:
         """Read operator and value; `stored` values are compared with plain values only, never with a measure."""
-        operator = _choice(raw.get("operator"), OPERATORS[kind], f"{field}.operator")
+        operator = _choice(raw, "operator", OPERATORS[kind], field)
         value, place = raw.get("value"), f"{field}.value"
         if operator in PRESENCE:
             if value is not None:
                 raise _refusal(place, value, f"nothing, because {operator} takes no value")
             return Test(kind, operator)
         if "value" not in raw:
-            raise Refusal(Reason.QUERY_INVALID, place, f"{operator} takes a value.")
+            raise _refusal(place, _MISSING, f"the value that {operator} compares with")
         if value is None and operator in EQUALITY:
             # Intercom asks this way whether anything is known.
             return Test(kind, "is_unknown" if operator == "=" else "has_any_value")
@@ -195,7 +200,7 @@ class _Parser:
         if operator in SETS:
             return _set_test(kind, operator, value, place)
         if isinstance(value, dict) and stored and kind == "any" and operator in EQUALITY | ORDER:
-            money = Money(**clean_money(value, place, code=Reason.QUERY_INVALID))
+            money = _money(value, place)
             return Test(kind, operator, money, money)
         return Test(kind, operator, value, _operand(kind, operator, value, place))
 
@@ -210,14 +215,15 @@ class _Parser:
         else:
             raise _refusal(field, raw, "a plain value, or a measure with an event or a message")
         if found != ("count" if kind == "any" else kind):
-            allowed = "first or last of an event, or a message" if kind == "time" else "the count of an event"
-            raise Refusal(Reason.QUERY_INVALID, f"{field}.field", f"This compares with {allowed} only.")
+            allowed = "first or last of an event, or what was done with a message" if kind == "time" else "the count of an event"
+            raise _refusal(f"{field}.field", measure.field, f"{allowed}: nothing else is compared with this")
         return measure
 
     def count(self, field: str) -> None:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise Refusal(Reason.QUERY_INVALID, field, f"A query has at most {MAX_NODES} rules, conditions and groups.")
+            number = f"the rule, condition or group number {self.nodes}"
+            raise Refusal(Reason.QUERY_INVALID, field, f"There is {number}; allowed are at most {MAX_NODES} in a query.")
 
 
 def _set_test(kind: Kind, operator: str, value: object, field: str) -> Test:
@@ -230,7 +236,11 @@ def _set_test(kind: Kind, operator: str, value: object, field: str) -> Test:
 def _operand(kind: Kind, operator: str, value: object, field: str) -> Any:
     """Return a plain value made ready for comparing."""
     if kind == "time":
-        return parse_time(value, field=field, code=Reason.QUERY_INVALID)
+        try:
+            # Intercom writes unix seconds as text too.
+            return parse_time(int(value) if isinstance(value, str) and _SECONDS.fullmatch(value) else value, field=field)
+        except Refusal as refusal:
+            raise _why(refusal, field, value) from refusal
     if operator in TEXT:
         return fold(_text(value, field))
     if operator in ORDER or kind == "count":
@@ -279,10 +289,21 @@ def _lower_currency(test: Test) -> Test:
     return Test(test.kind, test.operator, test.value, operand)
 
 
-def _choice(raw: object, allowed: Iterable[str], field: str) -> str:
-    if isinstance(raw, str) and raw in allowed:
-        return raw
-    raise _refusal(field, raw, "one of " + " ".join(sorted(allowed)))
+def _money(raw: dict[str, Any], field: str) -> Money:
+    try:
+        return Money(**clean_money(raw, field))
+    except Refusal as refusal:
+        place = refusal.field or field
+        key = place.removeprefix(f"{field}.")
+        raise _why(refusal, place, raw.get(key, _MISSING)) from refusal
+
+
+def _choice(raw: dict[str, Any], key: str, allowed: Iterable[str], field: str) -> str:
+    """Return one of some words, which stands under a key of the object at `field`."""
+    word = raw.get(key, _MISSING)
+    if isinstance(word, str) and word in allowed:
+        return word
+    raise _refusal(f"{field}.{key}", word, "one of " + " ".join(sorted(allowed)))
 
 
 def _only_keys(raw: dict[str, Any], allowed: tuple[str, ...], field: str) -> None:
@@ -292,4 +313,19 @@ def _only_keys(raw: dict[str, Any], allowed: tuple[str, ...], field: str) -> Non
 
 
 def _refusal(field: str, found: object, allowed: str) -> Refusal:
-    return Refusal(Reason.QUERY_INVALID, field, f"There is {shown(found)}; expected {allowed}.")
+    return Refusal(Reason.QUERY_INVALID, field, f"There is {_shown(found)}; expected {allowed}.")
+
+
+def _why(refusal: Refusal, field: str, found: object) -> Refusal:
+    """Return what was refused elsewhere as a refusal of the query: it says what is allowed."""
+    return Refusal(Reason.QUERY_INVALID, field, f"There is {_shown(found)}. {refusal.message}")
+
+
+def _shown(found: object) -> str:
+    if isinstance(found, list):
+        return f"a list of {len(found)}" if found else "an empty list"
+    return "nothing" if found is _MISSING else shown(found)
+
+
+_MISSING = object()
+"""Stands for a key that is not there."""

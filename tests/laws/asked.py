@@ -6,10 +6,12 @@ from urllib.parse import urlencode
 
 import hypothesis.strategies as st
 
-from collector.domain import merging
+from collector.domain import facts, merging, people
+from collector.domain.audiences import matches
 from collector.domain.selection import select
 from collector.values.clock import DAY, HOUR, MINUTE
 from collector.values.queries import parse
+from collector.values.query_tree import needs
 from tests.support.world import World, lead, user
 
 EVENTS = ("page-view", "saved", "paid")
@@ -166,3 +168,18 @@ def in_sql(world: World, raw: Any) -> list[int]:
         found = selection.ids(connection)
         assert selection.count(connection) == len(found)
         return found
+
+
+def in_memory(world: World, raw: Any) -> list[int]:
+    """Return the same as people are asked one after the other, in memory."""
+    node = parse(raw, retention_days=90)
+    found = []
+    with world.services.database.read() as connection:
+        rows = connection.rows("SELECT id FROM identities WHERE site = ? AND principal_id = id ORDER BY id", (world.site.id,))
+        for (number,) in rows:
+            person = people.load(connection, world.site.id, number)
+            retention = world.services.settings.retention
+            known = facts.load(connection, world.site, world.services.names, person, needs(node), world.clock(), retention)
+            if matches(node, known, world.clock(), world.site.zone):
+                found.append(number)
+    return found

@@ -23,7 +23,7 @@ from collector.storage.database import Connection, Database
 from collector.values.clock import DAY
 from collector.values.queries import parse
 from tests.laws import acts
-from tests.laws.asked import VISITS, all_queries, in_sql, live
+from tests.laws.asked import VISITS, all_queries, in_memory, in_sql, live
 from tests.laws.play import Play
 from tests.support.clock import FakeClock
 from tests.support.world import World, lead, user
@@ -47,6 +47,19 @@ ABOUT_HISTORIES: tuple[dict[str, Any], ...] = (
     {"field": "custom_attributes.plan", "operator": ">=", "value": 1},
     {"field": "email", "operator": "has_any_value"},
     {"operator": "NOT", "value": [{"field": "page_view_count", "operator": ">", "value": 0}]},
+)
+ABOUT_TIMELINES: tuple[dict[str, Any], ...] = (
+    {"event": "page-view", "field": "count", "operator": ">", "value": 0, "within_days": 3},
+    {"event": "created-report", "field": "first", "operator": "more_than_days_ago", "value": 2, "within_days": 14},
+    {
+        "event": "page-view",
+        "field": "last",
+        "operator": "has_any_value",
+        "where": [{"field": "metadata.plan", "operator": "!=", "value": "a"}],
+    },
+    {"event": "page-view", "field": "last", "operator": ">", "value": {"event": "created-report", "field": "last", "within_days": 7}},
+    {"field": "updated_at", "operator": "less_than_days_ago", "value": 3},
+    {"field": "external_id", "operator": "is_unknown"},
 )
 
 
@@ -136,6 +149,8 @@ def test_after_everything_that_happens_columns_say_what_sql_says(begin: Callable
             agree(reader, play.world)
         play.finish()
         agree(reader, play.world)
+        for raw in (*ABOUT_HISTORIES, *ABOUT_TIMELINES):
+            assert in_memory(play.world, raw) == in_sql(play.world, raw), raw
         reader.restart()
         agree(reader, play.world)
 

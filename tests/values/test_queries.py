@@ -1,8 +1,11 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.values.errors import Reason, Refusal
+from collector.values.fields import shown
 from collector.values.queries import parse, parse_where
 from collector.values.query_tree import (
     AttributeRule,
@@ -98,72 +101,138 @@ def test_names_are_cleaned_as_they_were_when_stored():
     assert tree(count() | {"event": " cafe\u0301 "}).measure.event == "café"
 
 
-@pytest.mark.parametrize(
-    ("raw", "field"),
-    [
-        (None, "query"),
-        ([], "query"),
-        ({}, "query"),
-        ({"operator": "XOR", "value": [rule()]}, "query.operator"),
-        ({"operator": "and", "value": [rule()]}, "query.operator"),
-        ({"operator": "AND", "value": []}, "query.value"),
-        ({"operator": "AND", "value": rule()}, "query.value"),
-        ({"operator": "AND", "value": [rule(), rule(operator="is")]}, "query.value[1].operator"),
-        ({"operator": "AND", "value": [{"operator": "NOT", "value": [5]}]}, "query.value[0].value[0]"),
-        (rule("plan"), "query.field"),
-        (rule("custom_attributes."), "query.field"),
-        (rule("custom_attributes.a.b"), "query.field"),
-        (rule(5), "query.field"),
-        (rule() | {"extra": 1}, "query"),
-        ({"field": "email", "operator": "="}, "query.value"),
-        (rule(operator="is_unknown"), "query.value"),
-        (rule(value={"a": 1}), "query.value"),
-        (rule(value="a\x00"), "query.value"),
-        (rule(operator="~", value=5), "query.value"),
-        (rule(operator=">", value="5"), "query.value"),
-        (rule(operator="IN", value="a"), "query.value"),
-        (rule(operator="IN", value=[]), "query.value"),
-        (rule(operator="IN", value=["a", None]), "query.value[1]"),
-        (rule(operator="IN", value=["a"] * 1001), "query.value"),
-        (rule(operator="more_than_days_ago", value=5), "query.operator"),
-        (rule("signed_up_at", "~", "2026"), "query.operator"),
-        (rule("signed_up_at", ">", "soon"), "query.value"),
-        (rule("signed_up_at", ">", 1_700_000_000_000), "query.value"),
-        (rule("signed_up_at", "on", "2026-02-30"), "query.value"),
-        (rule("signed_up_at", "on", "2026-03-01T00:00"), "query.value"),
-        (rule("signed_up_at", "more_than_days_ago", -1), "query.value"),
-        (rule("signed_up_at", "more_than_days_ago", True), "query.value"),
-        (rule("signed_up_at", "more_than_days_ago", "5"), "query.value"),
-        (rule("signed_up_at", "more_than_days_ago", float("nan")), "query.value"),
-        (rule("signed_up_at", ">", {"event": "x", "field": "count"}), "query.value.field"),
-        (count(value={"event": "x", "field": "last"}), "query.value.field"),
-        (count(value={"message": "x", "field": "seen"}), "query.value.field"),
-        (count(value="2"), "query.value"),
-        (count(value=True), "query.value"),
-        (count("~", "2"), "query.operator"),
-        (count() | {"field": "total"}, "query.field"),
-        (count() | {"event": ""}, "query.event"),
-        (count(within_days=91), "query.within_days"),
-        (count(within_days=0), "query.within_days"),
-        (count(within_days=True), "query.within_days"),
-        (count(value={"event": "x", "field": "count", "within_days": 91}), "query.value.within_days"),
-        (count(where={}), "query.where"),
-        (count(where=[rule("plan")]), "query.where[0].field"),
-        (count(where=[rule("metadata.a"), rule("metadata.a.b")]), "query.where[1].field"),
-        (count(where=[rule("metadata.a", "=", {"amount": 1})]), "query.where[0].value.currency"),
-        (count(where=[rule("metadata.a", "=", {"event": "x", "field": "count"})]), "query.where[0].value.event"),
-        ({"message": 5, "field": "seen", "operator": "is_unknown"}, "query.message"),
-        ({"message": "m", "field": "sent", "operator": "is_unknown"}, "query.field"),
-    ],
-)
+REFUSED = [
+    (None, "query"),
+    ([], "query"),
+    ({}, "query"),
+    ({"operator": "XOR", "value": [rule()]}, "query.operator"),
+    ({"operator": "and", "value": [rule()]}, "query.operator"),
+    ({"operator": "AND", "value": []}, "query.value"),
+    ({"operator": "AND", "value": rule()}, "query.value"),
+    ({"operator": "AND", "value": [rule(), rule(operator="is")]}, "query.value[1].operator"),
+    ({"operator": "AND", "value": [{"operator": "NOT", "value": [5]}]}, "query.value[0].value[0]"),
+    (rule("plan"), "query.field"),
+    (rule("custom_attributes."), "query.field"),
+    (rule("custom_attributes.a.b"), "query.field"),
+    (rule(5), "query.field"),
+    (rule() | {"extra": 1}, "query"),
+    ({"field": "email", "operator": "="}, "query.value"),
+    (rule(operator="is_unknown"), "query.value"),
+    (rule(value={"a": 1}), "query.value"),
+    (rule(value="a\x00"), "query.value"),
+    (rule(operator="~", value=5), "query.value"),
+    (rule(operator=">", value="5"), "query.value"),
+    (rule(operator="IN", value="a"), "query.value"),
+    (rule(operator="IN", value=[]), "query.value"),
+    (rule(operator="IN", value=["a", None]), "query.value[1]"),
+    (rule(operator="IN", value=["a"] * 1001), "query.value"),
+    (rule(operator="more_than_days_ago", value=5), "query.operator"),
+    (rule("signed_up_at", "~", "2026"), "query.operator"),
+    (rule("signed_up_at", ">", "soon"), "query.value"),
+    (rule("signed_up_at", ">", 1_700_000_000_000), "query.value"),
+    (rule("signed_up_at", ">", "1700000000000"), "query.value"),
+    (rule("signed_up_at", ">", "17.5"), "query.value"),
+    (rule("signed_up_at", ">", "१७"), "query.value"),
+    (rule("signed_up_at", "on", "2026-02-30"), "query.value"),
+    (rule("signed_up_at", "on", "2026-03-01T00:00"), "query.value"),
+    (rule("signed_up_at", "more_than_days_ago", -1), "query.value"),
+    (rule("signed_up_at", "more_than_days_ago", True), "query.value"),
+    (rule("signed_up_at", "more_than_days_ago", "5"), "query.value"),
+    (rule("signed_up_at", "more_than_days_ago", float("nan")), "query.value"),
+    (rule("signed_up_at", ">", {"event": "x", "field": "count"}), "query.value.field"),
+    (count(value={"event": "x", "field": "last"}), "query.value.field"),
+    (count(value={"message": "x", "field": "seen"}), "query.value.field"),
+    (count(value="2"), "query.value"),
+    (count(value=True), "query.value"),
+    (count("~", "2"), "query.operator"),
+    (count() | {"field": "total"}, "query.field"),
+    (count() | {"event": ""}, "query.event"),
+    (count(within_days=91), "query.within_days"),
+    (count(within_days=0), "query.within_days"),
+    (count(within_days=True), "query.within_days"),
+    (count(value={"event": "x", "field": "count", "within_days": 91}), "query.value.within_days"),
+    (count(where={}), "query.where"),
+    (count(where=[rule("plan")]), "query.where[0].field"),
+    (count(where=[rule("metadata.a"), rule("metadata.a.b")]), "query.where[1].field"),
+    (count(where=[rule("metadata.a", "=", {"amount": 1})]), "query.where[0].value.currency"),
+    (count(where=[rule("metadata.a", "=", {"event": "x", "field": "count"})]), "query.where[0].value.event"),
+    ({"message": 5, "field": "seen", "operator": "is_unknown"}, "query.message"),
+    ({"message": "m", "field": "sent", "operator": "is_unknown"}, "query.field"),
+    ({"operator": "AND"}, "query.value"),
+    ({"field": "email"}, "query.operator"),
+    ({"field": "email", "operator": None, "value": 1}, "query.operator"),
+    ({"value": 1}, "query"),
+    (rule("custom_attributes.a\x00"), "query.field"),
+    (rule(value="\ud800"), "query.value"),
+    (rule(value="a" * 2_049), "query.value"),
+    (rule(value=10**1_100), "query.value"),
+    (rule(operator="^", value=None), "query.value"),
+    (rule(operator=">", value=True), "query.value"),
+    (rule(operator=">", value=float("inf")), "query.value"),
+    (rule(operator="IN", value=["a", "b\x00"]), "query.value[1]"),
+    (rule(operator="IN", value=[{"amount": 1, "currency": "eur"}]), "query.value[0]"),
+    (rule("signed_up_at", "IN", [1, "soon"]), "query.value[1]"),
+    (rule("signed_up_at", "=", True), "query.value"),
+    (rule("signed_up_at", "in_less_than_days", 10**8), "query.value"),
+    (rule("signed_up_at", "<", {"field": "last"}), "query.value"),
+    (rule("segment_id", "~", "a"), "query.operator"),
+    (count() | {"event": 5}, "query.event"),
+    (count() | {"event": "a" * 121}, "query.event"),
+    (count() | {"field": None}, "query.field"),
+    (count(within_days="7"), "query.within_days"),
+    (count(within_days=1.5), "query.within_days"),
+    (count(where=[5]), "query.where[0]"),
+    (count(where=[{"field": "metadata.a"}]), "query.where[0].operator"),
+    (count(where=[rule("metadata.a$b")]), "query.where[0].field"),
+    (count(where=[rule("metadata.a", "more_than_days_ago", 5)]), "query.where[0].operator"),
+    (count(where=[rule("metadata.due_at", "~", "2026")]), "query.where[0].operator"),
+    (count(where=[rule("metadata.due_at", ">", "soon")]), "query.where[0].value"),
+    (count(where=[rule("metadata.a", "=", {"amount": 1.5, "currency": "eur"})]), "query.where[0].value.amount"),
+    (count(where=[rule("metadata.a", "=", {"amount": 1, "currency": "euro"})]), "query.where[0].value.currency"),
+    (count(where=[rule("metadata.a", "=", {"amount": 1, "currency": "eur", "more": 2})]), "query.where[0].value.more"),
+    (count(where=[rule("metadata.a") | {"within_days": 5}]), "query.where[0]"),
+    ({"message": "", "field": "seen", "operator": "is_unknown"}, "query.message"),
+    ({"message": "m", "operator": "is_unknown"}, "query.field"),
+    ({"message": "m", "field": "seen", "operator": "~", "value": "a"}, "query.operator"),
+    ({"message": "m", "field": "seen", "operator": "is_unknown", "where": []}, "query"),
+]
+
+
+@pytest.mark.parametrize(("raw", "field"), REFUSED)
 def test_an_error_names_its_place(raw, field):
     assert refused(raw).field == field
 
 
-def test_an_error_says_what_stood_there_and_what_is_allowed():
+MISSING = object()
+ALLOWED = "expected |allowed|at most|Expected |A key is|An amount is|A currency is|beside amount|divide it"
+
+
+def found_at(raw, field):
+    """Return what stands at a path."""
+    found = raw
+    for key, place in re.findall(r"\.([a-z_]+)|\[([0-9]+)\]", field):
+        found = found.get(key, MISSING) if key else found[int(place)]
+    return found
+
+
+def as_said(found):
+    if isinstance(found, list):
+        return f"a list of {len(found)}" if found else "an empty list"
+    return "nothing" if found is MISSING else shown(found)
+
+
+@pytest.mark.parametrize(("raw", "field"), REFUSED)
+def test_an_error_says_what_stood_there_and_what_is_allowed(raw, field):
+    message, found = refused(raw).message, found_at(raw, field)
+    key = re.match('There is a key "([a-z_]+)"', message)
+    assert key[1] in found if key else message.startswith(f"There is {as_said(found)}")
+    assert re.search(ALLOWED, message)
+
+
+def test_an_error_about_an_operator_names_all_that_are_allowed_there():
     message = refused(rule(operator="is")).message
-    assert '"is"' in message
-    assert "has_any_value" in message
+    assert message == 'There is "is"; expected one of != !~ $ < <= = > >= IN NIN ^ has_any_value is_unknown ~.'
+    assert refused(count("~", "2")).message == 'There is "~"; expected one of != < <= = > >= IN NIN has_any_value is_unknown.'
 
 
 def test_two_hundred_nodes_are_allowed_and_no_more():

@@ -122,3 +122,64 @@ def test_a_cursor_of_another_site_is_none(rest: Rest) -> None:
     cursor = rest.post("/contacts/search", {"pagination": {"per_page": 1}}).json["pages"]["next"]["starting_after"]
     answer = rest.other_site().post("/contacts/search", {"pagination": {"starting_after": cursor}})
     assert problem(answer) == (400, "field_invalid", "pagination.starting_after")
+
+
+def test_the_largest_and_deepest_queries_are_answered_wherever_they_are_asked(rest: Rest) -> None:
+    contact_id = rest.contact(external_id="u-1", custom_attributes={"plan": "pro"})["id"]
+    deep: dict[str, Any] = {"field": "custom_attributes.plan", "operator": "=", "value": "pro"}
+    for _ in range(198):
+        deep = {"operator": "NOT", "value": [deep]}
+    wide = {
+        "operator": "AND",
+        "value": [{"event": f"event {number}", "field": "count", "operator": "=", "value": 0} for number in range(199)],
+    }
+    for number, query in enumerate((deep, wide)):
+        assert found(rest, query) == ["u-1"]
+        assert rest.post(f"/contacts/{contact_id}/explain", {"query": query}).json["matches"] is True
+        segment = rest.post("/segments", {"name": f"Segment {number}", "query": query}).json["id"]
+        assert rest.get(f"/segments/{segment}").json["count"] == 1
+        assert found(rest, {"field": "segment_id", "operator": "=", "value": segment}) == ["u-1"]
+        assert rest.get(f"/contacts/{contact_id}/segments").json["data"][number]["id"] == segment
+        message = {"name": "Hello", "type": "popup", "state": "live", "content": {"title": "Hi", "body": "There"}, "audience": query}
+        assert rest.post("/auto_messages", message).status_code == 201
+
+
+SENT: list[tuple[Any, Any]] = [
+    (2**53, 2**53),
+    (2**53 + 1, 2**53 + 1),
+    (10**30, 10**30),
+    (-(10**400), -(10**400)),
+    (0.1, 0.1),
+    (1e300, 1e300),
+    ("9007199254740993", "9007199254740993"),
+    (True, True),
+    (False, False),
+    ("", ""),
+    ("Straße", "Straße"),
+    ("Cafe\u0301", "Cafe\u0301"),
+    ("😀 \U00010400", "😀 \U00010400"),
+    ("a\x00b", "a\ufffdb"),
+    ("a\ud800b", "a\ufffdb"),
+    (' "quoted" \\ and\nbroken\t\u2028', ' "quoted" \\ and\nbroken\t\u2028'),
+]
+
+
+def test_a_value_sent_over_rest_is_found_by_equality_as_attribute_and_as_metadata(rest: Rest) -> None:
+    for number, (sent, _) in enumerate(SENT):
+        rest.contact(external_id=f"u-{number}", custom_attributes={"x": sent})
+        assert rest.event("paid", user_id=f"u-{number}", metadata={"x": sent}).status_code == 202
+    for number, (_, stored) in enumerate(SENT):
+        same = {f"u-{place}" for place, (_, other) in enumerate(SENT) if type(other) is type(stored) and other == stored}
+        assert f"u-{number}" in same
+        for operator, value in (("=", stored), ("IN", [stored])):
+            assert set(found(rest, {"field": "custom_attributes.x", "operator": operator, "value": value})) == same, stored
+            where = [{"field": "metadata.x", "operator": operator, "value": value}]
+            paid = {"event": "paid", "field": "count", "operator": "=", "value": 1, "where": where}
+            assert set(found(rest, paid)) == same, stored
+
+
+@pytest.mark.parametrize(("text", "at"), [("a\x00", "query.value"), ("a\ud800", "query.value")])
+def test_a_text_that_cannot_be_stored_is_refused_in_a_query(rest: Rest, text: str, at: str) -> None:
+    for operator in ("=", "~", "^", "$"):
+        answer = rest.post("/contacts/search", {"query": {"field": "name", "operator": operator, "value": text}})
+        assert problem(answer) == (400, "query_invalid", at)

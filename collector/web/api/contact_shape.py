@@ -9,6 +9,7 @@ from collector.domain.people import Person
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
+from collector.values.attributes import FALSE_UNTIL_SET
 from collector.values.visit_context import VISIT_FIELDS
 
 _CUSTOM = "custom_attributes."
@@ -36,10 +37,7 @@ def contact_json(services: Services, connection: Connection, site: Site, person:
         "updated_at": known["updated_at"],
         **{name: known.get(name) for name in (*_PLAIN, *sorted(VISIT_FIELDS))},
         **dict.fromkeys(_NEVER_KNOWN),
-        "has_hard_bounced": False,
-        "marked_email_as_spam": False,
-        "unsubscribed_from_emails": known.get("unsubscribed_from_emails", False),
-        "internal": known.get("internal", False),
+        **{name: known.get(name, False) for name in sorted(FALSE_UNTIL_SET)},
         "verified": person.verified,
         "location": {"type": "location", **dict.fromkeys(("country", "region", "city", "country_code", "continent_code"))},
         "custom_attributes": _group(known, _CUSTOM),
