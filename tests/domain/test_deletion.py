@@ -247,14 +247,27 @@ class TestInterrupted:
         world.clock.advance(1)
         assert world.send(user(), world.event(), lead=lead()).events == [True]  # comes anew in between
         steps = deletion.wipe(other.written, other.slices, functools.partial(other.writer.run, world.site.id))
-        assert next(gone for gone in steps if gone) == 6  # two in each week
+        assert next(gone for gone in steps if gone) == 2
         steps.close()
         assert is_sound(world)
-        assert sum(deletion.wipe(other.written, other.slices, functools.partial(other.writer.run, world.site.id))) == 3
+        assert sum(deletion.wipe(other.written, other.slices, functools.partial(other.writer.run, world.site.id))) == 7
         assert world.rows("SELECT count(*) FROM deletions") == [(0,)]
         assert world.rows("SELECT count(*) FROM events") == [(2,)]
         assert world.counts(user()) == {"page-view": 1}
         assert world.counts(user("stays")) == {"page-view": 1}
+
+    def test_no_transaction_wipes_more_than_a_step_however_many_weeks_there_are(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(deletion, "STEP", 4)
+        for _ in range(3):
+            world.send(user(), *(world.event() for _ in range(3)))
+            world.clock.advance(8 * DAY)
+        begin_to_erase(world, user())
+        steps = list(
+            deletion.wipe(world.services.written, world.services.slices, functools.partial(world.services.writer.run, world.site.id))
+        )
+        assert steps == [4, 4, 1, 0]
 
     def test_upkeep_takes_it_up(self, world: World) -> None:
         world.send(user(), world.event(), lead=lead())
