@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
 """How often it looks for new rules."""
+MOST_SECONDS = 300.0
+"""How long it rests at most between two tries where it is interrupted again and again; the rest doubles each time."""
 _PAUSE_SECONDS = 0.005
 _LOCK = 7_305_808_869_229_541  # PostgreSQL advisory lock; any fixed number
 
@@ -37,11 +39,15 @@ class Backfill:
         self._thread.join()
 
     def _loop(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS):
+        rest = LOOK_SECONDS
+        while not self._stopping.wait(rest):
             try:
                 self._look()
+                rest = LOOK_SECONDS
             except Exception as error:  # a guest in this process: whatever it is, serving goes on, and it tries again
-                log.warning("applying event rules to the timeline was interrupted and goes on: %s", type(error).__name__)
+                rest = min(2 * rest, MOST_SECONDS)
+                what = "applying event rules to the timeline was interrupted and goes on in %g seconds: %s"
+                log.warning(what, rest, type(error).__name__)
 
     def _look(self) -> None:
         services = self._services

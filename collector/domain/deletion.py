@@ -4,6 +4,7 @@ The person disappears in one commit. Its events may be many; they are wiped afte
 written down, so that whoever comes next goes on where another was interrupted. No reader finds events without their identity.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 from collector.domain import changes, identities, tombstones
@@ -103,15 +104,18 @@ def wipe(database: Database, slices: Slices, transact: Transact, site: int | Non
 
 def _locked(tx: Connection, site: int, person: int) -> Sequence[Identity]:
     """Lock a person whole, in ascending order, and return its identities; nobody joins while its principal is locked."""
-    members: list[Identity] = []
     while True:
-        numbers = {one.id for one in members}
-        locked = identities.by_ids(tx, site, numbers | {person}, lock=True)
-        if person not in locked or locked[person].principal_id != person:
-            return []
-        members = identities.of_person(tx, site, person)
-        if {one.id for one in members} <= numbers:
-            return members
+        numbers = {one.id for one in identities.of_person(tx, site, person)}
+        with contextlib.suppress(_SomebodyMoved), tx.savepoint():
+            identities.by_ids(tx, site, numbers, lock=True)
+            members = identities.of_person(tx, site, person)
+            if {one.id for one in members} == numbers:
+                return members
+            raise _SomebodyMoved  # gives the locks back: who joined meanwhile may come before them
+
+
+class _SomebodyMoved(Exception):
+    """A person had other identities when they were locked than when they were looked at."""
 
 
 def _remove(tx: Connection, site: int, numbers: Sequence[int], now_ms: int) -> None:

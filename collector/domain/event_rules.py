@@ -146,10 +146,15 @@ def pending(connection: Connection, now_ms: int) -> list[tuple[int, EventRule]]:
     return [(row[0], _rule(row[1:])) for row in connection.rows(sql, (now_ms - SETTLED,))]
 
 
-def next_step(connection: Connection, site: Site, names: Names, rule: EventRule, oldest: int) -> Step:
-    """Return the next step of applying a rule to the events since `oldest` (ms), from where the last one ended."""
-    row = connection.row("SELECT slice, view FROM event_rules WHERE site = ? AND id = ?", (site.id, rule.id))
-    at, after = (None, None) if row is None else row
+def next_step(connection: Connection, site: Site, names: Names, rule: EventRule, oldest: int) -> Step | None:
+    """Return the next step of applying a rule to the events since `oldest` (ms), from where the last one ended.
+
+    None where the rule was archived meanwhile.
+    """
+    row = connection.row("SELECT slice, view FROM event_rules WHERE site = ? AND id = ? AND archived_at IS NULL", (site.id, rule.id))
+    if row is None:
+        return None
+    at, after = row
     remaining = [number for number in with_tables(connection) if at is None or number >= at]
     view_name = names.number(site.id, EVENT, PAGE_VIEW)
     for number in remaining:
@@ -173,10 +178,15 @@ def note_step(tx: Connection, site: int, rule: EventRule, step: Step, now_ms: in
 
 
 def steps(database: Database, site: Site, names: Names, rule: EventRule, oldest: int) -> Iterator[Step]:
-    """Yield the steps of applying a rule to the timeline; each is to be written and noted before the next is asked for."""
+    """Yield the steps of applying a rule to the timeline; each is to be written and noted before the next is asked for.
+
+    They end early where the rule is archived.
+    """
     while True:
         with database.read() as connection:
             step = next_step(connection, site, names, rule, oldest)
+        if step is None:
+            return
         yield step
         if step.slice is None:
             return

@@ -50,8 +50,8 @@ def _prune(database: Database, slices: Slices, transact: Transact, now_ms: int, 
     for number in closed:
         for site in sites:
             yield from _move(transact, number, site, STEP[database.engine])
-        if database.engine == "sqlite":
-            yield from _wipe(transact, number)
+        for site in sites if database.engine == "sqlite" else ():
+            yield from _wipe(transact, number, site)
         slices.drop(database, number)
         yield Step("dropped", number)
     for site in sites:
@@ -93,9 +93,10 @@ def _move_some(tx: Connection, number: int, site: int, limit: int) -> int:
     return sum(row[2] for row in rows)
 
 
-def _wipe(transact: Transact, number: int) -> Iterator[Step]:
+def _wipe(transact: Transact, number: int, site: int) -> Iterator[Step]:
+    """Delete what one site has in a closed slice, all of it moved before."""
     while True:
-        wiped = transact(lambda tx: wipe(tx, number, STEP["sqlite"]) if number in numbers_in(tx, CLOSED) else 0)
+        wiped = transact(lambda tx: wipe(tx, site, number, STEP["sqlite"]) if number in numbers_in(tx, CLOSED) else 0)
         if not wiped:
             return
         yield Step("wiped", number, wiped)

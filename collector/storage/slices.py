@@ -151,7 +151,7 @@ class Slices:
         self.forget()
 
     def delete_of(self, tx: Connection, site: int, identity: int, limit: int) -> int:
-        """Delete up to `limit` events of an identity in each slice and return how many there were.
+        """Delete up to `limit` events of an identity, from however many slices, and return how many there were.
 
         Raises:
             RunAgain: a slice was dropped meanwhile.
@@ -159,9 +159,11 @@ class Slices:
         gone = 0
         try:
             for number in with_tables(tx):
+                if gone >= limit:
+                    break
                 some = f"SELECT id FROM events_{number} WHERE site = ? AND identity = ? LIMIT ?"
                 sql = f"DELETE FROM events_{number} WHERE site = ? AND slice = ? AND id IN ({some})"
-                gone += tx.run(sql, (site, number, site, identity, limit))
+                gone += tx.run(sql, (site, number, site, identity, limit - gone))
         except (sqlite3.Error, psycopg.Error) as error:
             self._check_behind(error)
             raise
@@ -193,14 +195,14 @@ def with_tables(connection: Connection) -> list[int]:
     return numbers_in(connection, OPEN, CLOSED)
 
 
-def wipe(tx: Connection, number: int, limit: int) -> int:
-    """Delete up to `limit` events of a closed slice and return how many there were.
+def wipe(tx: Connection, site: int, number: int, limit: int) -> int:
+    """Delete up to `limit` events of a site in a closed slice and return how many there were.
 
     SQLite only: it overwrites what is deleted row by row, but not the pages of a table that is dropped.
     """
-    some = f"SELECT site, slice, id FROM events_{number} LIMIT ?"
-    sql = f"DELETE FROM events_{number} WHERE (site, slice, id) IN ({some})"
-    return tx.run(sql, (limit,))
+    some = f"SELECT id FROM events_{number} WHERE site = ? AND slice = ? LIMIT ?"
+    sql = f"DELETE FROM events_{number} WHERE site = ? AND slice = ? AND id IN ({some})"
+    return tx.run(sql, (site, number, site, number, limit))
 
 
 def make(tx: Connection, wanted: Collection[int]) -> Known:

@@ -387,6 +387,15 @@ class TestAnInterruptedPrune:
         assert places(world) == {}
         assert is_sound(world)
 
+    def test_each_transaction_touches_one_site(self, world: World, engine: str) -> None:
+        for _ in range(2):
+            record(world.services, world, event(world.clock(), world.clock()))
+            world.site = world.new_site()
+        world.clock.advance(40 * DAY)
+        steps = [(step.what, step.events) for step in pruner(world.services) if step.events]
+        assert steps == [("moved", 1), ("moved", 1), *([("wiped", 1), ("wiped", 1)] if engine == "sqlite" else [])]
+        assert places(world) == {}
+
     def test_imported_totals_set_and_taken_away_while_a_week_is_half_moved(self, world: World, crowd: list[Key]) -> None:
         before = [world.totals(key)["page-view"] for key in crowd]
         steps = pruner(world.services)

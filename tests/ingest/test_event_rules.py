@@ -1,5 +1,6 @@
 """Events without code: a rule about addresses makes a named event of each page view that meets it, from then on and back."""
 
+import logging
 import threading
 from typing import Any
 
@@ -146,10 +147,62 @@ def test_going_back_begins_when_every_collector_knows_the_rule(world: World, rul
 
 def test_an_archived_rule_makes_nothing_more(world: World, tracker: Tracker, rule: EventRule) -> None:
     tracker.view("/pricing")
-    world.services.writer.run(world.site.id, lambda tx: event_rules.archive(tx, world.site.id, rule.public_id, world.clock()))
-    world.services.event_rules.forget(world.site.id)
+    archive(world, rule)
     tracker.view("/pricing")
     assert counts(world, tracker) == {"page-view": 2, "saw-pricing": 1}
+
+
+def archive(world: World, rule: EventRule) -> None:
+    world.services.writer.run(world.site.id, lambda tx: event_rules.archive(tx, world.site.id, rule.public_id, world.clock()))
+    world.services.event_rules.forget(world.site.id)
+
+
+def test_archived_while_going_back_a_rule_makes_nothing_more(world: World, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_rules, "STEP", 2)
+    for _ in range(7):
+        tracker.view("/pricing")
+    rule = new_rule(world)
+    steps = backfill.apply(world.services, world.site, rule)
+    next(steps)
+    archive(world, rule)
+    assert list(steps) == []
+    assert counts(world, tracker) == {"page-view": 7, "saw-pricing": 2}
+    with world.services.database.read() as connection:
+        stored = event_rules.get(connection, world.site.id, rule.public_id)
+    assert stored is not None
+    assert stored.backfilled_at is None
+
+
+class Waiting(logging.Handler):
+    """Keeps what is logged, and lets one wait for a number of records."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+        self.enough = threading.Event()
+        self._number = number
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        if len(self.records) >= self._number:
+            self.enough.set()
+
+
+def test_interrupted_again_and_again_going_back_rests_longer_each_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(backfill, "MOST_SECONDS", 0.008)
+    with world.services.written.write() as tx:
+        tx.run("ALTER TABLE event_rules RENAME TO away")
+    waiting = Waiting(5)
+    backfill.log.addHandler(waiting)
+    running = backfill.Backfill(world.services)
+    try:
+        assert waiting.enough.wait(60)
+    finally:
+        running.stop()
+        backfill.log.removeHandler(waiting)
+    rests = [record.args[0] for record in waiting.records[:5] if isinstance(record.args, tuple)]
+    assert rests == [0.002, 0.004, 0.008, 0.008, 0.008]
 
 
 def test_a_message_triggered_by_the_event_may_be_claimed(world: World, tracker: Tracker, rule: EventRule) -> None:

@@ -25,7 +25,6 @@ LARGE = ("identities", "totals", "attributes", "visits", "merges", "deliveries",
 ALL = (
     "FROM events_0 WHERE site = ? AND coalesce(arrived_at, at)",
     "FROM identities WHERE site = ? AND id > ?",
-    "SELECT site, slice, id FROM",
 )
 
 
