@@ -425,9 +425,13 @@ def back_off(attempt: int) -> None:
 
 def is_transient(error: BaseException) -> bool:
     """Say whether the same transaction may succeed when it is run again at once."""
-    return any(
-        isinstance(cause, RunAgain) or (isinstance(cause, psycopg.Error) and cause.sqlstate in _RETRIED_STATES) for cause in _causes(error)
-    )
+    return any(isinstance(cause, RunAgain) or (isinstance(cause, psycopg.Error) and _met_another(cause)) for cause in _causes(error))
+
+
+def _met_another(error: psycopg.Error) -> bool:
+    """Say whether a transaction met another one: over rows, or, once in a million, both minted one row id and this one has to anew."""
+    key = isinstance(error, psycopg.errors.UniqueViolation) and (error.diag.constraint_name or "").endswith("_pkey")
+    return key or error.sqlstate in _RETRIED_STATES
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -68,8 +68,8 @@ def new_nonce() -> str:
 class RowIds:
     """Mints row ids without asking the database: milliseconds, then 20 random bits, never twice in one process.
 
-    Two processes may collide once in a million within the same millisecond; the primary key then refuses the row and the
-    caller mints again.
+    Two processes may collide once in a million within the same millisecond; the primary key then refuses the row, and the transaction
+    is run again and mints another.
     """
 
     def __init__(self) -> None:

@@ -1,10 +1,16 @@
 """A lead becomes a user: the rows of the contract's table of identities."""
 
+import pytest
+
 from collector.domain.audiences import Total
 from collector.domain.merging import Claim
 from collector.values.clock import DAY, HOUR
 from collector.values.errors import Reason
+from collector.values.ids import RowIds
+from tests.support.clock import FakeClock
+from tests.support.postgres import new_database
 from tests.support.world import World, lead, user
+from tests.support.world import world as start
 
 
 def test_a_lead_that_signs_up_becomes_one_person_with_its_whole_history(world: World) -> None:
@@ -130,3 +136,21 @@ def test_sites_share_nothing(world: World) -> None:
     assert world.counts(lead().key) == {"page-view": 1}
     world.site = first
     assert world.counts(lead().key) == {"page-view": 1}
+
+
+def test_a_row_id_that_another_process_minted_too_is_minted_anew(
+    postgres_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with new_database(postgres_url) as url, start(url, clock) as world:
+        world.send(user("first"), lead=lead("first"))
+        ((taken,),) = world.rows("SELECT id FROM merges")
+        mint, minted = RowIds.mint, []
+
+        def collide(self: RowIds, now_ms: int) -> int:
+            minted.append(taken if len(minted) == 2 else mint(self, now_ms))  # after those of lead and user
+            return minted[-1]
+
+        monkeypatch.setattr(RowIds, "mint", collide)
+        assert world.send(user("second"), lead=lead("second")).claim is Claim.MERGED
+        assert minted[2] == taken
+        assert len(world.rows("SELECT id FROM merges")) == 2
