@@ -4,11 +4,13 @@ import msgspec
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from collector.domain import event_rules, rankings
+from collector.domain import element_rules, event_rules, rankings
+from collector.domain.element_rules import ElementRule
 from collector.domain.event_rules import EventRule
 from collector.domain.names import EVENT
 from collector.domain.rankings import Sum
 from collector.services import Services
+from collector.storage.database import Connection
 from collector.web.console import current, query_words, rule_form
 from collector.web.console.asked import Unreadable
 from collector.web.console.query_words import Rules
@@ -18,14 +20,13 @@ class RuleLine(msgspec.Struct, frozen=True):
     """One rule in the list. Times in ms.
 
     `counted` is what was counted under its event's name; `state` is `counting`, `catching-up` (not applied to the whole timeline
-    yet) or `stopped`.
+    yet) or `stopped`. `caught_up_at` is None for rules that never go back.
     """
 
     public_id: str
     event: str
     conditions: Rules
     state: str
-    created_at: int
     stopped_at: int | None
     caught_up_at: int | None
     counted: Sum
@@ -57,7 +58,12 @@ def register(bp: Blueprint, services: Services) -> None:
     def event_rule_stop(public_id: str) -> ResponseReturnValue:
         """Let a rule make no more events; those it made stay."""
         site, wanted = current.site(), current.public_id(public_id)
-        if not services.writer.run(site.id, lambda tx: event_rules.archive(tx, site.id, wanted, services.clock())):
+
+        def work(tx: Connection) -> bool:
+            now = services.clock()
+            return event_rules.archive(tx, site.id, wanted, now) or element_rules.archive(tx, site.id, wanted, now)
+
+        if not services.writer.run(site.id, work):
             abort(404)
         services.event_rules.forget(site.id)
         return redirect(url_for("console.event_rules_list"), 303)
@@ -65,9 +71,10 @@ def register(bp: Blueprint, services: Services) -> None:
     def _page(wrong: Unreadable | None = None) -> str:
         site = current.site()
         with services.database.read() as connection:
-            found = event_rules.all_of(connection, site.id)
+            found: list[EventRule | ElementRule] = [*event_rules.all_of(connection, site.id), *element_rules.all_of(connection, site.id)]
             sums = rankings.sums(connection, site.id, services.names, {rule.event for rule in found})
-        lines = sorted((_line(rule, sums[rule.event]) for rule in found), key=lambda line: line.state == "stopped")
+        found.sort(key=lambda rule: (rule.archived_at is not None, -rule.id))
+        lines = [_line(rule, sums[rule.event]) for rule in found]
         return render_template(
             "event_rules.html",
             lines=lines,
@@ -88,15 +95,17 @@ def _source() -> str:
     return given if given in rule_form.SOURCES else next(iter(rule_form.SOURCES))
 
 
-def _line(rule: EventRule, counted: Sum) -> RuleLine:
-    state = "stopped" if rule.archived_at is not None else "catching-up" if rule.backfilled_at is None else "counting"
+def _line(rule: EventRule | ElementRule, counted: Sum) -> RuleLine:
+    of_views = isinstance(rule, EventRule)
+    caught_up = rule.backfilled_at if isinstance(rule, EventRule) else None
+    state = "stopped" if rule.archived_at is not None else "catching-up" if of_views and caught_up is None else "counting"
+    conditions = query_words.page_rule(rule.page) if isinstance(rule, EventRule) else query_words.element_rule(rule.definition)
     return RuleLine(
         public_id=rule.public_id,
         event=rule.event,
-        conditions=query_words.page_rule(rule.page),
+        conditions=conditions,
         state=state,
-        created_at=rule.created_at,
         stopped_at=rule.archived_at,
-        caught_up_at=rule.backfilled_at,
+        caught_up_at=caught_up,
         counted=counted,
     )
