@@ -136,7 +136,7 @@ def backup(file: Path, deletions: bool, force: bool) -> None:
 
     try:
         if deletions:
-            click.echo(f"{file}: {operating.backup_deletions(load_settings(), file, overwrite=force):,} deletions")
+            click.echo(f"{file}: {operating.backup_deletions(load_settings(), file, overwrite=force):,} tombstones")
             return
         made = operating.backup(load_settings(), file, overwrite=force)
     except SettingsError as error:

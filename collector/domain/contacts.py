@@ -6,7 +6,7 @@ A user without an external id is known by its email: an identity of kind `email`
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
-from collector.domain import attributes, changes, identities, people
+from collector.domain import attributes, changes, former_addresses, identities, people
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, Key, Maker, NewIdentity, marks
 from collector.domain.names import Names
 from collector.storage.database import Connection
@@ -66,9 +66,9 @@ def update(
         ContactExists: another user has the external id, or is known by the email.
         LookupError: the person is gone.
     """
-    if not identities.find(tx, site, [key]):
+    principal = identities.find_locked(tx, site, {key}).get(key)
+    if principal is None:
         raise LookupError(key)
-    principal = identities.resolve(tx, site, [NewIdentity(key)], maker, now_ms)[key]
     person = people.load(tx, site, principal.id)
     if external_id is not None and external_id != person.user_id:
         if person.role == "lead" or person.user_id is not None:
@@ -76,7 +76,7 @@ def update(
             raise Refusal(Reason.NOT_SUPPORTED, "external_id", f"not supported: {what}")
         _insert(tx, site, (USER, external_id), "external_id", maker, now_ms, principal.id)
     if principal.kind == EMAIL and "email" in values:
-        _rename(tx, site, principal, values["email"], known_otherwise=external_id is not None or person.user_id is not None)
+        _rename(tx, site, maker, principal, values["email"], known_otherwise=external_id is not None or person.user_id is not None)
     attributes.apply(tx, site, names, principal, values, now_ms, attributes.TRUSTED)
     changes.note(tx, site, (principal.id,), now_ms)
 
@@ -141,8 +141,11 @@ def _insert(tx: Connection, site: int, key: Key, field: str, maker: Maker, now_m
             raise ContactExists(field, principals[present.principal_id].public_id)
 
 
-def _rename(tx: Connection, site: int, principal: Identity, email: str | None, *, known_otherwise: bool) -> None:
-    """Let a user who is known by an email be known by another one."""
+def _rename(tx: Connection, site: int, maker: Maker, principal: Identity, email: str | None, *, known_otherwise: bool) -> None:
+    """Let a user who is known by an email be known by another one.
+
+    The old one still means this user where a deletion is concerned; what is older than a deletion of the new one's does not count.
+    """
     if email is None:
         if not known_otherwise:
             raise Refusal(Reason.FIELD_INVALID, "email", "a user without an external id is known by the email")
@@ -152,7 +155,12 @@ def _rename(tx: Connection, site: int, principal: Identity, email: str | None, *
     other = people.by_email(tx, site, email)
     if other is not None and other.id != principal.id:
         raise ContactExists("email", other.contact_id)
+    key = (EMAIL, fold(email))
+    former_addresses.leave(tx, site, maker.keyring, principal.id, (EMAIL, principal.value))
+    former_addresses.take_up(tx, site, maker.keyring, [key])
     tx.run("UPDATE identities SET value = ?, folded = ? WHERE site = ? AND id = ?", (fold(email), fold(email), site, principal.id))
+    for deleted_at in maker.deletions(tx, site, [key]).values():
+        identities.refuse_before(tx, site, principal.id, deleted_at)
 
 
 def _chunks(values: Sequence[_T]) -> Iterable[Sequence[_T]]:

@@ -7,10 +7,11 @@ written down, so that whoever comes next goes on where another was interrupted. 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
-from collector.domain import changes, identities, tombstones
-from collector.domain.identities import LEAD, Identity, marks
+from collector.domain import changes, former_addresses, identities, tombstones
+from collector.domain.identities import EMAIL, LEAD, Identity, Key, marks
 from collector.domain.names import STANDARD_ATTRIBUTES
 from collector.domain.secrets import Keyring
+from collector.domain.tombstones import CONTACT
 from collector.storage.database import Connection, Database
 from collector.storage.slices import Slices
 from collector.values.ids import RowIds
@@ -41,7 +42,7 @@ def delete_person(tx: Connection, site: int, keyring: Keyring, person: int, now_
     members = _locked(tx, site, person)
     if not members:
         return False
-    tombstones.set_up(tx, site, [tombstones.mac(keyring, site, (one.kind, one.value)) for one in members], now_ms)
+    _remember(tx, site, keyring, members, now_ms)
     _remove(tx, site, [one.id for one in members], now_ms)
     tx.owe_rewriting()
     return True
@@ -118,6 +119,26 @@ class _SomebodyMoved(Exception):
     """A person had other identities when they were locked than when they were looked at."""
 
 
+def _remember(tx: Connection, site: int, keyring: Keyring, members: Sequence[Identity], now_ms: int) -> None:
+    """Set up the tombstones: of each identity, and of whatever address meant the person."""
+    keys: list[Key] = [(one.kind, one.value) for one in members if one.kind != EMAIL]
+    keys += [(CONTACT, one.public_id) for one in members if one.kind == EMAIL]
+    tombstones.set_up(tx, site, [tombstones.mac(keyring, site, key) for key in keys], now_ms)
+    addresses = [tombstones.mac(keyring, site, key) for key in _addresses(tx, site, members)]
+    addresses += former_addresses.of(tx, site, [one.id for one in members if one.kind == EMAIL])
+    tombstones.set_up_addresses(tx, site, keyring, addresses, now_ms)
+
+
+def _addresses(tx: Connection, site: int, members: Sequence[Identity]) -> list[Key]:
+    """Return the addresses that REST knows a user by now: its identity's, and that of the attribute where nobody else is known by it."""
+    keys: list[Key] = [(one.kind, one.value) for one in members if one.kind == EMAIL]
+    if members[0].kind != LEAD:
+        row = tx.row(_FOLDED, (site, STANDARD_ATTRIBUTES["email"], members[0].id))
+        if row is not None and not identities.find(tx, site, [(EMAIL, row[0])]):
+            keys.append((EMAIL, row[0]))
+    return keys
+
+
 def _remove(tx: Connection, site: int, numbers: Sequence[int], now_ms: int) -> None:
     tx.insert("deletions", ("site", "identity", "at"), [(site, number, now_ms) for number in sorted(numbers)], "ON CONFLICT DO NOTHING")
     for start in range(0, len(numbers), _CHUNK):
@@ -130,5 +151,6 @@ def _remove(tx: Connection, site: int, numbers: Sequence[int], now_ms: int) -> N
     changes.note(tx, site, numbers, now_ms)
 
 
-_TABLES = ("visits", "totals", "attributes", "deliveries", "delivery_links")
+_TABLES = ("visits", "totals", "attributes", "deliveries", "delivery_links", "former_addresses")
+_FOLDED = "SELECT folded FROM attributes WHERE site = ? AND attr = ? AND identity = ? AND folded IS NOT NULL"
 _HAS_EMAIL = "SELECT 1 FROM attributes WHERE site = ? AND attr = ? AND identity = ? AND value IS NOT NULL AND value <> 'null'"

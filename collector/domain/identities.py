@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from collector.domain import tombstones
+from collector.domain import former_addresses, tombstones
 from collector.domain.secrets import Keyring
 from collector.storage.database import Connection
 from collector.values.ids import RowIds, new_public_id
@@ -173,6 +173,8 @@ def create(tx: Connection, site: int, wanted: Collection[NewIdentity], maker: Ma
     Each is a person of its own, or joins the person of `principal`. Who was deleted once comes anew from then on. Returns how many
     were made.
     """
+    if emails := [new.key for new in wanted if new.key[0] == EMAIL]:
+        former_addresses.take_up(tx, site, maker.keyring, emails)
     deleted = maker.deletions(tx, site, [new.key for new in wanted])
     rows = []
     for new in sorted(wanted, key=lambda new: new.key):
@@ -181,6 +183,11 @@ def create(tx: Connection, site: int, wanted: Collection[NewIdentity], maker: Ma
         rows.append((site, number, *new.key, fold(new.key[1]), new.secret_hash, new_public_id(), person, now_ms, not_before, 0))
     columns = ("site", "id", "kind", "value", "folded", "secret_hash", "public_id", "principal_id", "created_at", "not_before")
     return len(tx.insert("identities", (*columns, "visit_count"), rows, "ON CONFLICT DO NOTHING RETURNING id"))
+
+
+def refuse_before(tx: Connection, site: int, identity: int, at_ms: int) -> None:
+    """Let nothing count for an identity any more that happened up to a time."""
+    tx.run("UPDATE identities SET not_before = larger(not_before, ?) WHERE site = ? AND id = ?", (at_ms, site, identity))
 
 
 def resolve(

@@ -100,6 +100,15 @@ def undo(tx: Connection, site: int, merge_id: int, now_ms: int, *, by: str = "re
     )
     if not marked:
         return False
+    detach(tx, site, lead_id, target, now_ms)
+    return True
+
+
+def detach(tx: Connection, site: int, lead_id: int, target: int, now_ms: int) -> None:
+    """Make a lead a person of its own again, as if it had never been part of `target`. Both are locked by the caller.
+
+    What the journal says of it is the caller's affair.
+    """
     tx.run("UPDATE identities SET principal_id = id WHERE site = ? AND id = ?", (site, lead_id))
     tx.run(
         "UPDATE totals SET count = own_count, last = own_last, first = own_first WHERE site = ? AND identity = ? AND own_count > 0",
@@ -116,7 +125,6 @@ def undo(tx: Connection, site: int, merge_id: int, now_ms: int, *, by: str = "re
         )
     visits.fold(tx, site, [lead_id, target])
     changes.note(tx, site, (lead_id, target), now_ms)
-    return True
 
 
 def _absorb(tx: Connection, site: int, lead: Identity, user: Identity) -> None:

@@ -8,9 +8,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from collector.domain import tombstones
+from collector.domain import identities, merging, tombstones
 from collector.domain.deletion import delete_person
+from collector.domain.identities import EMAIL, LEAD
 from collector.domain.secrets import Keyring
+from collector.domain.tombstones import CONTACT
 from collector.storage.database import Connection
 
 Tombstone = tuple[int, bytes, int]
@@ -76,17 +78,46 @@ def delete_again(tx: Connection, keyring: Keyring) -> int:
     """
     deleted = 0
     for (site,) in tx.rows("SELECT DISTINCT site FROM tombstones ORDER BY site"):
-        last = 0
-        while rows := tx.rows(
-            "SELECT id, kind, value, not_before, principal_id FROM identities WHERE site = ? AND id > ? ORDER BY id LIMIT ?",
-            (site, last, _CHUNK),
-        ):
-            last = rows[-1][0]
-            known = {(kind, value): (not_before, person) for _, kind, value, not_before, person in rows}
-            due: dict[int, int] = {}
-            for key, at in tombstones.times(tx, site, keyring, known).items():
-                not_before, person = known[key]
-                if not_before < at:
-                    due[person] = max(at, due.get(person, at))
-            deleted += sum(delete_person(tx, site, keyring, person, at) for person, at in sorted(due.items()))
+        for person, due in sorted(_due(tx, site, keyring).items()):
+            deleted += _delete(tx, site, keyring, person, due)
     return deleted
+
+
+_Due = dict[int, int]
+"""When identities (row ids) were deleted, in ms."""
+
+
+def _due(tx: Connection, site: int, keyring: Keyring) -> dict[int, _Due]:
+    """Return by person (its principal's row id) which of its identities were deleted."""
+    found: dict[int, _Due] = {}
+    last = 0
+    sql = "SELECT id, kind, value, not_before, principal_id, public_id FROM identities WHERE site = ? AND id > ? ORDER BY id LIMIT ?"
+    while rows := tx.rows(sql, (site, last, _CHUNK)):
+        last = rows[-1][0]
+        times = tombstones.times(tx, site, keyring, [(kind, value) for _, kind, value, *_ in rows])
+        contacts = tombstones.times(tx, site, keyring, [(CONTACT, row[5]) for row in rows if row[1] == EMAIL])
+        told = tombstones.told_by_contact(tx, site, keyring, [key for key in times if key[0] == EMAIL])
+        for number, kind, value, not_before, person, public_id in rows:
+            at = times.get((kind, value), 0)
+            if (CONTACT, public_id) in contacts:
+                found.setdefault(person, {})[number] = contacts[(CONTACT, public_id)]
+            elif not_before < at and (kind, value) in told:  # somebody else had the address when they were deleted
+                identities.refuse_before(tx, site, number, at)
+            elif not_before < at:
+                found.setdefault(person, {})[number] = at
+    return found
+
+
+def _delete(tx: Connection, site: int, keyring: Keyring, person: int, due: _Due) -> int:
+    """Delete what is due of a person and return how many people that were.
+
+    A lead that was deleted without the user, or not deleted with it, was none of its leads any more by then, so it is not one now.
+    """
+    members = identities.of_person(tx, site, person)
+    joined = {one.id for one in members if one.absorbed and one.kind == LEAD}
+    whole = bool(due.keys() - joined)
+    latest = max(due.values())
+    for lead in sorted(joined - due.keys() if whole else due.keys()):
+        merging.detach(tx, site, lead, person, latest)
+    gone = {person: latest} if whole else due
+    return sum(delete_person(tx, site, keyring, number, at) for number, at in sorted(gone.items()))

@@ -2,15 +2,21 @@
 
 A tombstone is a keyed digest of site and identity with the time of the deletion (ms). It refuses whatever is older than the deletion
 and lets the person come anew; the identity made then carries the time as its `not_before`.
+
+Addresses pass from one to another, so who had one then is not always who is found to have it in a backup. A user known by an address
+has a tombstone for its contact id too, which tells them apart, and beside the address's stands a mark that says so.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from collector.domain.secrets import Keyring
 from collector.storage.database import Connection
 
 Key = tuple[str, str]
 """Kind and value of an identity: `("user", "u-1")`."""
+
+CONTACT = "contact"
+"""The kind, in a key, of what a contact id names."""
 
 _CHUNK = 500
 
@@ -27,13 +33,37 @@ def set_up(tx: Connection, site: int, macs: Iterable[bytes], at_ms: int) -> None
     tx.insert("tombstones", ("site", "mac", "at"), rows, "ON CONFLICT (site, mac) DO UPDATE SET at = larger(tombstones.at, excluded.at)")
 
 
+def set_up_addresses(tx: Connection, site: int, keyring: Keyring, macs: Iterable[bytes], at_ms: int) -> None:
+    """Remember that whoever had these addresses was deleted at a time, and that a tombstone for their contact id says who.
+
+    The mark is left out where an older deletion has none: then the address alone has to tell.
+    """
+    marks = {one: _mark(keyring, site, one) for one in macs}
+    known = _stored(tx, site, [*marks, *marks.values()])
+    set_up(tx, site, [*marks, *(mark for one, mark in marks.items() if one not in known or mark in known)], at_ms)
+
+
+def told_by_contact(connection: Connection, site: int, keyring: Keyring, keys: Collection[Key]) -> set[Key]:
+    """Return those of the addresses for which contact ids tell who was deleted."""
+    marks = {_mark(keyring, site, mac(keyring, site, key)): key for key in keys}
+    return {marks[one] for one in _stored(connection, site, list(marks))}
+
+
 def times(connection: Connection, site: int, keyring: Keyring, keys: Collection[Key]) -> dict[Key, int]:
     """Return when those of the identities that were deleted once were deleted last, in ms."""
     by_mac = {mac(keyring, site, key): key for key in keys}
-    found: dict[Key, int] = {}
-    macs = sorted(by_mac)
-    for start in range(0, len(macs), _CHUNK):
-        chunk = macs[start : start + _CHUNK]
+    return {by_mac[one]: at for one, at in _stored(connection, site, list(by_mac)).items()}
+
+
+def _stored(connection: Connection, site: int, macs: Sequence[bytes]) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    ordered = sorted(macs)
+    for start in range(0, len(ordered), _CHUNK):
+        chunk = ordered[start : start + _CHUNK]
         sql = f"SELECT mac, at FROM tombstones WHERE site = ? AND mac IN ({', '.join('?' * len(chunk))})"
-        found.update((by_mac[bytes(one)], at) for one, at in connection.rows(sql, (site, *chunk)))
+        found.update((bytes(one), at) for one, at in connection.rows(sql, (site, *chunk)))
     return found
+
+
+def _mark(keyring: Keyring, site: int, address: bytes) -> bytes:
+    return keyring.mac("tombstone", f"{site}:told by contact:{address.hex()}")

@@ -33,6 +33,8 @@ _SHAPES: dict[tuple[str, str], tuple[int, ...]] = {
     ("delivery_links", "delivery_links"): (_PEOPLE // 10, _PEOPLE // 10, 2, 2, 1, 1),
     ("tombstones", "tombstones"): (10_000, 10_000, 1),
     ("deletions", "deletions"): (10, 10, 1),
+    ("former_addresses", "former_addresses"): (10_000, 10_000, 2, 1),
+    ("former_addresses", "former_addresses_mac"): (10_000, 10_000, 1),
     ("names", "names"): (1_000, 1_000, 1),
     ("names", "names_text"): (1_000, 1_000, 500, 1),
 }

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from collector.domain import deliveries
+from collector.domain import contacts, deliveries
 from collector.domain.deliveries import Delivery, Report
-from collector.domain.identities import NewIdentity
+from collector.domain.identities import EMAIL, Key, NewIdentity
 from collector.domain.tracking import AttributeChange, Event, Submission
 from collector.values.clock import DAY, HOUR
 from collector.values.errors import Reason
@@ -33,6 +33,7 @@ class Life:
         self.world = world
         self.word = word
         self.user = user(word())
+        self.address = (EMAIL, f"{word()}@example.com")
         definition = {"name": "Once", "type": "popup", "state": "live", "content": {"body": "Hello"}}
         made = world.services.writer.run(
             world.site.id,
@@ -42,13 +43,33 @@ class Life:
         )
         self.message, self.public_message = made.id, made.public_id
 
+    def act(self, do: Callable[..., Any], *which: Key, **what: Any) -> None:
+        """Do something with the contact, as REST does it."""
+        world, services = self.world, self.world.services
+
+        def work(tx: Any) -> None:
+            do(tx, world.site.id, services.names, services.maker, world.clock(), *which, **what)
+
+        services.writer.run(world.site.id, work)
+
+    def arrive(self) -> None:
+        """Become known by an address, then by a user id too."""
+        self.act(contacts.create, external_id=None, values={"email": self.address[1]})
+        self.act(contacts.update, self.address, external_id=self.user[1], values={})
+
+    def move(self) -> None:
+        """Be known by another address from now on."""
+        former, self.address = self.address, (EMAIL, f"{self.word()}@example.com")
+        self.act(contacts.update, former, external_id=None, values={"email": self.address[1]})
+
     def go_on(self) -> NewIdentity:
-        """Come with a new browser: look around, sign up, change attributes, click in a message. Return the browser's lead."""
+        """Come with a new browser: look around, sign up, move, change attributes, click in a message. Return the browser's lead."""
         world, word = self.world, self.word
         browser = lead(word(), word())
         world.send(browser, self.event(), self.event(id_at=world.clock() + 5 * YEAR))
         world.set(browser, {"name": word(), "custom_attributes.plan": word() * 3})
         world.send(self.user, self.event(), lead=browser)
+        self.move()
         for number in (1, 4, 2):
             world.set(self.user, {"email": f"{word()}@example.com", "name": word() * number}, at=world.clock() + number)
         self.click()
@@ -79,6 +100,7 @@ def test_no_table_keeps_a_row_of_a_deleted_person(world: World) -> None:
     life = Life(world, lambda: secrets.token_hex(12))
     world.set(user("stays"), {"email": "stays@example.com", "name": "Stays", "custom_attributes.plan": "free"})
     before = contents(world)
+    life.arrive()
     browsers = []
     for _ in range(3):
         world.clock.advance(8 * DAY)
@@ -93,7 +115,8 @@ def test_no_table_keeps_a_row_of_a_deleted_person(world: World) -> None:
     assert erase(world, life.user)
     after = contents(world)
     assert {table for table in after if after[table] != before.get(table, Counter())} - NUMBERS_ALONE == {"tombstones", "slices"}
-    assert world.rows("SELECT count(*) FROM tombstones") == [(1 + len(browsers),)]
+    identities, addresses = 1 + 1 + len(browsers), 1 + len(browsers) + 1  # the last is the attribute's
+    assert world.rows("SELECT count(*) FROM tombstones") == [(identities + 2 * addresses,)]
     assert is_sound(world)
 
 
@@ -108,6 +131,7 @@ def test_no_byte_of_a_deleted_person_is_left_in_the_file(tmp_path: Path, clock: 
     file = tmp_path / "leadlight.db"
     with start(f"sqlite:///{file}", clock) as world:
         life = Life(world, word)
+        life.arrive()
         for _ in range(70):
             clock.advance(8 * HOUR)
             crowd(world, 30)

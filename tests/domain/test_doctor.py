@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from collector.domain import deletion, imports, merging, pruning
+from collector.domain import deletion, imports, merging, pruning, tombstones
 from collector.domain.checks.findings import Finding
 from collector.domain.doctor import Counts, examine
 from collector.domain.imports import Base
@@ -190,6 +190,13 @@ CORRUPTIONS: dict[str, tuple[str, Change]] = {
         ],
     ),
     "a tombstone disregarded": ("tombstone", lambda w: [("UPDATE identities SET value = 'gone' WHERE value = 'alone'",)]),
+    "a deleted contact that is back": (
+        "tombstone",
+        lambda w: [
+            ("UPDATE identities SET kind = 'email' WHERE value = 'alone'",),
+            ("INSERT INTO tombstones (site, mac, at) VALUES (?, ?, 1)", w.site.id, contact_mac(w, "alone")),
+        ],
+    ),
     "a deletion of somebody who is there": (
         "deletion",
         lambda w: [("INSERT INTO deletions (site, identity, at) VALUES (?, ?, 1)", w.site.id, row_id(w, "alone"))],
@@ -250,7 +257,14 @@ ORPHANS: dict[str, Change] = {
     "deliveries": lambda w: [delivery(w, 5)],
     "delivery_links": lambda w: [link(w, 5)],
     "merges": lambda w: [("UPDATE merges SET lead = 5 WHERE undone_at IS NOT NULL",)],
+    "former_addresses": lambda w: [("INSERT INTO former_addresses (site, identity, mac) VALUES (?, 5, ?)", w.site.id, b"x")],
 }
+
+
+def contact_mac(world: World, value: str) -> bytes:
+    """The tombstone of an identity's contact id."""
+    ((public_id,),) = world.rows("SELECT public_id FROM identities WHERE value = ?", value)
+    return tombstones.mac(world.services.keyring, world.site.id, (tombstones.CONTACT, public_id))
 
 
 def delivery(world: World, identity: int) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from collector.domain import tombstones
 from collector.domain.checks.findings import Finding, Part
 from collector.domain.identities import EMAIL, LEAD
 from collector.domain.secrets import Keyring
+from collector.domain.tombstones import CONTACT
 
 _CHUNK = 500
 
@@ -47,7 +48,7 @@ AND (i.kind <> '{LEAD}' OR i.principal_id = i.id)"""
 
 def orphans(part: Part) -> Iterator[Finding]:
     """Whatever belongs to an identity goes with it."""
-    for table in ("totals", "attributes", "visits", "deliveries", "delivery_links"):
+    for table in ("totals", "attributes", "visits", "deliveries", "delivery_links", "former_addresses"):
         for (identity,) in part.rows(_ORPHANS.format(table)):
             yield part.finding("row_without_identity", "an identity", f"none for a row of {table}", identity)
     for (identity,) in part.rows(_LINKS):
@@ -66,13 +67,15 @@ WHERE d.site = ? AND d.identity > ? AND d.identity <= ?"""
 
 
 def deleted(part: Part, keyring: Keyring) -> Iterator[Finding]:
-    """Whoever was deleted and came anew knows since when, so that nothing older counts again."""
+    """Whoever was deleted and came anew knows since when, so that nothing older counts again, and has another contact id."""
     if part.connection.row("SELECT 1 FROM tombstones WHERE site = ? LIMIT 1", (part.site,)) is None:
         return
-    known: dict[tuple[str, str], tuple[int, int]] = {}
-    sql = "SELECT id, kind, value, not_before FROM identities WHERE site = ? AND id > ? AND id <= ?"
+    sql = "SELECT id, kind, value, not_before, public_id FROM identities WHERE site = ? AND id > ? AND id <= ?"
     for chunk in part.connection.chunks(sql, part.bounds, _CHUNK):
-        known = {(kind, value): (number, not_before) for number, kind, value, not_before in chunk}
+        contacts = {(CONTACT, public_id): number for number, kind, _, _, public_id in chunk if kind == EMAIL}
+        for key in tombstones.times(part.connection, part.site, keyring, contacts):
+            yield part.finding("tombstone", "no contact who was deleted", "one", contacts[key])
+        known = {(kind, value): (number, not_before) for number, kind, value, not_before, _ in chunk}
         for key, at in tombstones.times(part.connection, part.site, keyring, known).items():
             number, not_before = known[key]
             if not_before < at:
