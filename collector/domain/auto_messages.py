@@ -14,6 +14,7 @@ from collector.storage.database import Connection, Database
 from collector.values.errors import Problem
 from collector.values.ids import RowIds, new_public_id
 from collector.values.messages import AutoMessageDefinition, clean_auto_message
+from collector.values.query_tree import NOTHING, Needs, needs
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ class AutoMessage(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
     live_since: int | None
+    needs: Needs = NOTHING
+    """What has to be known of somebody to decide its audience."""
+    has_variables: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the shape of the API."""
@@ -117,7 +121,7 @@ class AutoMessages:
         """Return the messages of a condition, whose first parameter is the site."""
         rows = connection.rows(f"SELECT {_COLUMNS} FROM auto_messages WHERE {where}", parameters)
         messages = [message for row in rows if (message := self._message(row)) is not None]
-        return [_with_segments(connection, parameters[0], message) for message in messages]
+        return [_ready(connection, parameters[0], message) for message in messages]
 
     @staticmethod
     def _message(row: tuple[Any, ...]) -> AutoMessage | None:
@@ -138,13 +142,21 @@ class AutoMessages:
         )
 
 
-def _with_segments(connection: Connection, site: int, message: AutoMessage) -> AutoMessage:
-    """Return a message whose audience holds the segments' own queries, as they are now; its JSON names them as before."""
-    audience = message.definition.audience
-    if audience is None or not segments.asks_for_segments(audience):
-        return message
-    definition = msgspec.structs.replace(message.definition, audience=segments.expand(connection, site, audience))
-    return msgspec.structs.replace(message, definition=definition)
+def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessage:
+    """Return a message whose audience holds the segments' own queries, as they are now; its JSON names them as before.
+
+    What does not change from one decision to the next is worked out here, once.
+    """
+    definition, audience = message.definition, message.definition.audience
+    if audience is not None and segments.asks_for_segments(audience):
+        audience = segments.expand(connection, site, audience)
+        definition = msgspec.structs.replace(definition, audience=audience)
+    return msgspec.structs.replace(
+        message,
+        definition=definition,
+        needs=NOTHING if audience is None else needs(audience),
+        has_variables=bool(definition.content.variables()),
+    )
 
 
 _COLUMNS = "id, public_id, version, state, name, priority, definition, created_at, updated_at, live_since"

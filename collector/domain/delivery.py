@@ -5,7 +5,6 @@ the decision itself and never a second opinion.
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -20,7 +19,7 @@ from collector.domain.sites import Site
 from collector.storage.database import Connection
 from collector.values.clock import DAY, MINUTE
 from collector.values.page_rules import page_matches
-from collector.values.query_tree import needs
+from collector.values.query_tree import united
 
 TRIGGER_LIFE = DAY
 """An event opens its messages for this long (ms)."""
@@ -62,7 +61,7 @@ class Recipient(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """One rule's word: `holds`, what it asked for and what it found, as codes and plain values."""
+    """One rule's word: `holds`, what it asked for and what it found, as codes and plain values; times in ms."""
 
     rule: str
     holds: bool
@@ -90,8 +89,8 @@ def load_recipient(
     connection: Connection, site: Site, names: Names, person: Person, messages: list[AutoMessage], now_ms: int, retention_ms: int
 ) -> Recipient:
     """Load what deciding these messages for this person needs."""
-    wanted = needs(*(message.definition.audience for message in messages if message.definition.audience is not None))
-    variables = any(message.definition.content.variables() for message in messages)
+    wanted = united(message.needs for message in messages)
+    variables = any(message.has_variables for message in messages)
     known = facts.load(connection, site, names, person, wanted, now_ms, retention_ms, everything=variables)
     return Recipient(person, known, deliveries.of_person(connection, site.id, person.id))
 
@@ -99,6 +98,11 @@ def load_recipient(
 def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Decision:
     """Decide one message for one person at one moment, by every rule."""
     return Decision([rule(site, message, recipient, moment) for rule in RULES])
+
+
+def may_show(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
+    """Say whether the decision would be to show it: the same rules, no further than the first that does not hold."""
+    return all(rule(site, message, recipient, moment).holds for rule in _CHEAPEST_FIRST)
 
 
 def _state(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Verdict:
@@ -110,7 +114,7 @@ def _schedule(site: Site, message: AutoMessage, recipient: Recipient, moment: Mo
     schedule = message.definition.schedule
     starts, ends = schedule.starts_at_ms, schedule.ends_at_ms
     holds = (starts is None or moment.now >= starts) and (ends is None or moment.now < ends)
-    return Verdict("schedule", holds, {"starts_at": _iso(starts, site), "ends_at": _iso(ends, site)}, _iso(moment.now, site))
+    return Verdict("schedule", holds, {"starts_at": starts, "ends_at": ends}, moment.now)
 
 
 def _audience(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Verdict:
@@ -161,7 +165,7 @@ def _frequency(site: Site, message: AutoMessage, recipient: Recipient, moment: M
         and (frequency.max is None or len(had) < frequency.max)
         and (frequency.every_days is None or last is None or moment.now - last >= frequency.every_days * DAY)
     )
-    return Verdict("frequency", holds, frequency.type, {"times": len(had), "acted": acted, "leased": leased, "last": _iso(last, site)})
+    return Verdict("frequency", holds, frequency.type, {"times": len(had), "acted": acted, "leased": leased, "last": last})
 
 
 def _caps(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Verdict:
@@ -172,11 +176,12 @@ def _caps(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment
     today = [delivery.claimed_at for delivery in recipient.deliveries if moment.now - delivery.claimed_at < DAY]
     last = max(today, default=None)
     holds = len(today) < limits.messages_per_day and (last is None or moment.now - last >= limits.message_gap)
-    return Verdict("caps", holds, expected, {"today": len(today), "last": _iso(last, site)})
+    return Verdict("caps", holds, expected, {"today": len(today), "last": last})
 
 
 Rule = Callable[[Site, AutoMessage, Recipient, Moment], Verdict]
 RULES: tuple[Rule, ...] = (_state, _schedule, _audience, _page, _trigger, _frequency, _caps)
+_CHEAPEST_FIRST: tuple[Rule, ...] = (_state, _schedule, _caps, _frequency, _trigger, _page, _audience)
 
 
 def grant(tx: Connection, site: Site, message: AutoMessage, recipient: Recipient, identity: int, nonce: str, moment: Moment) -> Delivery:
@@ -205,7 +210,3 @@ def grant(tx: Connection, site: Site, message: AutoMessage, recipient: Recipient
 def _as_lead(known: PersonFacts) -> PersonFacts:
     attributes = {name: value for name, value in known.attributes.items() if name in COMPUTED}
     return PersonFacts({**attributes, "role": "lead"}, known.totals, known.measures, known.messages)
-
-
-def _iso(at_ms: int | None, site: Site) -> str | None:
-    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, site.zone).isoformat(timespec="seconds")

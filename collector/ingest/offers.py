@@ -78,7 +78,7 @@ class Offers:
             triggered = message.definition.trigger.type == "event"
             for event in occasions:
                 moment = Moment(now=now_ms, page_url=_url(event), asserted=asserted, event=trigger_event(event) if triggered else None)
-                if delivery.decide(site, message, recipient, moment).show:
+                if delivery.may_show(site, message, recipient, moment):
                     offer: dict[str, Any] = {"id": message.public_id, "trigger": message.definition.trigger.type}
                     offers.append({**offer, "event": event_id_text(event.id)} if triggered else offer)
                     break
@@ -117,4 +117,10 @@ def _occasions(message: AutoMessage, events: Sequence[Event]) -> list[Event]:
 
 
 def _url(event: Event) -> str:
-    return str(json.loads(event.page).get("url", "")) if event.page else ""
+    return _url_of(event.page) if event.page else ""
+
+
+@functools.lru_cache(maxsize=256)
+def _url_of(page: str) -> str:
+    """Return the address in a page's JSON: every live message asks for that of the page now shown."""
+    return str(json.loads(page).get("url", ""))

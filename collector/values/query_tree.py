@@ -4,7 +4,7 @@ Each rule holds a `Test`, which keeps the value as it was written (for `to_json`
 that one person in memory and everybody in SQL start from the same thing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -148,6 +148,10 @@ class Needs(msgspec.Struct, frozen=True):
     messages: frozenset[str]
 
 
+NOTHING = Needs(frozenset(), frozenset(), (), frozenset())
+"""What is needed where nothing is asked."""
+
+
 def walk(node: Node) -> Iterator[AttributeRule | EventRule | MessageRule]:
     """Yield the rules of a query from left to right."""
     stack: list[Node] = [node]
@@ -179,6 +183,21 @@ def needs(*nodes: Node) -> Needs:
                     measures.setdefault(measure.key, measure)
                 else:
                     totals.add(measure.event)
+    return Needs(frozenset(attributes), frozenset(totals), tuple(measures.values()), frozenset(messages))
+
+
+def united(parts: Iterable[Needs]) -> Needs:
+    """Return what these need together."""
+    attributes: set[str] = set()
+    totals: set[str] = set()
+    measures: dict[str, EventMeasure] = {}
+    messages: set[str] = set()
+    for part in parts:
+        attributes |= part.attributes
+        totals |= part.totals
+        messages |= part.messages
+        for measure in part.measures:
+            measures.setdefault(measure.key, measure)
     return Needs(frozenset(attributes), frozenset(totals), tuple(measures.values()), frozenset(messages))
 
 
