@@ -1,6 +1,7 @@
-"""The console in a browser: a segment from the question to the list, counted while one looks."""
+"""The console in a browser: a segment from the question to the list, counted while one looks; a rule about clicks."""
 
 import json
+import re
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -83,3 +84,43 @@ def test_a_segment_from_the_question_to_its_end(signed_in: Callable[[str], Page]
     page.get_by_role("button", name="Delete the segment").press("Enter")
     expect(page.get_by_role("status")).to_have_text("The segment was deleted.")
     expect(page.get_by_text(f"{name}, renamed")).to_be_hidden()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_rule_about_clicks_from_the_form_to_its_end(signed_in: Callable[[str], Page], collector: Collector, size: str) -> None:
+    event = f"bought-{size}"
+    page = signed_in(size)
+    page.goto(f"{collector.console_url}/event-rules")
+    page.get_by_role("link", name="Something is clicked").press("Enter")
+    page.get_by_label("Name of the event").fill(event)
+    page.get_by_label("CSS selector of what is clicked").fill("article[data-sku")
+    page.get_by_label("Key").fill("sku")
+    page.get_by_label("Attribute, if not the text").fill("data-sku")
+
+    # A row more, and the keyboard is in it.
+    page.get_by_role("button", name="One more key").press("Enter")
+    expect(page.get_by_label("Key, row 2")).to_be_focused()
+    page.keyboard.type("name")
+    page.get_by_label("Selector within, if not the whole, row 2").fill("h2")
+    page.get_by_text("Only on some pages").press("Enter")
+    page.get_by_label("Value").fill("/shop")
+
+    # Enter makes the rule, and does not ask for a row; what is wrong is said where it stands.
+    page.get_by_label("Value").press("Enter")
+    selector = page.get_by_label("CSS selector of what is clicked")
+    expect(page.get_by_role("alert")).to_contain_text("At selector:")
+    expect(selector).to_be_focused()
+    expect(selector).to_have_accessible_description(re.compile("never closed"))
+    expect(page.get_by_label("Value")).to_have_value("/shop")
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    selector.fill("article[data-sku]")
+    selector.press("Enter")
+    expect(page.get_by_role("status")).to_have_text(f"{event} counts from now on.")
+    row = page.get_by_role("row").filter(has_text=event)
+    expect(row).to_contain_text("Clicks on article[data-sku]")
+    expect(row).to_contain_text("name: the text of the first h2 in it")
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+    row.get_by_text("Stop…").press("Enter")
+    row.get_by_role("button", name=f"Stop {event}").press("Enter")
+    expect(row).to_contain_text("Stopped")

@@ -10,7 +10,6 @@ from collector import backfill
 from collector.domain import event_rules
 from collector.domain.event_rules import SETTLED, EventRule
 from collector.values.clock import DAY
-from collector.values.element_rules import clean_element_rule
 from collector.values.page_rules import rule_json
 from tests.support.clock import START, FakeClock
 from tests.support.world import lead, user
@@ -180,17 +179,6 @@ def test_a_stopped_rule_makes_no_more_events(on: Console) -> None:
     text = Parsed(on.page("/event-rules")).text
     assert "Stopped just now" in text
     assert "Stop…" not in text
-
-
-def test_a_rule_by_selector_is_listed_and_stopped(on: Console) -> None:
-    page = {"field": "path", "operator": "is", "value": "/pricing"}
-    definition = clean_element_rule({"source": "click", "selector": "#buy > a", "page": page})
-    on.services.names.ensure(on.site.id, "event", ["bought"], on.clock())
-    rule = on.services.writer.run(on.site.id, lambda tx: on.services.event_rules.create(tx, on.site.id, "bought", definition, on.clock()))
-    text = Parsed(on.page("/event-rules")).text
-    assert "bought Clicks on what this selector matches #buy > a The path is “/pricing” Counting from when it was made" in text
-    assert on.post(f"/event-rules/{rule.public_id}/stop").status_code == 303
-    assert "Stopped just now" in Parsed(on.page("/event-rules")).text
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import msgspec
 
 from collector.values import query_words
-from collector.values.element_rules import ElementRuleDefinition
 from collector.values.messages import AutoMessageDefinition
 from collector.values.page_rules import FieldRule, PageRule
 from collector.values.query_tree import AttributeRule, EventMeasure, EventRule, Group, MessageMeasure, MessageRule, Node, Test
@@ -66,14 +65,6 @@ def page_rule(rule: PageRule) -> Rules:
     """Return a page rule in words."""
     words = _page(rule)
     return words if isinstance(words, Rules) else Rules("Pages where this holds", [words])
-
-
-def element_rule(definition: ElementRuleDefinition) -> Rules:
-    """Return in words which clicks or submits a rule counts."""
-    what = {"click": "Clicks on", "submit": "Submits of"}[definition.source]
-    return Rules(
-        f"{what} what this selector matches", [definition.selector, *([] if definition.page is None else [_page(definition.page)])]
-    )
 
 
 def trigger(definition: AutoMessageDefinition) -> str:
