@@ -70,8 +70,12 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 @main.command()
-def prune() -> None:
-    """Prune the timeline and delete silent leads now; `serve` does it each night. Safe while serving."""
+@click.option("--force", is_flag=True, help="Believe this machine's clock, whatever the database says against it.")
+def prune(force: bool) -> None:
+    """Prune the timeline and delete silent leads now; `serve` does it each night. Safe while serving.
+
+    Exits with 1 where a part could not be done; `leadlight doctor` says which and why, and so does the log on standard error.
+    """
     from collector import upkeep
     from collector.setup import open_services
 
@@ -81,11 +85,12 @@ def prune() -> None:
         raise click.ClickException(str(error)) from None
     report = upkeep.Report()
     try:
-        for _ in upkeep.round_of(services, services.written.transact, report):
+        for _ in upkeep.round_of(services, services.written.transact, report, trusted=force):
             time.sleep(upkeep.PAUSE_SECONDS)
     finally:
         services.close()
         click.echo(json.dumps(msgspec.structs.asdict(report)))
+    sys.exit(1 if report.failed else 0)
 
 
 @main.command()

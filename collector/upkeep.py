@@ -1,7 +1,8 @@
 """Upkeep: what the database needs now and then. `serve` does it by itself, soon after a start and each night; `prune` does it at once.
 
 Silent leads are deleted, deleted people's events wiped, weeks behind the timeline pruned. Every step is a short transaction, and the
-work may be interrupted between any two: the next round goes on.
+work may be interrupted between any two: the next round goes on. What fails is logged and written down (`domain/rounds`), and keeps
+nothing else from being done.
 """
 
 import contextlib
@@ -9,18 +10,23 @@ import functools
 import logging
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from collector.domain import changes, deletion, mending, pruning
+from collector.domain import changes, deletion, mending, pruning, rounds
 from collector.domain.deletion import Transact
+from collector.domain.rounds import Attempt, Believed, ClockDoubted
+from collector.ingest.failures import places
 from collector.services import Services
 from collector.storage import migrations
+from collector.storage.database import Connection, is_transient, is_unavailable
+from collector.storage.writer import Overloaded
 from collector.values.clock import DAY, HOUR
 
 log = logging.getLogger(__name__)
 
+_PARTS = ("clock", "leads", "wiping", "mending", pruning.PART, "rewriting", "feed")
 MENDED = 14 * DAY
 """How long after a change of the schema collectors of the version before may still have been writing (ms): what they left is mended."""
 PAUSE_SECONDS = 0.01
@@ -31,7 +37,10 @@ _SPREAD_SECONDS = 600  # collectors that share a database do not begin all at on
 
 
 class Report(msgspec.Struct):
-    """What a round did: leads deleted, slices closed and dropped, events added to the totals' base and wiped, people mended."""
+    """What a round did: leads deleted, slices closed and dropped, events added to the totals' base and wiped, people mended.
+
+    `failed` is how many parts could not be done.
+    """
 
     leads: int = 0
     closed: int = 0
@@ -39,41 +48,117 @@ class Report(msgspec.Struct):
     moved: int = 0
     wiped: int = 0
     mended: int = 0
+    failed: int = 0
 
 
-def round_of(services: Services, transact: Transact, report: Report) -> Iterator[None]:
-    """Do what is due and note it; after each step the caller may rest, or stop."""
-    now = services.clock()
-    before = now - services.settings.lead_retention
-    for site in services.sites.all():
-        for lead in deletion.silent_leads(services.written, site.id, before):
-            delete = functools.partial(deletion.delete_silent_lead, site=site.id, lead=lead, before_ms=before, now_ms=now)
-            report.leads += transact(delete)
+class _Parts:
+    """The parts of one round, each site's by itself: what fails in one keeps nothing else from being done."""
+
+    def __init__(self) -> None:
+        self.troubles: dict[str, str] = {}
+        """Why a part was not done, the first thing that was in its way."""
+
+    @contextlib.contextmanager
+    def attempt(self, part: str, site: int) -> Iterator[None]:
+        """Run a part for one site (0: for all); whatever is raised is logged, but for an outage, which is nobody's fault here."""
+        try:
             yield
-    for events in deletion.wipe(services.written, services.slices, transact):
-        report.wiped += events
-        yield
+        except Exception as error:
+            if _is_outage(error):
+                raise
+            log_part(part, site, error)
+            self.troubles.setdefault(part, type(error).__name__ + (f" at site {site}" if site else ""))
+
+    def refuse(self, part: str, why: str) -> None:
+        """Note that a part is not to be done."""
+        log.error("upkeep: %s: %s", part, why)
+        self.troubles[part] = why
+
+
+def _is_outage(error: Exception) -> bool:
+    """Say whether nothing else can be done now either; a table that somebody holds keeps up its own week alone."""
+    return isinstance(error, Overloaded) or (is_unavailable(error) and not is_transient(error))
+
+
+def round_of(services: Services, transact: Transact, report: Report, *, trusted: bool = False) -> Iterator[None]:
+    """Do what is due and note it; after each step the caller may rest, or stop. A `trusted` clock is believed in any case."""
+    parts = _Parts()
+    sites = [site.id for site in services.sites.all()]
+    now = services.clock()
+    present = _believed(services, transact, parts, sites, trusted)
+    if present is not None:
+        yield from _delete_leads(services, transact, parts, sites, present, report)
+    for site in sites:
+        with parts.attempt("wiping", site):
+            for events in deletion.wipe(services.written, services.slices, transact, site):
+                report.wiped += events
+                yield
     with services.written.read() as connection:
         lately = migrations.newest_at(connection) > now - MENDED
-    for site in services.sites.all() if lately else ():
-        for people in mending.mend(services.written, transact, site.id, now):
-            report.mended += people
+    for site in sites if lately else ():
+        with parts.attempt("mending", site):
+            for people in mending.mend(services.written, transact, site, now):
+                report.mended += people
+                yield
+    if present is not None:
+        retention = services.settings.retention
+        for step in pruning.prune(services.written, services.slices, transact, present, retention, parts.attempt):
+            report.closed += step.what == "closed"
+            report.dropped += step.what == "dropped"
+            report.moved += step.events if step.what == "moved" else 0
             yield
-    for step in pruning.prune(services.written, services.slices, transact, now, services.settings.retention):
-        report.closed += step.what == "closed"
-        report.dropped += step.what == "dropped"
-        report.moved += step.events if step.what == "moved" else 0
-        yield
-    services.written.rewrite()
-    services.written.cut_log()
+    with parts.attempt("rewriting", 0):
+        services.written.rewrite()
+        services.written.cut_log()
+    yield
+    purge_feed(services, transact, parts.attempt)
+    report.failed = transact(functools.partial(rounds.note, now_ms=now, parts=_PARTS, troubles=parts.troubles))
     yield
 
 
-def purge_feed(services: Services, transact: Transact) -> None:
+def _believed(services: Services, transact: Transact, parts: _Parts, sites: Sequence[int], trusted: bool) -> int | None:
+    """Return the present by which is judged what is old, or None where the clock is not believed."""
+    found: list[Believed] = []
+    retention = services.settings.retention
+
+    def ask(tx: Connection) -> int:
+        found.append(rounds.believed(tx, sites, services.clock(), retention, trusted=trusted))
+        return 0
+
+    try:
+        transact(ask)
+    except ClockDoubted as doubt:
+        parts.refuse("clock", f"{doubt}; nothing is taken away by it. Set it right, or run `leadlight prune --force` where it is")
+        return None
+    if found[-1].trouble is not None:
+        parts.refuse("clock", found[-1].trouble)
+    return found[-1].now_ms
+
+
+def _delete_leads(
+    services: Services, transact: Transact, parts: _Parts, sites: Sequence[int], present: int, report: Report
+) -> Iterator[None]:
+    before = present - services.settings.lead_retention
+    for site in sites:
+        with parts.attempt("leads", site):
+            for lead in deletion.silent_leads(services.written, site, before):
+                delete = functools.partial(deletion.delete_silent_lead, site=site, lead=lead, before_ms=before, now_ms=services.clock())
+                with parts.attempt("leads", site):
+                    report.leads += transact(delete)
+                yield
+
+
+def purge_feed(services: Services, transact: Transact, attempt: Attempt = rounds.raising) -> None:
     """Purge what no reader of the feed of changes needs any more."""
     for site in services.sites.all():
-        while transact(functools.partial(changes.purge, site=site.id, now_ms=services.clock())):
-            pass
+        with attempt("feed", site.id):
+            while transact(functools.partial(changes.purge, site=site.id, now_ms=services.clock())):
+                pass
+
+
+def log_part(part: str, site: int, error: Exception) -> None:
+    """Log that a part of upkeep failed: its type and its places in the code, and nothing of what was being handled."""
+    log.error("upkeep: %s of site %d failed: %s\n%s", part, site, type(error).__name__, places(error))
 
 
 class Upkeep:
@@ -82,6 +167,7 @@ class Upkeep:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._stopping = threading.Event()
+        self._told: set[tuple[int, type[Exception]]] = set()
         self._thread = threading.Thread(target=self._loop, name="upkeep", daemon=True)
         self._thread.start()
 
@@ -96,8 +182,22 @@ class Upkeep:
             seconds -= _FEED_SECONDS
             if seconds <= 0:
                 seconds = self._round()
-            with contextlib.suppress(Exception):  # in a minute again
-                purge_feed(self._services, self._transact())
+            self._purge_feed()
+
+    def _purge_feed(self) -> None:
+        """Purge the feed; what fails is logged once between two rounds, and tried again in a minute."""
+
+        @contextlib.contextmanager
+        def attempt(part: str, site: int) -> Iterator[None]:
+            try:
+                yield
+            except Exception as error:
+                if (site, type(error)) not in self._told:
+                    self._told.add((site, type(error)))
+                    log_part(part, site, error)
+
+        with attempt("feed", 0):
+            purge_feed(self._services, self._transact(), attempt)
 
     def _transact(self) -> Transact:
         # SQLite has one writer, which orders everybody; on PostgreSQL a wait for a lock must not keep the writer waiting.
@@ -107,13 +207,14 @@ class Upkeep:
     def _round(self) -> float:
         """Do a round and return the seconds until the next."""
         report = Report()
+        self._told.clear()
         transact = self._transact()
         try:
             for _ in round_of(self._services, transact, report):
                 if self._stopping.wait(PAUSE_SECONDS):
                     return 0
         except Exception as error:  # a guest in this process: whatever it is, serving goes on, and the next round begins anew
-            log.warning("upkeep was interrupted and goes on later: %s", type(error).__name__)
+            log.warning("upkeep was interrupted and goes on later: %s\n%s", type(error).__name__, places(error))
             return _RETRY_SECONDS
         if any(msgspec.structs.astuple(report)):
             log.info("upkeep: %s", msgspec.structs.asdict(report))

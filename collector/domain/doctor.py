@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from collector.domain import rounds
 from collector.domain.checks import references, sums, timeline
 from collector.domain.checks.findings import Finding, Part, Slice
 from collector.domain.secrets import Keyring
@@ -52,6 +53,7 @@ def examine(database: Database, keyring: Keyring | None = None, counts: Counts |
             yield from (Finding("file", "whole pages", line) for line in damaged)
             return
         yield from (Finding("file", "whole references", line) for line in dangling(connection))
+        yield from rounds.undone(connection)
         counted, wrong = timeline.slices(connection)
         yield from wrong
         keys: dict[int, str] = dict(connection.rows("SELECT id, site_key FROM sites"))

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from collector.domain.deletion import Transact
+from collector.domain.rounds import Attempt, raising
 from collector.storage.database import Connection, Database
 from collector.storage.slices import CLOSED, DRIFT, OVERFLOW, Slices, numbers_in, wipe
 
@@ -18,6 +19,8 @@ STEP = {"sqlite": 1_000, "postgresql": 10_000}
 """Events moved in one transaction, about: an identity is moved whole."""
 
 
+PART = "weeks"
+"""What pruning is called as a part of upkeep."""
 _LOCK = 7_305_808_869_229_540  # PostgreSQL advisory lock; any fixed number
 
 
@@ -29,33 +32,43 @@ class Step(msgspec.Struct, frozen=True):
     events: int = 0
 
 
-def prune(database: Database, slices: Slices, transact: Transact, now_ms: int, retention_ms: int) -> Iterator[Step]:
+def prune(
+    database: Database, slices: Slices, transact: Transact, now_ms: int, retention_ms: int, attempt: Attempt = raising
+) -> Iterator[Step]:
     """Prune whatever is due, one transaction after the other; between two the caller may rest, or stop.
 
-    Nothing is done where another process of the installation prunes.
+    Nothing is done where another process of the installation prunes. A week stays for as long as one site's events of it cannot be moved.
     """
     with database.alone(_LOCK) as alone:
         if alone:
-            yield from _prune(database, slices, transact, now_ms, retention_ms)
+            yield from _prune(database, slices, transact, now_ms, retention_ms, attempt)
 
 
-def _prune(database: Database, slices: Slices, transact: Transact, now_ms: int, retention_ms: int) -> Iterator[Step]:
+def _prune(database: Database, slices: Slices, transact: Transact, now_ms: int, retention_ms: int, attempt: Attempt) -> Iterator[Step]:
     for number in slices.closable(now_ms):
-        transact(functools.partial(_close, slices=slices, number=number))
-        slices.forget()
-        yield Step("closed", number)
+        with attempt(PART, 0):
+            transact(functools.partial(_close, slices=slices, number=number))
+            slices.forget()
+            yield Step("closed", number)
     with database.read() as connection:
         closed = numbers_in(connection, CLOSED)
         sites = [row[0] for row in connection.rows("SELECT id FROM sites ORDER BY id")]
     for number in closed:
+        moved = 0
         for site in sites:
-            yield from _move(transact, number, site, STEP[database.engine])
-        for site in sites if database.engine == "sqlite" else ():
-            yield from _wipe(transact, number, site)
-        slices.drop(database, number)
-        yield Step("dropped", number)
+            with attempt(PART, site):
+                yield from _move(transact, number, site, STEP[database.engine])
+                moved += 1
+        if moved < len(sites):
+            continue
+        with attempt(PART, 0):
+            for site in sites if database.engine == "sqlite" else ():
+                yield from _wipe(transact, number, site)
+            slices.drop(database, number)
+            yield Step("dropped", number)
     for site in sites:
-        yield from _move_overflow(transact, site, now_ms - retention_ms - DRIFT, STEP["sqlite"])
+        with attempt(PART, site):
+            yield from _move_overflow(transact, site, now_ms - retention_ms - DRIFT, STEP["sqlite"])
 
 
 def _close(tx: Connection, *, slices: Slices, number: int) -> int:

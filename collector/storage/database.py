@@ -248,20 +248,23 @@ class Database:
     """The database of one installation, chosen by its address. Safe to share between threads."""
 
     def __init__(self, url: str, *, connections: int = 20, as_it_is: bool = False) -> None:
-        """Open it; `as_it_is` leaves a file of SQLite in the mode it is in, for those who only look at it."""
+        """Open it. `as_it_is` is for those who only look: no byte of a file of SQLite changes, nor the mode that it is in."""
         if url.startswith("sqlite:///"):
             self.engine: Engine = "sqlite"
-            _make_private(url.removeprefix("sqlite:///"))
+            name = url.removeprefix("sqlite:///")
+            if not as_it_is:
+                _make_private(name)
             self._pool: Any = PooledSqliteDatabase(
-                url.removeprefix("sqlite:///"),
+                _address_to_look_at(Path(name)) if as_it_is else name,
                 pragmas=SQLITE_PRAGMAS,
                 max_connections=1_000,
                 check_same_thread=False,
                 cached_statements=512,
+                uri=as_it_is,
             )
+            self._pool.register_function(_compare_numbers, "compare_numbers", 2)
             if not as_it_is:
-                self._pool.register_function(_compare_numbers, "compare_numbers", 2)
-            self._use_wal()
+                self._use_wal()
         elif url.startswith(("postgresql://", "postgres://")):
             self.engine = "postgresql"
             self._pool = PostgresPool(url, connections)
@@ -409,6 +412,25 @@ def _compare_numbers(left: str, right: str) -> int:
     """Compare two numbers in JSON exactly, whatever their size: below 0, 0 or above 0. PostgreSQL has `numeric` for that."""
     one, other = json.loads(left), json.loads(right)
     return int(one > other) - int(one < other)
+
+
+def _address_to_look_at(path: Path) -> str:
+    """Return the address of a file of SQLite for those who change nothing.
+
+    A file that nobody serves from may be in WAL mode without a log beside it. Where one can be made, SQLite may write: it makes an empty
+    log and takes it away again, which whoever is read-only would leave behind. Where not, nobody can write, and it is read as it lies.
+    """
+    file = path.resolve()
+    mode = "ro"
+    if _is_in_wal_mode(file) and not file.with_name(f"{file.name}-wal").exists():
+        mode = "rw" if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK) else "ro&immutable=1"
+    return f"{file.as_uri()}?mode={mode}"
+
+
+def _is_in_wal_mode(path: Path) -> bool:
+    """Say what the header of a file of SQLite says."""
+    with path.open("rb") as file:
+        return file.read(20)[18:] == bytes((2, 2))
 
 
 def _make_private(name: str) -> None:

@@ -21,6 +21,7 @@ from collector.storage import statistics
 from collector.storage.database import Connection, Database, RunAgain
 from collector.storage.migrations import translated
 from collector.values.clock import DAY
+from collector.values.ids import event_id_time
 
 WEEK = 7 * DAY
 OVERFLOW = 0
@@ -124,7 +125,7 @@ class Slices:
         """Return the open slices whose every event is older than the timeline, by a margin that no clock of ours exceeds."""
         with self._database.read() as connection:
             numbers = numbers_in(connection, OPEN)
-        return sorted(number for number in numbers if number != OVERFLOW and ends(number) + 2 * DRIFT <= now_ms - self._retention)
+        return sorted(number for number in numbers if number != OVERFLOW and too_old(number, now_ms - self._retention))
 
     @staticmethod
     def close(tx: Connection, number: int) -> None:
@@ -182,6 +183,22 @@ class Slices:
 def ends(number: int) -> int:
     """Return the first ms after a slice's week."""
     return (number + 1) * WEEK
+
+
+def too_old(number: int, oldest_ms: int) -> bool:
+    """Say whether every event of a week is older than a timeline that begins at a time, by a margin that no clock of ours exceeds."""
+    return ends(number) + 2 * DRIFT <= oldest_ms
+
+
+def newest(connection: Connection, sites: Sequence[int]) -> int | None:
+    """Return the time inside the newest id of the weeks' events (ms): those of which the browser's clock and the collector's agreed."""
+    for number in reversed(with_tables(connection)):
+        if number == OVERFLOW:
+            continue
+        sql = f"SELECT id FROM events_{number} WHERE site = ? AND slice = ? ORDER BY id DESC LIMIT 1"
+        if found := [bytes(event_id) for site in sites if (event_id := connection.value(sql, (site, number))) is not None]:
+            return event_id_time(max(found))
+    return None
 
 
 def numbers_in(connection: Connection, *states: str) -> list[int]:

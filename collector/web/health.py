@@ -2,6 +2,7 @@
 
 from flask import Blueprint, Response, jsonify
 
+from collector.domain import rounds
 from collector.services import Services
 from collector.storage.database import is_unavailable
 from collector.storage.migrations import steps
@@ -18,7 +19,11 @@ def blueprint(services: Services) -> Blueprint:
 
     @bp.get("/readyz")
     def readyz() -> tuple[Response, int]:
-        """Say whether the database answers, its schema is this version's, and the writer keeps up."""
+        """Say whether the database answers, its schema is this version's, and the writer keeps up.
+
+        What it says of upkeep makes nobody less ready: `late` where no round was done whole for two days.
+        """
+        upkeep: dict[str, object] = {}
         checks = {
             "database": False,
             "schema": False,
@@ -27,12 +32,16 @@ def blueprint(services: Services) -> Blueprint:
         try:
             with services.database.read() as connection:
                 applied = {row[0] for row in connection.rows("SELECT version FROM schema_migrations")}
-            checks["database"] = True
-            checks["schema"] = applied >= {number for number, _ in steps()}
+                checks["database"] = True
+                checks["schema"] = applied >= {number for number, _ in steps()}
+                if checks["schema"]:
+                    last = rounds.last_whole(connection)
+                    upkeep["last_round_at"] = None if last is None else last // 1_000
+                    upkeep["late"] = rounds.is_late(connection, services.clock())
         except Exception as error:
             if not is_unavailable(error):
                 raise
         ready = all(checks.values())
-        return jsonify(status="ok" if ready else "unavailable", checks=checks), 200 if ready else 503
+        return jsonify(status="ok" if ready else "unavailable", checks=checks, upkeep=upkeep), 200 if ready else 503
 
     return bp

@@ -14,6 +14,7 @@ from collector.storage.database import Database
 from collector.upkeep import seconds_until
 from collector.values.clock import DAY, HOUR, MINUTE, system_clock
 from tests.support.clock import FakeClock
+from tests.support.envelopes import envelope, new_event
 from tests.support.processes import run_command
 from tests.support.servers import Collector
 from tests.support.world import lead, user, world
@@ -48,7 +49,7 @@ def states(url: str) -> dict[str, Any]:
 
 
 def test_prune_takes_old_weeks_and_silent_leads_away_and_keeps_the_totals(aged: dict[str, Any], tmp_path: Path) -> None:
-    done = run_command(["collector", "prune"], tmp_path, aged["environ"])
+    done = run_command(["collector", "prune", "--force"], tmp_path, aged["environ"])
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["leads"] == 1
@@ -60,27 +61,45 @@ def test_prune_takes_old_weeks_and_silent_leads_away_and_keeps_the_totals(aged: 
     assert found["identities"] == ["u-1"]
 
 
+def test_prune_does_not_believe_a_clock_that_all_that_is_stored_speaks_against(aged: dict[str, Any], tmp_path: Path) -> None:
+    before = states(aged["url"])
+    done = run_command(["collector", "prune"], tmp_path, aged["environ"])
+    assert done.returncode == 1
+    assert "the newest event is 400 days old" in done.stderr
+    assert "prune --force" in done.stderr
+    report = json.loads(done.stdout)
+    assert {report[what] for what in ("leads", "closed", "dropped", "moved")} == {0}
+    assert states(aged["url"]) == before
+    told = run_command(["collector", "doctor"], tmp_path, aged["environ"])
+    assert told.returncode == 1
+    assert "upkeep: expected clock done each night" in told.stdout
+
+
 def test_again_there_is_nothing_to_do(aged: dict[str, Any], tmp_path: Path) -> None:
-    run_command(["collector", "prune"], tmp_path, aged["environ"])
-    again = json.loads(run_command(["collector", "prune"], tmp_path, aged["environ"]).stdout)
+    run_command(["collector", "prune", "--force"], tmp_path, aged["environ"])
+    again = json.loads(run_command(["collector", "prune", "--force"], tmp_path, aged["environ"]).stdout)
     assert set(again.values()) == {0}
 
 
 def test_a_serving_process_prunes_by_itself(start_collector: Callable[..., Collector], aged: dict[str, Any]) -> None:
-    settings = {"SECRET_KEY": aged["environ"]["SECRET_KEY"], "LEADLIGHT_UPKEEP_DELAY_SECONDS": "0"}
-    start_collector(database_url=aged["url"], settings=settings)
+    settings = {"SECRET_KEY": aged["environ"]["SECRET_KEY"]}
+    collector = start_collector(database_url=aged["url"], settings=settings)
+    assert collector.client.post_json("/collect", envelope(collector.site_key, f"{'a' * 22}.{'a' * 22}", new_event("new"))).status == 202
+    collector.stop()
+    collector.environ["LEADLIGHT_UPKEEP_DELAY_SECONDS"] = "0"
+    collector.start()
     deadline = time.monotonic() + 60
-    while states(aged["url"])["events"] and time.monotonic() < deadline:
+    while states(aged["url"])["events"] > 1 and time.monotonic() < deadline:
         threading.Event().wait(0.05)
     found = states(aged["url"])
-    assert (found["events"], found["counts"], found["identities"]) == (0, [(5, 5, 5)], ["u-1"])
+    assert (found["events"], sorted(found["counts"]), set(found["identities"])) == (1, [(1, 1, 0), (5, 5, 5)], {"u-1", "a" * 22})
 
 
 def test_two_prunes_at_once_do_not_meet(aged: dict[str, Any], tmp_path: Path) -> None:
     results: list[Any] = []
-    run = threading.Thread(target=lambda: results.append(run_command(["collector", "prune"], tmp_path, aged["environ"])))
+    run = threading.Thread(target=lambda: results.append(run_command(["collector", "prune", "--force"], tmp_path, aged["environ"])))
     run.start()
-    results.append(run_command(["collector", "prune"], tmp_path, aged["environ"]))
+    results.append(run_command(["collector", "prune", "--force"], tmp_path, aged["environ"]))
     run.join()
     assert [done.returncode for done in results] == [0, 0], [done.stderr for done in results]
     assert states(aged["url"])["counts"] == [(5, 5, 5)]

@@ -17,6 +17,7 @@ NEEDS_MOUNT = (
 NEEDS_IMMUTABLE = "this test makes files immutable: run it as root with CAP_LINUX_IMMUTABLE, with TMPDIR on ext4, xfs or btrfs"
 
 _GET_FLAGS, _SET_FLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10  # <linux/fs.h>
+_READ_ONLY, _REMOUNT = 1, 32  # <linux/mount.h>
 _DETACH = 2  # umount2: the folder is free at once, whoever still has files open
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -39,6 +40,15 @@ class SmallDisk:
     def free(self) -> None:
         """Give the room back."""
         self._filler.unlink()
+
+    def let_nobody_write(self) -> None:
+        """Take it for reading only, until it is mounted anew.
+
+        Raises:
+            RuntimeError: it is not allowed here, or somebody has a file open for writing.
+        """
+        if _libc.mount(b"leadlight", os.fsencode(self.folder), b"tmpfs", _READ_ONLY | _REMOUNT, None):
+            raise RuntimeError(f"{NEEDS_MOUNT} ({os.strerror(ctypes.get_errno())})")
 
 
 @contextmanager
