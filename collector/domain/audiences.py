@@ -80,7 +80,7 @@ def matches(node: Node, facts: PersonFacts, now_ms: int, time_zone: tzinfo) -> b
         if isinstance(actual, tuple):
             return _any_or_none(actual, node.test, facts, now_ms, time_zone)
         if node.test.kind == "time":
-            actual = _instant(actual)
+            actual = instant(actual)
     else:
         actual = _measured(node.measure, facts)
     test = node.test
@@ -94,7 +94,7 @@ def where_matches(where: Iterable[WhereRule], metadata: Mapping[str, Any], now_m
     for rule in where:
         actual = _metadata_value(rule, metadata)
         if rule.test.kind == "time":
-            actual = _instant(actual)
+            actual = instant(actual)
         if not holds(rule.test, actual, now_ms, time_zone):
             return False
     return True
@@ -139,7 +139,7 @@ def _measured(measure: Measure, facts: PersonFacts) -> int | None:
     return total.first_ms if measure.field == "first" else total.last_ms
 
 
-def _instant(value: Any) -> int | None:
+def instant(value: Any) -> int | None:
     """Return a stored date, unix seconds, in milliseconds; anything else is unknown."""
     return round(value * 1_000) if _is_number(value) else None
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from collector.domain import segments
+from collector.domain.compiled_audiences import Holds, compiled
 from collector.domain.identities import marks
 from collector.storage.database import Connection, Database
 from collector.values.errors import Problem
@@ -36,6 +37,8 @@ class AutoMessage(msgspec.Struct, frozen=True, kw_only=True):
     live_since: int | None
     needs: Needs = NOTHING
     """What has to be known of somebody to decide its audience."""
+    holds: Holds | None = None
+    """Whether its audience holds; None where everybody is meant."""
     has_variables: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -155,6 +158,7 @@ def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessa
         message,
         definition=definition,
         needs=NOTHING if audience is None else needs(audience),
+        holds=None if audience is None else compiled(audience),
         has_variables=bool(definition.content.variables()),
     )
 

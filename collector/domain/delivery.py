@@ -4,13 +4,13 @@ A decision is a list of verdicts in the order of RULES, each with what was expec
 the decision itself and never a second opinion.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from collector.domain import deliveries, facts
-from collector.domain.audiences import PersonFacts, matches, where_matches
+from collector.domain.audiences import PersonFacts, where_matches
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.deliveries import SHOWN, Delivery
 from collector.domain.names import Names
@@ -59,6 +59,10 @@ class Recipient(msgspec.Struct, frozen=True):
     facts: PersonFacts
     deliveries: list[Delivery]
 
+    def had(self, message: AutoMessage) -> list[Delivery]:
+        """Return the deliveries of one message."""
+        return [delivery for delivery in self.deliveries if delivery.message == message.id] if self.deliveries else self.deliveries
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """One rule's word: `holds`, what it asked for and what it found, as codes and plain values; times in ms."""
@@ -97,91 +101,167 @@ def load_recipient(
 
 def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Decision:
     """Decide one message for one person at one moment, by every rule."""
-    return Decision([rule(site, message, recipient, moment) for rule in RULES])
+    asked = (site, message, recipient, moment)
+    return Decision([Verdict(rule.name, rule.holds(*asked), *rule.told(*asked)) for rule in RULES])
 
 
 def may_show(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
     """Say whether the decision would be to show it: the same rules, no further than the first that does not hold."""
-    return all(rule(site, message, recipient, moment).holds for rule in _CHEAPEST_FIRST)
+    for holds in _CHEAPEST_FIRST:  # noqa: SIM110 (this is asked of every live message after every page view)
+        if not holds(site, message, recipient, moment):
+            return False
+    return True
 
 
-def _state(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Verdict:
-    state = "paused" if site.settings.messages_paused else message.definition.state
-    return Verdict("state", state == "live", "live", state)
+Told = tuple[Any, Any]
+"""What a rule asks for, and what it finds."""
 
 
-def _schedule(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Verdict:
+class Rule(NamedTuple):
+    """One rule: its name, whether it holds, and what there is to tell of it."""
+
+    name: str
+    holds: Callable[[Site, AutoMessage, Recipient, Moment], bool]
+    told: Callable[[Site, AutoMessage, Recipient, Moment], Told]
+
+
+def _state_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
+    return message.definition.state == "live" and not site.settings.messages_paused
+
+
+def _state_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
+    return "live", "paused" if site.settings.messages_paused else message.definition.state
+
+
+def _schedule_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
     schedule = message.definition.schedule
     starts, ends = schedule.starts_at_ms, schedule.ends_at_ms
-    holds = (starts is None or moment.now >= starts) and (ends is None or moment.now < ends)
-    return Verdict("schedule", holds, {"starts_at": starts, "ends_at": ends}, moment.now)
+    return (starts is None or moment.now >= starts) and (ends is None or moment.now < ends)
 
 
-def _audience(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Verdict:
-    audience = message.definition.audience
-    if audience is None:
-        return Verdict("audience", holds=True)
-    holds = matches(audience, recipient.facts, moment.now, site.zone)
-    if holds and recipient.person.role == "user" and not moment.asserted:
-        # Somebody at the browser of a user who is not signed in: the audience has to hold for a visitor with this history as well.
-        return Verdict("audience", matches(audience, _as_lead(recipient.facts), moment.now, site.zone), actual="not_signed_in")
-    return Verdict("audience", holds)
+def _schedule_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
+    schedule = message.definition.schedule
+    return {"starts_at": schedule.starts_at_ms, "ends_at": schedule.ends_at_ms}, moment.now
 
 
-def _page(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Verdict:
+def _audience_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
+    holds = message.holds
+    if holds is None:
+        return True
+    if not holds(recipient.facts, moment.now, site.zone):
+        return False
+    # Somebody at the browser of a user who is not signed in: the audience has to hold for a visitor with this history as well.
+    return not _is_not_signed_in(recipient, moment) or holds(_as_lead(recipient.facts), moment.now, site.zone)
+
+
+def _audience_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
+    return None, "not_signed_in" if message.holds is not None and _is_not_signed_in(recipient, moment) else None
+
+
+def _is_not_signed_in(recipient: Recipient, moment: Moment) -> bool:
+    return not moment.asserted and recipient.person.role == "user"
+
+
+def _page_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
     page = message.definition.page
-    return Verdict("page", page is None or page_matches(page, moment.page_url), actual=moment.page_url)
+    return page is None or page_matches(page, moment.page_url)
 
 
-def _trigger(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Verdict:
+def _page_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
+    return None, moment.page_url
+
+
+def _trigger_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
     trigger = message.definition.trigger
     if trigger.type != "event":
-        return Verdict("trigger", holds=True, expected=trigger.type)
+        return True
     event = moment.event
+    return (
+        event is not None
+        and event.name == trigger.event
+        and moment.now - event.at < TRIGGER_LIFE
+        and not _is_used(message, recipient, event)
+        and where_matches(trigger.where, event.metadata, moment.now, site.zone)
+    )
+
+
+def _trigger_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
+    trigger, event = message.definition.trigger, moment.event
+    if trigger.type != "event":
+        return trigger.type, None
     if event is None or event.name != trigger.event:
-        return Verdict("trigger", holds=False, expected=trigger.event, actual=None if event is None else event.name)
+        return trigger.event, None if event is None else event.name
     if moment.now - event.at >= TRIGGER_LIFE:
-        return Verdict("trigger", holds=False, expected=trigger.event, actual="expired")
-    if any(delivery.message == message.id and delivery.event == event.id for delivery in recipient.deliveries):
-        return Verdict("trigger", holds=False, expected=trigger.event, actual="used")
-    return Verdict("trigger", where_matches(trigger.where, event.metadata, moment.now, site.zone), trigger.event, event.name)
+        return trigger.event, "expired"
+    return trigger.event, "used" if _is_used(message, recipient, event) else event.name
 
 
-def _frequency(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Verdict:
+def _is_used(message: AutoMessage, recipient: Recipient, event: TriggerEvent) -> bool:
+    return any(delivery.event == event.id for delivery in recipient.had(message))
+
+
+def _frequency_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
+    had = recipient.had(message)
+    if not had:
+        return True
     frequency = message.definition.frequency
-    had = [delivery for delivery in recipient.deliveries if delivery.message == message.id]
-    acted = any(delivery.acted for delivery in had)
+    return (
+        not _is_leased(had, moment)
+        and frequency.type != "once"
+        and (frequency.type != "until_acted" or not any(delivery.acted for delivery in had))
+        and (frequency.max is None or len(had) < frequency.max)
+        and (frequency.every_days is None or moment.now - max(one.claimed_at for one in had) >= frequency.every_days * DAY)
+    )
+
+
+def _frequency_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
+    had = recipient.had(message)
+    acted, leased = any(delivery.acted for delivery in had), _is_leased(had, moment)
     last = max((delivery.claimed_at for delivery in had), default=None)
-    # Permitted is once: no second time in one view, nor while it is about to be seen in another tab.
-    leased = any(
+    return message.definition.frequency.type, {"times": len(had), "acted": acted, "leased": leased, "last": last}
+
+
+def _is_leased(had: Sequence[Delivery], moment: Moment) -> bool:
+    """Say whether it was permitted just now. Permitted is once: no second time in one view, nor while it is about to be seen elsewhere."""
+    return any(
         (moment.view is not None and delivery.view == moment.view)
         or (delivery.seen_at is None and not delivery.acted and moment.now - delivery.claimed_at < LEASE)
         for delivery in had
     )
-    holds = (
-        not leased
-        and (frequency.type != "once" or not had)
-        and (frequency.type != "until_acted" or not acted)
-        and (frequency.max is None or len(had) < frequency.max)
-        and (frequency.every_days is None or last is None or moment.now - last >= frequency.every_days * DAY)
-    )
-    return Verdict("frequency", holds, frequency.type, {"times": len(had), "acted": acted, "leased": leased, "last": last})
 
 
-def _caps(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Verdict:
+def _caps_hold(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
+    if message.definition.ignore_caps or not recipient.deliveries:
+        return True
+    today, last = _today(recipient, moment)
     limits = site.settings
-    expected = {"gap_minutes": limits.message_gap // MINUTE, "per_day": limits.messages_per_day}
+    return today < limits.messages_per_day and (last is None or moment.now - last >= limits.message_gap)
+
+
+def _caps_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
+    expected = {"gap_minutes": site.settings.message_gap // MINUTE, "per_day": site.settings.messages_per_day}
     if message.definition.ignore_caps:
-        return Verdict("caps", holds=True, expected=expected, actual="ignored")
-    today = [delivery.claimed_at for delivery in recipient.deliveries if moment.now - delivery.claimed_at < DAY]
-    last = max(today, default=None)
-    holds = len(today) < limits.messages_per_day and (last is None or moment.now - last >= limits.message_gap)
-    return Verdict("caps", holds, expected, {"today": len(today), "last": last})
+        return expected, "ignored"
+    today, last = _today(recipient, moment)
+    return expected, {"today": today, "last": last}
 
 
-Rule = Callable[[Site, AutoMessage, Recipient, Moment], Verdict]
-RULES: tuple[Rule, ...] = (_state, _schedule, _audience, _page, _trigger, _frequency, _caps)
-_CHEAPEST_FIRST: tuple[Rule, ...] = (_state, _schedule, _caps, _frequency, _trigger, _page, _audience)
+def _today(recipient: Recipient, moment: Moment) -> tuple[int, int | None]:
+    """Return how many messages somebody was shown within a day, and when the last (ms)."""
+    times = [delivery.claimed_at for delivery in recipient.deliveries if moment.now - delivery.claimed_at < DAY]
+    return len(times), max(times, default=None)
+
+
+RULES = (
+    Rule("state", _state_holds, _state_told),
+    Rule("schedule", _schedule_holds, _schedule_told),
+    Rule("audience", _audience_holds, _audience_told),
+    Rule("page", _page_holds, _page_told),
+    Rule("trigger", _trigger_holds, _trigger_told),
+    Rule("frequency", _frequency_holds, _frequency_told),
+    Rule("caps", _caps_hold, _caps_told),
+)
+_CHEAPEST_FIRST = (_state_holds, _schedule_holds, _trigger_holds, _frequency_holds, _caps_hold, _page_holds, _audience_holds)
 
 
 def grant(tx: Connection, site: Site, message: AutoMessage, recipient: Recipient, identity: int, nonce: str, moment: Moment) -> Delivery:

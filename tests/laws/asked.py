@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 
 from collector.domain import facts, merging, people
 from collector.domain.audiences import matches
+from collector.domain.compiled_audiences import compiled
 from collector.domain.selection import select
 from collector.values.clock import DAY, HOUR, MINUTE
 from collector.values.queries import parse
@@ -180,6 +181,8 @@ def in_memory(world: World, raw: Any) -> list[int]:
             person = people.load(connection, world.site.id, number)
             retention = world.services.settings.retention
             known = facts.load(connection, world.site, world.services.names, person, needs(node), world.clock(), retention)
-            if matches(node, known, world.clock(), world.site.zone):
+            holds = matches(node, known, world.clock(), world.site.zone)
+            assert compiled(node)(known, world.clock(), world.site.zone) is holds
+            if holds:
                 found.append(number)
     return found

@@ -5,6 +5,7 @@ from typing import Any
 
 from collector.domain import facts, people, segments
 from collector.domain.audiences import matches
+from collector.domain.compiled_audiences import compiled
 from collector.domain.explanation import explain
 from collector.domain.selection import select
 from collector.values.queries import parse
@@ -62,6 +63,7 @@ class Asking:
             retention = services.settings.retention
             known = facts.load(connection, world.site, services.names, person, needs(node), world.clock(), retention)
         holds = matches(node, known, world.clock(), world.site.zone)
+        assert compiled(node)(known, world.clock(), world.site.zone) is holds
         assert explain(node, known, world.clock(), world.site.zone).holds is holds
         return holds
 
