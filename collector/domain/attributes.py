@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from collector.domain import identities, visits
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, Members, marks
 from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES, Names
-from collector.storage.database import Connection
+from collector.storage.database import Connection, Question
 from collector.values.text import fold
 from collector.values.visit_context import FIRST, VISIT_FIELDS, described
 
@@ -214,11 +214,15 @@ def of_person(connection: Connection, site: int, names: Names, principal_id: int
 
 def read(connection: Connection, site: int, names: Names, principal_id: int) -> tuple[dict[str, Any], int | None]:
     """Return the person's values by attribute name, what was unset left out, and when any was set or unset last (ms)."""
-    sql = "SELECT attr, value, set_at FROM attributes WHERE site = ? AND identity = ? AND value IS NOT NULL"
-    rows = connection.rows(sql, (site, principal_id))
+    rows = connection.rows(*question_of_values(site, principal_id))
     decoded = ((names.text(site, attr), json.loads(value)) for attr, value, _ in rows)
     changed_at = max((set_at for _, _, set_at in rows if set_at is not None), default=None)
     return {name: value for name, value in decoded if value is not None}, changed_at
+
+
+def question_of_values(site: int, principal_id: int) -> Question:
+    """Return what `read` asks."""
+    return "SELECT attr, value, set_at FROM attributes WHERE site = ? AND identity = ? AND value IS NOT NULL", (site, principal_id)
 
 
 def _json(value: object) -> str:

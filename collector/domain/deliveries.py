@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from collector.storage.database import Connection
+from collector.storage.database import Connection, Question
 from collector.values.errors import Reason
 
 ACTIONS = ("seen", "clicked", "dismissed")
@@ -57,11 +57,16 @@ _COLUMNS = ", ".join(Delivery.__struct_fields__)
 
 def of_person(connection: Connection, site: int, person: int) -> list[Delivery]:
     """Return all deliveries of all identities of a person, oldest first."""
+    return [_delivery(row) for row in connection.rows(*question_of_person(site, person))]
+
+
+def question_of_person(site: int, person: int) -> Question:
+    """Return what `of_person` asks."""
     sql = (
         f"SELECT {_COLUMNS} FROM deliveries WHERE site = ? AND identity IN "
         "(SELECT id FROM identities WHERE site = ? AND principal_id = ?) ORDER BY claimed_at, message, n"
     )
-    return [_delivery(row) for row in connection.rows(sql, (site, site, person))]
+    return sql, (site, site, person)
 
 
 def insert(tx: Connection, site: int, delivery: Delivery) -> None:

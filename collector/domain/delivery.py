@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from collector.domain import deliveries, facts
+from collector.domain import attributes, deliveries, facts, identities, people
 from collector.domain.audiences import PersonFacts, where_matches
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.deliveries import SHOWN, Delivery
@@ -87,6 +87,16 @@ class Decision(msgspec.Struct, frozen=True):
     def reason(self) -> str | None:
         """The first rule that does not hold."""
         return next((verdict.rule for verdict in self.verdicts if not verdict.holds), None)
+
+
+def read_ahead(connection: Connection, site: int, person: int) -> None:
+    """Read what nearly every decision about a person needs, so that a server far away is asked once."""
+    connection.read_ahead(
+        identities.question_of_person(site, person),
+        people.question_of_totals(site, person),
+        attributes.question_of_values(site, person),
+        deliveries.question_of_person(site, person),
+    )
 
 
 def load_recipient(

@@ -10,7 +10,7 @@ import msgspec
 
 from collector.domain import former_addresses, tombstones
 from collector.domain.secrets import Keyring
-from collector.storage.database import Connection
+from collector.storage.database import Connection, Question
 from collector.values.ids import RowIds, new_public_id
 from collector.values.text import fold
 
@@ -130,9 +130,13 @@ def by_public_id(connection: Connection, site: int, public_id: str) -> Identity 
 
 def of_person(connection: Connection, site: int, principal_id: int) -> list[Identity]:
     """Return all identities of a person, the principal first, then the oldest first."""
-    sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id = ? ORDER BY created_at, id"
-    found = [_identity(row) for row in connection.rows(sql, (site, principal_id))]
+    found = [_identity(row) for row in connection.rows(*question_of_person(site, principal_id))]
     return sorted(found, key=lambda identity: identity.absorbed)
+
+
+def question_of_person(site: int, principal_id: int) -> Question:
+    """Return what `of_person` asks."""
+    return f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id = ? ORDER BY created_at, id", (site, principal_id)
 
 
 class Visits(NamedTuple):

@@ -16,7 +16,7 @@ from collector.domain import attributes, identities, visits
 from collector.domain.audiences import Total
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, marks
 from collector.domain.names import EVENT, STANDARD_ATTRIBUTES, Names
-from collector.storage.database import Connection
+from collector.storage.database import Connection, Question
 from collector.values.ids import event_id_text, event_id_time
 from collector.values.text import fold
 
@@ -137,9 +137,13 @@ def load(connection: Connection, site: int, principal_id: int) -> Person:
 
 def totals(connection: Connection, site: int, names: Names, person: int) -> dict[str, Total]:
     """Return the person's event totals by name."""
-    sql = "SELECT name, count, first, last FROM totals WHERE site = ? AND identity = ? AND count > 0"
-    rows = connection.rows(sql, (site, person))
+    rows = connection.rows(*question_of_totals(site, person))
     return {names.text(site, name): Total(count, first, last) for name, count, first, last in rows}
+
+
+def question_of_totals(site: int, person: int) -> Question:
+    """Return what `totals` asks."""
+    return "SELECT name, count, first, last FROM totals WHERE site = ? AND identity = ? AND count > 0", (site, person)
 
 
 def _members(connection: Connection, site: int, person: int) -> list[int]:

@@ -92,6 +92,7 @@ def load_recipient(services: Services, site: Site, person: int, messages: list[A
         LookupError: the person became part of another, or is gone.
     """
     with services.database.read() as connection:
+        delivery.read_ahead(connection, site.id, person)
         found = people.load(connection, site.id, person)
         return delivery.load_recipient(connection, site, services.names, found, messages, now_ms, services.settings.retention)
 
