@@ -16,7 +16,7 @@ NODE_PACKAGES := static/node_modules/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo install test pytest long lint types static static-check format breaks bench clean
+.PHONY: help demo install test pytest long lint types static static-check format breaks bench bench-audiences clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ breaks: $(VENV)/.test ## do deliberate breaks turn the crash tests red?
 
 bench: $(VENV)/.test ## ingest benchmarks, as ratios side by side (needs wrk)
 	$(PY) -m tests.benchmarks.ingest
+
+bench-audiences: $(VENV)/.test ## audiences beside DuckDB, and decisions, as they grow (needs duckdb)
+	$(PY) -m tests.benchmarks.growth
 
 clean: ## remove what these commands made (demo data stays)
 	rm -rf $(VENV) static/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -52,16 +52,29 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """The page view in which it would show."""
 
 
-class Recipient(msgspec.Struct, frozen=True):
-    """The person, what is known about them, and every delivery they had."""
+class Recipient(msgspec.Struct):
+    """The person, what is known about them, and every delivery they had. What several messages ask of these is worked out once."""
 
     person: Person
     facts: PersonFacts
     deliveries: list[Delivery]
+    _by_message: dict[int, list[Delivery]] | None = None
+    _today: tuple[int, tuple[int, int | None]] | None = None
 
-    def had(self, message: AutoMessage) -> list[Delivery]:
+    def had(self, message: AutoMessage) -> Sequence[Delivery]:
         """Return the deliveries of one message."""
-        return [delivery for delivery in self.deliveries if delivery.message == message.id] if self.deliveries else self.deliveries
+        if self._by_message is None:
+            self._by_message = {}
+            for delivery in self.deliveries:
+                self._by_message.setdefault(delivery.message, []).append(delivery)
+        return self._by_message.get(message.id, ())
+
+    def today(self, now_ms: int) -> tuple[int, int | None]:
+        """Return how many messages were shown within a day, and when the last (ms)."""
+        if self._today is None or self._today[0] != now_ms:
+            times = [delivery.claimed_at for delivery in self.deliveries if now_ms - delivery.claimed_at < DAY]
+            self._today = (now_ms, (len(times), max(times, default=None)))
+        return self._today[1]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -115,9 +128,12 @@ def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Momen
     return Decision([Verdict(rule.name, rule.holds(*asked), *rule.told(*asked)) for rule in RULES])
 
 
-def may_show(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
-    """Say whether the decision would be to show it: the same rules, no further than the first that does not hold."""
-    for holds in _CHEAPEST_FIRST:  # noqa: SIM110 (this is asked of every live message after every page view)
+def may_show(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, *, page_holds: bool = False) -> bool:
+    """Say whether the decision would be to show it: the same rules, no further than the first that does not hold.
+
+    `page_holds` where the page's rule was asked already.
+    """
+    for holds in _WITHOUT_PAGE if page_holds else _CHEAPEST_FIRST:  # noqa: SIM110 (this is asked of every live message after every page view)
         if not holds(site, message, recipient, moment):
             return False
     return True
@@ -243,7 +259,7 @@ def _is_leased(had: Sequence[Delivery], moment: Moment) -> bool:
 def _caps_hold(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
     if message.definition.ignore_caps or not recipient.deliveries:
         return True
-    today, last = _today(recipient, moment)
+    today, last = recipient.today(moment.now)
     limits = site.settings
     return today < limits.messages_per_day and (last is None or moment.now - last >= limits.message_gap)
 
@@ -252,14 +268,8 @@ def _caps_told(site: Site, message: AutoMessage, recipient: Recipient, moment: M
     expected = {"gap_minutes": site.settings.message_gap // MINUTE, "per_day": site.settings.messages_per_day}
     if message.definition.ignore_caps:
         return expected, "ignored"
-    today, last = _today(recipient, moment)
+    today, last = recipient.today(moment.now)
     return expected, {"today": today, "last": last}
-
-
-def _today(recipient: Recipient, moment: Moment) -> tuple[int, int | None]:
-    """Return how many messages somebody was shown within a day, and when the last (ms)."""
-    times = [delivery.claimed_at for delivery in recipient.deliveries if moment.now - delivery.claimed_at < DAY]
-    return len(times), max(times, default=None)
 
 
 RULES = (
@@ -272,6 +282,7 @@ RULES = (
     Rule("caps", _caps_hold, _caps_told),
 )
 _CHEAPEST_FIRST = (_state_holds, _schedule_holds, _trigger_holds, _frequency_holds, _caps_hold, _page_holds, _audience_holds)
+_WITHOUT_PAGE = tuple(holds for holds in _CHEAPEST_FIRST if holds is not _page_holds)
 
 
 def grant(tx: Connection, site: Site, message: AutoMessage, recipient: Recipient, identity: int, nonce: str, moment: Moment) -> Delivery:

@@ -78,7 +78,7 @@ class Offers:
             triggered = message.definition.trigger.type == "event"
             for event in occasions:
                 moment = Moment(now=now_ms, page_url=_url(event), asserted=asserted, event=trigger_event(event) if triggered else None)
-                if delivery.may_show(site, message, recipient, moment):
+                if delivery.may_show(site, message, recipient, moment, page_holds=not triggered):
                     offer: dict[str, Any] = {"id": message.public_id, "trigger": message.definition.trigger.type}
                     offers.append({**offer, "event": event_id_text(event.id)} if triggered else offer)
                     break
