@@ -111,13 +111,15 @@ def _due(tx: Connection, site: int, keyring: Keyring) -> dict[int, _Due]:
 def _delete(tx: Connection, site: int, keyring: Keyring, person: int, due: _Due) -> int:
     """Delete what is due of a person and return how many people that were.
 
-    A lead that was deleted without the user, or not deleted with it, was none of its leads any more by then, so it is not one now.
+    A lead that was not deleted when the user was had been parted from it before, so both are parted again.
     """
     members = identities.of_person(tx, site, person)
     joined = {one.id for one in members if one.absorbed and one.kind == LEAD}
-    whole = bool(due.keys() - joined)
-    latest = max(due.values())
-    for lead in sorted(joined - due.keys() if whole else due.keys()):
-        merging.detach(tx, site, lead, person, latest)
-    gone = {person: latest} if whole else due
+    gone = {number: at for number, at in due.items() if number not in joined}
+    if gone:
+        gone = {person: gone.get(person, max(gone.values()))}
+    for lead in sorted(lead for lead in joined if due.get(lead) != gone.get(person)):
+        merging.detach(tx, site, lead, person, max(due.values()))
+        if lead in due:
+            gone[lead] = due[lead]
     return sum(delete_person(tx, site, keyring, number, at) for number, at in sorted(gone.items()))

@@ -115,7 +115,7 @@ def test_no_table_keeps_a_row_of_a_deleted_person(world: World) -> None:
     assert erase(world, life.user)
     after = contents(world)
     assert {table for table in after if after[table] != before.get(table, Counter())} - NUMBERS_ALONE == {"tombstones", "slices"}
-    identities, addresses = 1 + 1 + len(browsers), 1 + len(browsers) + 1  # the last is the attribute's
+    identities, addresses = 1 + 1 + len(browsers), 1 + len(browsers)
     assert world.rows("SELECT count(*) FROM tombstones") == [(identities + 2 * addresses,)]
     assert is_sound(world)
 

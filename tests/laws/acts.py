@@ -11,6 +11,7 @@ RETENTION_DAYS = 14
 LEADS = ("l-0", "l-1")
 USERS = ("u-0", "u-1")
 NAMES = ("page-view", "created-report")
+ADDRESSES = ("ada@example.com", "ben@example.com")
 ATTRIBUTES = ("email", "custom_attributes.plan")
 CENTURY = 100 * 365 * DAY
 
@@ -37,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Said:
-    """What one sender says: a browser with a lead, and a user id where its page asserts one, or REST of a user."""
+    """What one sender says: a browser with a lead, and a user id where its page asserts one, or REST of a user id or an address."""
 
     lead: str | None
     user: str | None
@@ -101,6 +102,33 @@ class Import:
 
 
 @dataclass(frozen=True)
+class Know:
+    """REST makes a user who is known by an address."""
+
+    process: int
+    address: str
+
+
+@dataclass(frozen=True)
+class Rename:
+    """REST lets the user of an address be known by another one."""
+
+    process: int
+    address: str
+    other: str
+
+
+@dataclass(frozen=True)
+class BackUp:
+    """A backup is made, in the place of the last one."""
+
+
+@dataclass(frozen=True)
+class Restore:
+    """The collectors are stopped, the last backup is put back, and they are started again."""
+
+
+@dataclass(frozen=True)
 class Erase:
     """A person is deleted; after `steps` the process is gone (None: not before all is done)."""
 
@@ -133,11 +161,12 @@ class Turn:
     ms: int
 
 
-Act = Send | Again | Late | Merge | Undo | Import | Erase | Wipe | Prune | Turn
+Act = Send | Again | Late | Merge | Undo | Import | Know | Rename | BackUp | Restore | Erase | Wipe | Prune | Turn
 
 processes = st.integers(0, 1)
 leads = st.sampled_from(LEADS)
 users = st.sampled_from(USERS)
+addresses = st.sampled_from(ADDRESSES)
 steps = st.one_of(st.none(), st.integers(0, 4))
 agos = st.sampled_from((0, 1, 17, MINUTE, HOUR, DAY, 3 * DAY, WEEK, 10 * DAY, RETENTION_DAYS * DAY))
 edges = st.sampled_from((None, None, -1, 0, 1))
@@ -148,14 +177,18 @@ facts = {"events": st.lists(events, max_size=3).map(tuple), "changes": st.lists(
 anonymous = st.builds(Said, lead=leads, user=st.none(), **facts)
 signed_in = st.builds(Said, lead=leads, user=users, **facts)
 rest = st.builds(Said, lead=st.none(), user=users, **facts)
+rest_by_address = st.builds(Said, lead=st.none(), user=addresses, **facts)
 
-sends = st.builds(Send, processes, st.lists(st.one_of(anonymous, signed_in, rest), min_size=1, max_size=4).map(tuple))
+sends = st.builds(Send, processes, st.lists(st.one_of(anonymous, signed_in, rest, rest_by_address), min_size=1, max_size=4).map(tuple))
 merges = st.builds(Merge, processes, leads, users)
 undos = st.builds(Undo, processes, leads)
 imports = st.builds(
     Import, processes, users, st.sampled_from(NAMES), st.sampled_from((0, 1, 7)), st.sampled_from((0, DAY, 400 * DAY)), agos
 )
+known = st.builds(Know, processes, addresses)
+renames = st.builds(Rename, processes, addresses, addresses)
 erasures = st.builds(Erase, processes, st.sampled_from((*LEADS, *USERS)), steps)
+erasures_by_address = st.builds(Erase, processes, addresses, steps)
 wipes = st.builds(Wipe, processes, steps)
 prunes = st.builds(Prune, processes, st.one_of(st.none(), st.integers(0, 8)), st.booleans())
 turns = st.builds(Turn, st.sampled_from((1, HOUR, DAY, 3 * DAY, WEEK, 17 * DAY, 24 * DAY, 30 * DAY)))
@@ -166,9 +199,34 @@ claims = st.builds(lambda process, lead, user: Send(process, (Said(lead, user),)
 
 # A chapter: some say something, people are decided about, time goes on, weeks are pruned, and late ones come.
 told = st.lists(st.one_of(sends, repeats), min_size=1, max_size=4)
-decided = st.lists(st.one_of(claims, claims, merges, undos, undos, undos, imports, erasures, sends), max_size=5)
+called = st.one_of(known, renames, renames, erasures_by_address)
+decided = st.lists(st.one_of(claims, claims, merges, undos, undos, undos, imports, erasures, called, sends), max_size=5)
 passed = st.one_of(st.tuples(turns), st.tuples(turns, prunes), st.tuples(turns, prunes, prunes))
 came_late = st.lists(st.one_of(repeats, repeats, lates, wipes), max_size=3)
 chapters = st.tuples(told, decided, passed, came_late)
 acts = st.lists(chapters, min_size=2, max_size=5).map(lambda book: [act for chapter in book for part in chapter for act in part])
+
+# Backups are for who is deleted between them and their restoring: leads that were parted, addresses that were passed on.
+pairs = st.permutations(ADDRESSES)
+late = Event("page-view", HOUR, None, 0, None)
+given_up = st.builds(
+    lambda pair, followed, who: (
+        Rename(0, *pair),
+        *((Know(1, pair[0]),) if followed else ()),
+        Erase(0, who, None),
+        Send(1, (Said(None, pair[0], (late,)),)),
+    ),
+    pairs,
+    st.booleans(),
+    addresses,
+)
+taken_up = pairs.map(lambda pair: (Know(1, pair[1]), Erase(0, pair[0], None), Rename(1, pair[1], pair[0])))
+single = st.one_of(claims, undos, undos, erasures, erasures, called, called, sends, turns).map(lambda act: (act,))
+meanwhile = st.lists(st.one_of(single, given_up, taken_up), max_size=5).map(lambda parts: [act for part in parts for act in part])
+saved = st.tuples(st.lists(st.one_of(claims, called, sends), max_size=4), meanwhile, st.lists(repeats, max_size=2))
+restored = st.builds(
+    lambda book, end: [act for before, since, late in book for act in (*before, BackUp(), *since, Restore(), *late)] + end,
+    st.lists(saved, min_size=1, max_size=2),
+    meanwhile,
+)
 phases = st.sampled_from((0, 2 * DAY, 3 * DAY))

@@ -25,9 +25,10 @@ def begin(engine: str, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
         monkeypatch.setitem(pruning.STEP, each, 2)
     monkeypatch.setattr(deletion, "STEP", 2)
     with ExitStack() as stack:
+        memory = MEMORY if os.access(MEMORY, os.W_OK) else None
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="leadlight-laws-", dir=memory)))
         if engine == "postgresql":
             url = stack.enter_context(new_database(request.getfixturevalue("postgres_url")))
         else:
-            folder = TemporaryDirectory(prefix="leadlight-laws-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
-            url = f"sqlite:///{stack.enter_context(folder)}/leadlight.db"
-        yield stack.enter_context(collectors(url))
+            url = f"sqlite:///{folder / 'leadlight.db'}"
+        yield stack.enter_context(collectors(url, folder / "backup.db"))

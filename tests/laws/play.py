@@ -1,10 +1,14 @@
 """Histories played to two collectors on one database, and to the model beside them; what they answer and come to is compared."""
 
 import itertools
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from collector import operating
 from collector.domain import attributes, contacts, deletion, imports, merging, people, pruning
 from collector.domain.checks.findings import Finding
 from collector.domain.doctor import examine
@@ -14,6 +18,7 @@ from collector.domain.merging import Claim
 from collector.domain.names import EVENT
 from collector.domain.tracking import AttributeChange, Event, Submission
 from collector.services import Services, build
+from collector.settings import Settings
 from collector.storage.database import Connection
 from collector.storage.slices import AHEAD, CLOSED, DRIFT, OPEN, OVERFLOW, WEEK, make, numbers_in
 from collector.values.errors import Refusal
@@ -21,12 +26,12 @@ from collector.values.ids import new_uuid7, uuid7_bytes
 from tests.laws import acts
 from tests.support.clock import FakeClock
 from tests.support.model import Model, Seen
+from tests.support.postgres import alone
 from tests.support.world import World, lead
-from tests.support.world import world as start
 
 VISITS = ("01a2104a-324e-7080-a9b1-02515962ad5b", "01a2104a-324e-7080-a9b1-02515962ad5c")
 EMAIL_USER = "u-1"
-ADDRESS = "ada@example.com"
+ADDRESS = acts.ADDRESSES[0]
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,28 @@ class Message:
         return min([one.at for one in self.events] + [one.at for one in self.changes], default=None)
 
 
+@dataclass
+class Answer:
+    """Whether somebody has the address already."""
+
+    taken: bool = False
+
+
+def named(who: str) -> Key:
+    """The key of a lead, a user id or an address."""
+    return (LEAD if who in acts.LEADS else EMAIL if who in acts.ADDRESSES else USER, who)
+
+
 class Play:
     """One site of two collectors; the second user of the histories was first known by an email."""
 
-    def __init__(self, world: World, other: Services) -> None:
+    def __init__(self, world: World, processes: list[Services], backup: Path) -> None:
         self.world = world
         self.clock = world.clock
-        self.processes = (world.services, other)
+        self.processes = processes
         self.model = Model(world.services.settings.retention)
+        self.backup = backup
+        self.saved: Model | None = None
         self.sent: list[Message] = []
         self._know_by_email()
 
@@ -83,6 +102,14 @@ class Play:
                 self.undo(act)
             case acts.Import():
                 self.set_bases(act)
+            case acts.Know():
+                self.know(act)
+            case acts.Rename():
+                self.rename(act)
+            case acts.BackUp():
+                self.back_up()
+            case acts.Restore():
+                self.restore()
             case acts.Erase():
                 self.erase(act)
             case acts.Wipe():
@@ -91,12 +118,12 @@ class Play:
                 self.prune(act.process, act.steps, closings=act.closings)
             case acts.Turn():
                 self.clock.advance(act.ms)
-        if isinstance(act, acts.Undo | acts.Erase | acts.Prune):
+        if isinstance(act, acts.Undo | acts.Rename | acts.Restore | acts.Erase | acts.Prune):
             self.check()
 
     def message(self, said: acts.Said) -> Message:
         """Put something said into ids and times of now; what is older than the timeline is not let in."""
-        owner = (LEAD, said.lead) if said.user is None else (USER, said.user)
+        owner = (LEAD, said.lead) if said.user is None else named(said.user)
         events = (self.event(one) for one in said.events)
         changes = (AttributeChange({one.name: one.value}, self.clock() - one.ago) for one in said.changes)
         return Message(owner, said.lead, said.lead is not None, tuple(events), tuple(changes))
@@ -190,8 +217,57 @@ class Play:
             taken = False
         assert taken is self.model.import_bases((USER, act.user), bases)
 
+    def know(self, act: acts.Know) -> None:
+        services, site, now = self.processes[act.process], self.world.site.id, self.clock()
+        values = {"email": act.address}
+        with self.refused_where_taken() as answer:
+            services.writer.run(
+                site, lambda tx: contacts.create(tx, site, services.names, services.maker, now, external_id=None, values=values)
+            )
+        assert answer.taken is not self.model.know(act.address, now)
+
+    def rename(self, act: acts.Rename) -> None:
+        key = (EMAIL, act.address)
+        if key not in self.model.known:
+            return
+        services, site, now = self.processes[act.process], self.world.site.id, self.clock.advance(1)
+        values = {"email": act.other}
+        with self.refused_where_taken() as answer:
+            services.writer.run(
+                site, lambda tx: contacts.update(tx, site, services.names, services.maker, now, key, external_id=None, values=values)
+            )
+        assert answer.taken is not self.model.rename(act.address, act.other, now)
+
+    @staticmethod
+    @contextmanager
+    def refused_where_taken() -> Iterator["Answer"]:
+        answer = Answer()
+        try:
+            yield answer
+        except contacts.ContactExists:
+            answer.taken = True
+
+    def back_up(self) -> None:
+        operating.backup(self.processes[0].settings, self.backup, overwrite=True)
+        self.saved = deepcopy(self.model)
+        self.clock.advance(1)
+
+    def restore(self) -> None:
+        """Stop both collectors, put the last backup back and start them again."""
+        assert self.saved is not None
+        settings = self.processes[0].settings
+        for services in self.processes:
+            services.close()
+        alone(settings.database_url)
+        try:
+            operating.restore(settings, self.backup, replace=True)
+        finally:
+            self.processes[:] = [build(settings, self.clock) for _ in self.processes]
+            self.world.services = self.processes[0]
+        self.model = self.model.restored(self.saved, self.clock())
+
     def erase(self, act: acts.Erase) -> None:
-        key = (LEAD if act.who in acts.LEADS else USER, act.who)
+        key = named(act.who)
         if key not in self.model.known:
             return
         services, site, now = self.processes[act.process], self.world.site.id, self.clock()
@@ -314,19 +390,21 @@ def emptied(world: World, other: Services, now: int) -> None:
 
 
 @contextmanager
-def collectors(database_url: str) -> Iterator[Callable[[int], Play]]:
+def collectors(database_url: str, backup: Path) -> Iterator[Callable[[int], Play]]:
     """Start two collectors on one database; what is yielded begins a play there, so many ms after the tests' usual time."""
     clock = FakeClock()
     began = clock()
-    with start(database_url, clock, retention_days=acts.RETENTION_DAYS) as world:
-        other = build(world.services.settings, clock)
+    settings = Settings(database_url=database_url, secret_key=(secrets.token_urlsafe(32),), retention_days=acts.RETENTION_DAYS)
+    running = [build(settings, clock), build(settings, clock)]
+    world = World(running[0], clock)
 
-        def begin(phase: int = 0) -> Play:
-            emptied(world, other, began + phase)
-            world.site = world.new_site()
-            return Play(world, other)
+    def begin(phase: int = 0) -> Play:
+        emptied(world, running[1], began + phase)
+        world.site = world.new_site()
+        return Play(world, running, backup)
 
-        try:
-            yield begin
-        finally:
-            other.close()
+    try:
+        yield begin
+    finally:
+        for services in running:
+            services.close()

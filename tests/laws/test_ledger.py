@@ -26,6 +26,16 @@ def test_any_history_comes_to_what_a_plain_fold_gives(begin: Begin, history: lis
 
 
 @settings(relaxed, max_examples=settings.default.max_examples // 2)
+@given(history=acts.restored)
+def test_a_restored_backup_comes_to_what_was_then_without_those_who_were_deleted_since(begin: Begin, history: list[acts.Act]) -> None:
+    play = begin()
+    for act in history:
+        play.act(act)
+    play.finish()
+    assert play.findings() == []
+
+
+@settings(relaxed, max_examples=settings.default.max_examples // 2)
 @given(history=rounds, randoms=st.tuples(st.randoms(), st.randoms()))
 def test_of_one_history_every_arrival_comes_to_the_same(begin: Begin, history: Sequence[Round], randoms: tuple[Random, Random]) -> None:
     play = begin()

@@ -21,12 +21,11 @@ from collector.settings import Settings
 from collector.storage.database import Connection, Database
 from collector.storage.migrations import pending, run_steps
 from collector.storage.slices import CLOSED, PRUNED, WEEK, Slices
-from collector.storage.snapshots import others
 from collector.values.clock import DAY
 from collector.values.ids import event_id_text
 from tests.support.clock import FakeClock
 from tests.support.envelopes import envelope, new_event
-from tests.support.postgres import new_database
+from tests.support.postgres import alone, new_database
 from tests.support.processes import Program, run_command
 from tests.support.servers import Collector
 from tests.support.world import World, lead
@@ -356,20 +355,6 @@ def moments(url: str, backup: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
         sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = ? AND state <> 'idle' AND query LIKE ?"
         for doing in ("CREATE TEMPORARY TABLE%", "TRUNCATE%", 'COPY "events%', 'COPY "totals%', "ANALYZE%"):
             yield doing, lambda doing=doing: connection.value(sql, (name, doing)) > 0  # type: ignore[misc]
-    database.close()
-
-
-def alone(url: str) -> None:
-    """Wait until the server has noticed that a client is gone."""
-    if url.startswith("sqlite"):
-        return
-    gone = threading.Event()
-    database = Database(url)
-    for _ in range(1_000):
-        with database.read() as connection:
-            if others(connection) == 0:
-                break
-        gone.wait(0.02)
     database.close()
 
 

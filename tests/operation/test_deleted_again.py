@@ -15,6 +15,7 @@ from collector.domain.identities import EMAIL, Key
 from collector.values.clock import HOUR
 from collector.values.errors import Reason
 from tests.support.clock import FakeClock
+from tests.support.postgres import alone
 from tests.support.world import World, lead, user
 from tests.support.world import world as start
 
@@ -44,6 +45,7 @@ class Installation:
         """Put the backup back and return how many people were deleted again; the doctor has to find nothing."""
         settings = self.world.services.settings
         self.close()
+        alone(self.url)
         deleted = operating.restore(settings, self.backup, replace=True).deleted
         self._start()
         self.world.site = self.site
@@ -215,6 +217,6 @@ class TestLeads:
     def test_both_deleted_both_go(self, joined: Installation) -> None:
         joined.erase(user())
         joined.erase(lead().key)
-        joined.restore()
+        assert joined.restore() == 2
         assert joined.world.rows("SELECT count(*) FROM identities") == [(0,)]
         assert joined.events() == 0

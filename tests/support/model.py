@@ -3,9 +3,11 @@
 It shares no code with the collector but the shapes of what goes in and comes out. Times in ms.
 """
 
+import itertools
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 
 from collector.domain.audiences import Total
 from collector.domain.identities import EMAIL, LEAD, USER, Key
@@ -26,10 +28,14 @@ _RANKS = {LEAD: 0, EMAIL: 1, USER: 2}
 
 @dataclass
 class Known:
-    """An identity: whose person it is in, until when it was deleted once, what is known of its activity."""
+    """An identity: whose person it is in, until when it was deleted once, what is known of its activity.
+
+    `birth` is no other identity's: who is deleted and comes anew is another.
+    """
 
     person: Key
     not_before: int = 0
+    birth: int = field(default_factory=itertools.count().__next__)
     active_at: int | None = None
     visits: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     """First and last event of each, the last to the minute."""
@@ -85,6 +91,10 @@ class Model:
         self.imported: dict[tuple[Key, str], Base] = {}
         self.blocked: set[tuple[Key, Key]] = set()
         self.deleted: dict[Key, int] = {}
+        self.gone: dict[int, int] = {}
+        """When whose birth this was was deleted."""
+        self.former: dict[Key, set[Key]] = {}
+        """By which addresses who is known by this one was known before, and nobody else is now."""
         self.weeks: set[int] = set()
         self.ended: set[int] = set()
 
@@ -150,16 +160,60 @@ class Model:
         self.imported.update({(user, base.name): base for base in bases})
         return True
 
+    def know(self, address: str, now: int) -> bool:
+        """Make a user known by an address; False where somebody has it."""
+        if self._by_email(address):
+            return False
+        self._make((EMAIL, address))
+        self.changes.append(((EMAIL, address), "email", (TRUSTED, now, _text(address))))
+        return True
+
+    def rename(self, address: str, other: str, now: int) -> bool:
+        """Let the user of an address be known by another; False where somebody else has that."""
+        old, new = (EMAIL, address), (EMAIL, other)
+        if old != new and self._by_email(other) - {old}:
+            return False
+        if old != new:
+            former = {*self.former.pop(old, ()), old}
+            self._take_up(new)
+            self.former[new] = former - {new}
+            one = self.known[new] = self.known.pop(old)
+            one.not_before = max(one.not_before, self.deleted.get(new, 0))
+            self._call(old, new)
+        self.changes.append((new, "email", (TRUSTED, now, _text(other))))
+        return True
+
+    def restored(self, saved: "Model", now: int) -> "Model":
+        """Return what was saved, without those who were deleted since; what is older than a deletion stays refused."""
+        back = deepcopy(saved)
+        back._turn_calendar(now)
+        back.gone |= self.gone
+        for key, at in self.deleted.items():
+            back.deleted[key] = max(at, back.deleted.get(key, 0))
+        gone = {key: self.gone[one.birth] for key, one in back.known.items() if one.birth in self.gone}
+        for key, one in back.known.items():
+            if key not in gone and one.person in gone:
+                one.person = key
+            if key not in gone:
+                one.not_before = max(one.not_before, back.deleted.get(key, 0))
+        for at in sorted(set(gone.values())):
+            back._remove({key for key in gone if gone[key] == at}, at)
+        return back
+
     def erase(self, person: Key, now: int) -> None:
         """Delete a person, named by any of its identities."""
-        gone = self.members(self.known[person].person)
+        self._remove(self.members(self.known[person].person), now)
+
+    def _remove(self, gone: Collection[Key], now: int) -> None:
+        means = {address for key in gone for address in (key, *self.former.pop(key, ()))}
+        for key in means:
+            self.deleted[key] = max(now, self.deleted.get(key, 0))
         for key in gone:
-            del self.known[key]
-            self.deleted[key] = now
+            self.gone[self.known.pop(key).birth] = now
         self.events = {number: event for number, event in self.events.items() if event.owner not in gone}
         self.changes = [change for change in self.changes if change[0] not in gone]
         self.imported = {key: base for key, base in self.imported.items() if key[0] not in gone}
-        self.blocked = {pair for pair in self.blocked if not gone.intersection(pair)}
+        self.blocked = {pair for pair in self.blocked if not set(gone).intersection(pair)}
 
     def due(self, now: int) -> set[int]:
         """Return the weeks that pruning has to end: behind the timeline by twice the margin."""
@@ -231,7 +285,33 @@ class Model:
         return key not in self.known and newest <= self.deleted.get(key, -1)
 
     def _make(self, key: Key) -> None:
-        self.known.setdefault(key, Known(key, self.deleted.get(key, 0)))
+        if key not in self.known:
+            self._take_up(key)
+            self.known[key] = Known(key, self.deleted.get(key, 0))
+
+    def _take_up(self, address: Key) -> None:
+        """An address is somebody's from now on, and means nobody else any more."""
+        for former in self.former.values():
+            former.discard(address)
+
+    def _by_email(self, address: str) -> set[Key]:
+        """Return the persons REST finds by an address."""
+        persons = {one.person for one in self.known.values()}
+        having = {key for key in persons if key[0] != LEAD and self._attributes(self.members(key)).get("email") == address}
+        return {self.known[(EMAIL, address)].person} if (EMAIL, address) in self.known else having
+
+    def _call(self, old: Key, new: Key) -> None:
+        """Let everything that is one identity's be the same identity's under another name."""
+
+        def name(key: Key) -> Key:
+            return new if key == old else key
+
+        for one in self.known.values():
+            one.person = name(one.person)
+        self.events = {number: replace(event, owner=name(event.owner)) for number, event in self.events.items()}
+        self.changes = [(name(key), text, value) for key, text, value in self.changes]
+        self.imported = {(name(key), text): base for (key, text), base in self.imported.items()}
+        self.blocked = {(lead, name(user)) for lead, user in self.blocked}
 
     def _claim(self, lead: Key, user: Key, *, asked: bool) -> Claim:
         claim = self.would(lead, user, asked=asked)

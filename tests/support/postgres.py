@@ -287,3 +287,17 @@ def _copied(programs: Path, folder: Path) -> Path:
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o055 if path.is_dir() or path.stat().st_mode & 0o100 else 0o044))
     return target / install.parent.name / install.name / "bin"
+
+
+def alone(url: str) -> None:
+    """Wait until the server of a database has noticed that its clients are gone; another engine has none."""
+    if not url.startswith("postgresql"):
+        return
+    server, _, name = url.rpartition("/")
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:  # one to the database itself would be noticed next
+        for _ in range(1_000):
+            if connection.execute(sql, (name,)).fetchall() == [(0,)]:
+                return
+            time.sleep(0.02)
+    raise RuntimeError("clients of the database do not go")
