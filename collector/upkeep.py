@@ -20,7 +20,8 @@ from collector.domain.rounds import Attempt, Believed, ClockDoubted
 from collector.ingest.failures import places
 from collector.services import Services
 from collector.storage import migrations
-from collector.storage.database import Connection, is_transient, is_unavailable
+from collector.storage.database import Connection
+from collector.storage.faults import is_transient, is_unavailable
 from collector.storage.writer import Overloaded
 from collector.values.clock import DAY, HOUR
 

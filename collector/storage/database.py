@@ -10,7 +10,6 @@ import functools
 import itertools
 import json
 import os
-import random
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,8 +18,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import psycopg
-from playhouse.pool import MaxConnectionsExceeded, PooledSqliteDatabase
+from playhouse.pool import PooledSqliteDatabase
 
+from collector.storage.faults import back_off, is_transient, is_unavailable
 from collector.storage.packing import packed
 from collector.storage.pools import CONNECT_SECONDS, WRITING, WRITING_IN_A_HURRY, PostgresPool
 
@@ -42,26 +42,10 @@ _ATTEMPTS = 6
 _WAL_ATTEMPTS = 100
 _MOST_OWED = 2**31 - 1  # what the header of the file holds
 _BLOCK = 256  # rows in one INSERT
-_RETRIED_STATES = {"40001", "40P01", "55P03"}  # serialisation failure, deadlock, a lock that was not to be had in time
-_UNAVAILABLE_CLASSES = {"08", "53", "58"}  # connection, resources, the system below the server
-# read-only, idle too long (in a transaction, and outside), lock not to be had, shut down, crashed, starting
-_UNAVAILABLE_STATES = {"25006", "25P03", "57P05", "55P03", "57P01", "57P02", "57P03"}
-_UNAVAILABLE_SQLITE = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-}
 
 
 Question = tuple[str, tuple[Any, ...]]
 """A query and its parameters."""
-
-
-class RunAgain(Exception):
-    """What a transaction relied on has changed (a slice was closed): run again from the start, it finds its way."""
 
 
 class Connection:
@@ -457,49 +441,3 @@ def _make_private(name: str) -> None:
     if name and name != ":memory:" and not Path(name).exists():
         with contextlib.suppress(FileExistsError):
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def back_off(attempt: int) -> None:
-    """Wait a little before a transaction that met another is run again, each at its own time."""
-    time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 (no secret)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Say whether the same transaction may succeed when it is run again at once."""
-    return any(isinstance(cause, RunAgain) or (isinstance(cause, psycopg.Error) and _met_another(cause)) for cause in _causes(error))
-
-
-def _met_another(error: psycopg.Error) -> bool:
-    """Say whether a transaction met another one: over rows, or, once in a million, both minted one row id and this one has to anew."""
-    key = isinstance(error, psycopg.errors.UniqueViolation) and (error.diag.constraint_name or "").endswith("_pkey")
-    return key or error.sqlstate in _RETRIED_STATES
-
-
-def is_unavailable(error: BaseException) -> bool:
-    """Say whether the database, and not the statement, is at fault: unreachable, full, read-only, locked, out of connections.
-
-    The drivers' classes do not say: psycopg calls a value too large for an index an OperationalError, sqlite3 a missing table. Any of
-    the causes counts: SQLite undoes a transaction by itself where its disk is full, and undoing it once more fails for another reason.
-    """
-    return any(_says_unavailable(cause) for cause in _causes(error))
-
-
-def _says_unavailable(error: BaseException) -> bool:
-    if isinstance(error, psycopg.Error):
-        state = error.sqlstate
-        if state is None:  # not said by the server, so there was none to say it
-            return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
-        return state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_STATES
-    if isinstance(error, sqlite3.Error):
-        return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _UNAVAILABLE_SQLITE
-    return isinstance(error, MaxConnectionsExceeded)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those it was made of (peewee wraps the drivers')."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = getattr(cause, "orig", None) or cause.__cause__ or cause.__context__

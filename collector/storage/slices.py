@@ -18,7 +18,8 @@ import msgspec
 import psycopg
 
 from collector.storage import statistics
-from collector.storage.database import Connection, Database, RunAgain
+from collector.storage.database import Connection, Database
+from collector.storage.faults import RunAgain
 from collector.storage.migrations import translated
 from collector.values.clock import DAY
 from collector.values.ids import event_id_time

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from collector.storage.database import Connection, Database, back_off, is_transient, is_unavailable
+from collector.storage.database import Connection, Database
+from collector.storage.faults import back_off, is_transient, is_unavailable
 
 log = logging.getLogger(__name__)
 

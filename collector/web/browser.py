@@ -20,7 +20,7 @@ from collector.ingest.offers import Offers
 from collector.ingest.pipeline import collect
 from collector.ingest.senders import Headers
 from collector.services import Services
-from collector.storage.database import is_unavailable
+from collector.storage.faults import is_unavailable
 from collector.values.errors import Problem, Reason, problem
 from collector.values.ids import new_nonce
 

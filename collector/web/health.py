@@ -4,7 +4,7 @@ from flask import Blueprint, Response, jsonify
 
 from collector.domain import rounds
 from collector.services import Services
-from collector.storage.database import is_unavailable
+from collector.storage.faults import is_unavailable
 from collector.storage.migrations import steps
 
 

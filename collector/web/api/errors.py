@@ -7,7 +7,7 @@ from markupsafe import escape
 from werkzeug.exceptions import HTTPException
 
 from collector.ingest.failures import log_failure
-from collector.storage.database import is_unavailable
+from collector.storage.faults import is_unavailable
 from collector.storage.writer import Overloaded
 from collector.values.errors import Problem, Reason, Refusal, problem
 from collector.values.ids import new_nonce
