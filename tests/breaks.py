@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = tuple(f"tests/operation/test_{name}.py" for name in ("durability", "outages", "disk", "failover", "overload"))
 
 DATABASE = "collector/storage/database.py"
+FAULTS = "collector/storage/faults.py"
 POOLS = "collector/storage/pools.py"
 WRITER = "collector/storage/writer.py"
 TRACKING = "collector/domain/tracking.py"
@@ -103,25 +104,25 @@ BREAKS = (
     ),
     Break(
         "a full disk is no outage",
-        ((DATABASE, "    sqlite3.SQLITE_FULL,\n", ""), (DATABASE, '{"08", "53", "58"}', '{"08", "58"}')),
+        ((FAULTS, "    sqlite3.SQLITE_FULL,\n", ""), (FAULTS, '{"08", "53", "58"}', '{"08", "58"}')),
         ("disk::under_the_file", "disk::under_the_tables", "disk::middle"),
     ),
     Break(
         "only the last error is looked at",
-        ((DATABASE, "any(_says_unavailable(cause) for cause in _causes(error))", "_says_unavailable(list(_causes(error))[1])"),),
+        ((FAULTS, "any(_says_unavailable(cause) for cause in _causes(error))", "_says_unavailable(list(_causes(error))[1])"),),
         ("disk::under_the_file", "disk::middle"),
     ),
     Break(
         "a server that is not there is no outage",
-        ((DATABASE, "isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))", "False"),),
+        ((FAULTS, "isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))", "False"),),
         ("disk::ends_the_server", "outages::no_connections", "outages::killed", "failover::died"),
     ),
     Break(
         "a read-only database is no outage",
         (
-            (DATABASE, '{"25006", ', "{"),
-            (DATABASE, "    sqlite3.SQLITE_READONLY,\n", ""),
-            (DATABASE, "    sqlite3.SQLITE_IOERR,\n", ""),
+            (FAULTS, '{"25006", ', "{"),
+            (FAULTS, "    sqlite3.SQLITE_READONLY,\n", ""),
+            (FAULTS, "    sqlite3.SQLITE_IOERR,\n", ""),
         ),
         ("disk::read_only[sqlite]", "disk::read_only[postgresql]"),
     ),

@@ -45,14 +45,20 @@ class Offers:
         if outcome is None or outcome.person is None or not events or time.monotonic() < self._resting.get(sender.site.id, 0.0):
             return None
         live = self._services.auto_messages.kept(sender.site.id)
-        if live is not None and not _candidates(live, events):
+        candidates = None if live is None else _candidates(live, events)
+        if candidates == []:
             return None
-        return functools.partial(self._safely, sender.site, outcome.person, events, now_ms, asserted=sender.user_id is not None)
+        asserted = sender.user_id is not None
+        return functools.partial(self._safely, sender.site, outcome.person, events, candidates, now_ms, asserted=asserted)
 
-    def _safely(self, site: Site, person: int, events: Sequence[Event], now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:
+    def _safely(
+        self, site: Site, person: int, events: Sequence[Event], candidates: "_Candidates | None", now_ms: int, *, asserted: bool
+    ) -> list[dict[str, Any]]:
         began = time.monotonic()
         try:
-            offers = self._decide(site, person, events, now_ms, asserted=asserted)
+            if candidates is None:
+                candidates = _candidates(self._services.auto_messages.live(site.id), events)
+            offers = self._decide(site, person, candidates, now_ms, asserted=asserted)
         except LookupError:  # the person became part of another since the commit; the next answer knows
             return []
         except Exception as error:  # the events are committed; their answer must not become an error
@@ -64,9 +70,8 @@ class Offers:
             log.warning("deciding the messages of site %s takes too long; resting for %d s", site.key, _REST_SECONDS)
         return offers
 
-    def _decide(self, site: Site, person: int, events: Sequence[Event], now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:
+    def _decide(self, site: Site, person: int, candidates: "_Candidates", now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:
         deadline = time.monotonic() + self._services.settings.message_budget_ms / 1000
-        candidates = _candidates(self._services.auto_messages.live(site.id), events)
         if not candidates:
             return []
         recipient = load_recipient(self._services, site, person, [message for message, _ in candidates], now_ms)
@@ -97,7 +102,11 @@ def load_recipient(services: Services, site: Site, person: int, messages: list[A
         return delivery.load_recipient(connection, site, services.names, found, messages, now_ms, services.settings.retention)
 
 
-def _candidates(live: list[AutoMessage], events: Sequence[Event]) -> list[tuple[AutoMessage, list[Event]]]:
+_Candidates = list[tuple[AutoMessage, list[Event]]]
+"""Messages that may be claimed now, as far as triggers and pages tell, each with the events that gave occasion."""
+
+
+def _candidates(live: list[AutoMessage], events: Sequence[Event]) -> _Candidates:
     found = [(message, _occasions(message, events)) for message in live]
     return [(message, occasions) for message, occasions in found if occasions]
 

@@ -106,12 +106,12 @@ def measure(url: str, given: argparse.Namespace) -> tuple[float, float, int, int
             read_ahead(self, *questions)
 
         for each in range(given.rounds + 1):
-            question = offers.question(sender, outcome, [view], now)
-            assert question is not None
             world.services.auto_messages.live(site.id)
             if each == given.rounds:
                 Connection._execute, Connection.read_ahead = spy, spy_ahead  # type: ignore[method-assign]
             began = time.thread_time()
+            question = offers.question(sender, outcome, [view], now)
+            assert question is not None
             found = question()
             spent.append((time.thread_time() - began) * 1e6)
         Connection._execute, Connection.read_ahead = execute, read_ahead  # type: ignore[method-assign]
