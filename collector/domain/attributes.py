@@ -103,7 +103,8 @@ def apply(tx: Connection, site: int, names: Names, identity: Identity, values: M
         new: Own = (_json(values[name]), at_ms, source)
         present = own.get(attr)
         shown, by = persons.get(attr, (new[0], source))
-        if by > source and shown != new[0]:
+        is_outranked = present is not None and present[2] > source and present[0] != new[0]
+        if is_outranked or (by > source and shown != new[0]):
             outranked.append(name)
         if present is None or _order(new) > _order(present):
             changed.append((attr, new))

@@ -38,7 +38,7 @@ class AutoMessage(msgspec.Struct, frozen=True, kw_only=True):
     needs: Needs = NOTHING
     """What has to be known of somebody to decide its audience."""
     holds: Holds | None = None
-    """Whether its audience holds; None where everybody is meant."""
+    """Whether its audience holds, worked out where it is loaded to be decided."""
     has_variables: bool = False
 
     def as_json(self) -> dict[str, Any]:

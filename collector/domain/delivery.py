@@ -12,6 +12,7 @@ import msgspec
 from collector.domain import attributes, deliveries, facts, identities, people
 from collector.domain.audiences import PersonFacts, where_matches
 from collector.domain.auto_messages import AutoMessage
+from collector.domain.compiled_audiences import compiled
 from collector.domain.deliveries import SHOWN, Delivery
 from collector.domain.names import Names
 from collector.domain.people import Person
@@ -171,9 +172,9 @@ def _schedule_told(site: Site, message: AutoMessage, recipient: Recipient, momen
 
 
 def _audience_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
-    holds = message.holds
-    if holds is None:
+    if message.definition.audience is None:
         return True
+    holds = message.holds or compiled(message.definition.audience)
     if not holds(recipient.facts, moment.now, site.zone):
         return False
     # Somebody at the browser of a user who is not signed in: the audience has to hold for a visitor with this history as well.
@@ -181,7 +182,7 @@ def _audience_holds(site: Site, message: AutoMessage, recipient: Recipient, mome
 
 
 def _audience_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
-    return None, "not_signed_in" if message.holds is not None and _is_not_signed_in(recipient, moment) else None
+    return None, "not_signed_in" if message.definition.audience is not None and _is_not_signed_in(recipient, moment) else None
 
 
 def _is_not_signed_in(recipient: Recipient, moment: Moment) -> bool:
@@ -257,7 +258,7 @@ def _is_leased(had: Sequence[Delivery], moment: Moment) -> bool:
 
 
 def _caps_hold(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
-    if message.definition.ignore_caps or not recipient.deliveries:
+    if message.definition.ignore_caps:
         return True
     today, last = recipient.today(moment.now)
     limits = site.settings

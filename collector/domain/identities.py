@@ -11,6 +11,7 @@ import msgspec
 from collector.domain import former_addresses, tombstones
 from collector.domain.secrets import Keyring
 from collector.storage.database import Connection, Question
+from collector.storage.faults import RunAgain
 from collector.values.ids import RowIds, new_public_id
 from collector.values.text import fold
 
@@ -98,16 +99,19 @@ def find(connection: Connection, site: int, keys: Iterable[Key]) -> dict[Key, Id
 
 
 def find_locked(tx: Connection, site: int, keys: Collection[Key]) -> dict[Key, Identity]:
-    """Return the identities that exist, by key; they and their principals stay locked, in ascending order, until the commit."""
+    """Return the identities that exist, by key; they and their principals stay locked, in ascending order, until the commit.
+
+    Raises:
+        RunAgain: one became part of another person meanwhile.
+    """
     if tx.engine == "sqlite" or not keys:
         return find(tx, site, keys)
     with_keys, parameters = tx.pairs(sorted(keys))
-    while True:
-        rows = tx.rows(_LOCK.format(keys=with_keys), (*parameters, site, site))
-        locked = {row[0]: _identity(row) for row in rows}
-        if all(one.principal_id in locked for one in locked.values()):
-            return {(one.kind, one.value): one for one in locked.values() if (one.kind, one.value) in keys}
-        # A pointer was moved while we waited; what it points to now has to be locked too.
+    locked = {row[0]: _identity(row) for row in tx.rows(_LOCK.format(keys=with_keys), (*parameters, site, site))}
+    if any(one.principal_id not in locked for one in locked.values()):
+        # Moved while we waited: locking what it points to now as well could go down and not up.
+        raise RunAgain("an identity became part of another person")
+    return {(one.kind, one.value): one for one in locked.values() if (one.kind, one.value) in keys}
 
 
 def by_ids(connection: Connection, site: int, ids: Iterable[int], *, lock: bool = False) -> dict[int, Identity]:

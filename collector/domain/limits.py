@@ -11,6 +11,8 @@ _MOST_SITES = 10_000
 class NewPeople:
     """Bounds how many people the unproved word of browsers makes for one site in a minute, in one process.
 
+    Where several threads write, each may go beyond it by what it is about to write, one group.
+
     A flood then grows the database at a known rate, whether it invents leads or user ids. Real visitors who meet the bound are
     told to come back later. It is no defence against somebody who wants to keep them out; that takes bounds by address.
     """
@@ -21,8 +23,9 @@ class NewPeople:
         self._made: OrderedDict[int, tuple[int, int]] = OrderedDict()
 
     def left(self, site: int, now_ms: int) -> int:
-        """Return how many more this minute may bring."""
-        began, count = self._made.get(site, (0, 0))
+        """Return how many more this minute may bring. What is being written by another thread is not known yet."""
+        with self._lock:
+            began, count = self._made.get(site, (0, 0))
         return self._per_minute - (count if began == now_ms // MINUTE else 0)
 
     def book(self, site: int, now_ms: int, made: int) -> None:

@@ -184,11 +184,9 @@ def _advanced(stored: identities.Visits, changes: Sequence[_Change]) -> identiti
     for before, (start, end, _) in changes:
         if before is None:
             count += 1
-        if started is None or ended is None:
-            started, ended = start, end
-        elif before is not None and (before[1], before[0]) == (ended, started):  # it was the latest, and still is
-            if end == ended and start < started and previous == ended:
-                return None  # or it is not, as another ended with it
+        elif start < before[0]:
+            return None  # it may end earlier by that too, or another one be the latest
+        if started is None or ended is None or (before is not None and (before[1], before[0]) == (ended, started)):
             started, ended = start, end
         elif (end, start) > (ended, started):
             started, ended, previous = start, end, ended

@@ -116,6 +116,8 @@ def path_of(url: str) -> str:
         return "/"
 
 
+_KEPT_PAGE = 512
+
 # The same names, visits and pages come again and again. What is kept of them is bounded in number and in size.
 
 
@@ -126,7 +128,7 @@ def _name(raw: object) -> str:
 def _page(page: wire.Page) -> tuple[str | None, str | None]:
     """Return a page as it is stored, and the metadata of its view (JSON texts)."""
     size = len(page.url) + len(page.title) + len(page.referrer)
-    return _known_page(page) if size <= LONGEST_ADDRESS else _described(page)
+    return _known_page(page) if size <= _KEPT_PAGE else _described(page)
 
 
 def _described(page: wire.Page) -> tuple[str | None, str | None]:

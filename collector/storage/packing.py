@@ -43,6 +43,8 @@ def packed(values: Sequence[Any], kind: type | None = None) -> Packed | None:
     kind = kind or next((type(value) for value in values if value is not None), None)
     if kind is None:
         return None
+    if kind not in _KINDS:
+        raise TypeError(f"there is no array of {kind.__name__}")
     make, element = _KINDS[kind]
     has_null = None in values
     head = _HEADER.pack(1, has_null, element, len(values), 1)
@@ -53,7 +55,7 @@ def packed(values: Sequence[Any], kind: type | None = None) -> Packed | None:
         if value is None:
             parts.append(_NULL)
         else:
-            data = value.encode() if make is Texts else value
+            data = str.encode(value) if make is Texts else value
             parts += (len(data).to_bytes(4, "big"), data)
     return make(b"".join(parts))
 

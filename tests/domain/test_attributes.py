@@ -56,6 +56,15 @@ def test_what_rest_set_on_a_lead_stays_when_it_signs_up_unverified(world: World)
     assert world.attributes(user()) == {PLAN: "enterprise"}
 
 
+def test_what_rest_unset_is_not_set_by_an_unverified_browser_where_visits_show_through(world: World) -> None:
+    visit, page = "01a2104a-324e-7080-a9b1-02515962ad5b", '{"url":"https://shop.example/?utm_source=ad"}'
+    world.send(user(), world.event(visit=visit, page=page), lead=lead())
+    world.set(user(), {"utm_source": None}, browser=False)
+    outcome = world.set(user(), {"utm_source": "typed"}, lead=lead())
+    assert outcome.protected == [(0, "utm_source", Reason.ATTRIBUTE_PROTECTED)]
+    assert world.attributes(user())["utm_source"] == "ad"
+
+
 def test_a_value_that_agrees_with_a_protected_one_is_no_offence(world: World) -> None:
     world.set(user(), {PLAN: "enterprise"}, browser=False)
     assert world.set(user(), {PLAN: "enterprise"}, lead=lead()).protected == []
