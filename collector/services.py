@@ -68,7 +68,7 @@ def bring_up_to_date(database: Database, now_ms: int) -> list[int]:
     return ran
 
 
-_WRITERS = {"sqlite": 1, "postgresql": 2}
+WRITERS = {"sqlite": 1, "postgresql": 2}
 """How many transactions one process has under way: a file takes one at a time."""
 
 
@@ -112,6 +112,6 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
             ledger,
             queue_limit=settings.queue_limit,
             group_limit=settings.group_limit,
-            threads=_WRITERS[written.engine],
+            threads=WRITERS[written.engine],
         ),
     )

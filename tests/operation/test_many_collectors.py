@@ -1,5 +1,6 @@
 """One collector and three on one database: the same few people tracked, identified, merged, undone and claimed at once, with one result."""
 
+import functools
 import random
 import secrets
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from collector.domain.tracking import Event, Submission
-from collector.services import build
+from collector.services import WRITERS, build
 from collector.storage.database import Connection, Database
 from collector.values.ids import new_uuid7, uuid7_bytes
 from tests.support.client import Answer
@@ -214,9 +215,9 @@ def test_one_poisonous_event_among_many_fails_alone(database_url: str, clock: Fa
         other = build(world.services.settings, clock)
         try:
             for services in (world.services, other):
-                held, release = threading.Event(), threading.Event()
+                release = threading.Event()
 
-                def hold(_: Connection, held: threading.Event = held, release: threading.Event = release) -> None:
+                def hold(_: Connection, held: threading.Event, release: threading.Event = release) -> None:
                     held.set()
                     release.wait(60)
 
@@ -225,14 +226,18 @@ def test_one_poisonous_event_among_many_fails_alone(database_url: str, clock: Fa
                     one = Event(uuid7_bytes(new_uuid7(clock())) or b"", "saved", at)
                     return services.writer.record(world.site.id, [Submission(owner=user(f"u-{number % 3}"), events=[one])])[0].events
 
-                with ThreadPoolExecutor(41) as pool:
-                    first = pool.submit(services.writer.run, 0, hold)
-                    assert held.wait(60)
+                with ThreadPoolExecutor(50) as pool:
+                    holding = []
+                    for _ in range(WRITERS[services.written.engine]):
+                        held = threading.Event()
+                        holding.append(pool.submit(services.writer.run, 0, functools.partial(hold, held=held)))
+                        assert held.wait(60)
                     jobs = [pool.submit(send, number) for number in range(40)]
                     while services.writer.waiting() < len(jobs):
                         time.sleep(0.001)
                     release.set()
-                    first.result()
+                    for one in holding:
+                        one.result()
                     failed = [number for number, job in enumerate(jobs) if job.exception() is not None]
                     assert failed == [17]
                     assert all(job.result() == [True] for number, job in enumerate(jobs) if number != 17)
