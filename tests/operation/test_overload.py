@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from collector.services import WRITERS
 from tests.support.client import Answer, Client
 from tests.support.envelopes import envelope, new_event
 from tests.support.load import reading, stored
@@ -75,10 +76,15 @@ def accepted(posts: list[Future[tuple[str, Answer | None]]]) -> set[str]:
     return {event for event, answer in (one.result() for one in posts) if answer is not None and answer.status == 202}
 
 
-def wait_until_full(posts: list[Future[tuple[str, Answer | None]]]) -> list[Answer | None]:
-    """Wait until all have their answer but those whom the queue and one group may hold; return the answers."""
+def most(collector: Collector) -> int:
+    """Return how many the queue and the group of each writer may hold."""
+    return QUEUE + GROUP * WRITERS["sqlite" if collector.database_url.startswith("sqlite") else "postgresql"]
+
+
+def wait_until_full(collector: Collector, posts: list[Future[tuple[str, Answer | None]]]) -> list[Answer | None]:
+    """Wait until all have their answer but those whom the queue and the writers may hold; return the answers."""
     waiting = set(posts)
-    while len(waiting) > QUEUE + GROUP:
+    while len(waiting) > most(collector):
         done, waiting = wait(waiting, PATIENCE_SECONDS, FIRST_COMPLETED)
         assert done, "no more answers"
     return [one.result()[1] for one in posts if one.done()]
@@ -87,12 +93,12 @@ def wait_until_full(posts: list[Future[tuple[str, Answer | None]]]) -> list[Answ
 def test_a_full_queue_is_said_and_what_was_taken_is_stored(collector: Collector) -> None:
     with held(collector.database_url) as release, ThreadPoolExecutor(CLIENTS) as pool:
         posts = [pool.submit(post, collector) for _ in range(CLIENTS)]
-        for answer in wait_until_full(posts):
+        for answer in wait_until_full(collector, posts):
             assert answer is not None
             assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
         release()
         taken = accepted(posts)
-        assert QUEUE <= len(taken) <= QUEUE + GROUP
+        assert QUEUE <= len(taken) <= most(collector)
     with reading(collector.database_url) as connection:
         assert stored(connection).keys() == taken
 
@@ -100,12 +106,12 @@ def test_a_full_queue_is_said_and_what_was_taken_is_stored(collector: Collector)
 def test_a_shutdown_writes_and_answers_the_whole_queue(collector: Collector) -> None:
     with held(collector.database_url) as release, ThreadPoolExecutor(CLIENTS + 1) as pool:
         posts = [pool.submit(post, collector) for _ in range(CLIENTS)]
-        wait_until_full(posts)
+        wait_until_full(collector, posts)
         stopped = pool.submit(collector.stop)
         wait_until_it_listens_no_more(collector)
         release()
         taken = accepted(posts)
-        assert QUEUE <= len(taken) <= QUEUE + GROUP
+        assert QUEUE <= len(taken) <= most(collector)
         assert stopped.result() == 0
     with reading(collector.database_url) as connection:
         assert stored(connection).keys() == taken
