@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import msgspec
+
 from collector.domain import identities, visits
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, Members, marks
 from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES, Names
@@ -216,9 +218,9 @@ def of_person(connection: Connection, site: int, names: Names, principal_id: int
 def read(connection: Connection, site: int, names: Names, principal_id: int) -> tuple[dict[str, Any], int | None]:
     """Return the person's values by attribute name, what was unset left out, and when any was set or unset last (ms)."""
     rows = connection.rows(*question_of_values(site, principal_id))
-    decoded = ((names.text(site, attr), json.loads(value)) for attr, value, _ in rows)
-    changed_at = max((set_at for _, _, set_at in rows if set_at is not None), default=None)
-    return {name: value for name, value in decoded if value is not None}, changed_at
+    changed_at = max([set_at for _, _, set_at in rows if set_at is not None], default=None)
+    decode = msgspec.json.decode
+    return {names.text(site, attr): value for attr, text, _ in rows if (value := decode(text)) is not None}, changed_at
 
 
 def question_of_values(site: int, principal_id: int) -> Question:

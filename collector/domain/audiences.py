@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
+import msgspec
+
 from collector.values.attributes import FALSE_UNTIL_SET
 from collector.values.clock import DAY
 from collector.values.query_tree import (
@@ -32,8 +34,7 @@ AttributeValue = str | int | float | bool | tuple[str, ...] | None
 """Dates are unix seconds. A tuple holds the ids of tags or segments: a positive rule asks for any, a negative one for none of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
+class Total(msgspec.Struct, frozen=True, gc=False):
     """How often something happened, and when first and last, in milliseconds since 1970 UTC; None where it never did."""
 
     count: int = 0

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,11 +16,13 @@ from collector.storage.database import Connection, Database
 from collector.values.errors import Problem
 from collector.values.ids import RowIds, new_public_id
 from collector.values.messages import AutoMessageDefinition, clean_auto_message
+from collector.values.page_rules import page_matches
 from collector.values.query_tree import NOTHING, Needs, needs
 
 log = logging.getLogger(__name__)
 
 _CACHE_SECONDS = 1.0
+_MOST_PAGES = 256
 _ANY_RETENTION = 36_500
 """Days: what was valid when it was stored is read whatever the retention is now; measures are bounded by that anyway."""
 STEPS = ("sent", "seen", "clicked", "dismissed", "answered", "goal")
@@ -46,6 +49,37 @@ class AutoMessage(msgspec.Struct, frozen=True, kw_only=True):
         return {"id": self.public_id, "version": self.version, **self.definition.as_json()}
 
 
+class Live:
+    """The live messages of a site, higher priority first, then the older; and which of them a page or an event can bring up.
+
+    The same pages and events come again and again while a list is kept, so what was found for them is kept with it.
+    """
+
+    def __init__(self, messages: Sequence[AutoMessage]) -> None:
+        self.messages = messages
+        self._on_pages = [message for message in messages if message.definition.trigger.type == "page"]
+        self._found: dict[str, list[AutoMessage]] = {}
+        self._after: dict[str, list[AutoMessage]] = {}
+        for message in messages:
+            if message.definition.trigger.type == "event":
+                self._after.setdefault(message.definition.trigger.event or "", []).append(message)
+        self.rank = {message.id: place for place, message in enumerate(messages)}
+        """By row id: the place in the list."""
+
+    def on_page(self, url: str) -> list[AutoMessage]:
+        """Return the messages triggered by a page whose page rule holds at this address."""
+        found = self._found.get(url)
+        if found is None:
+            found = [one for one in self._on_pages if one.definition.page is None or page_matches(one.definition.page, url)]
+            if len(self._found) < _MOST_PAGES:
+                self._found[url] = found
+        return found
+
+    def after(self, event: str) -> Sequence[AutoMessage]:
+        """Return the messages triggered by events of this name."""
+        return self._after.get(event, ())
+
+
 class AutoMessages:
     """Reads and writes auto messages; the live ones of each site are kept for a second."""
 
@@ -53,20 +87,20 @@ class AutoMessages:
         self._database = database
         self._row_ids = row_ids
         self._lock = threading.Lock()
-        self._live: dict[int, tuple[float, list[AutoMessage]]] = {}
+        self._live: dict[int, tuple[float, Live]] = {}
 
-    def kept(self, site: int) -> list[AutoMessage] | None:
+    def kept(self, site: int) -> Live | None:
         """Return the live messages where they are in memory and fresh, without asking the database."""
         kept = self._live.get(site)
         return kept[1] if kept is not None and kept[0] > time.monotonic() else None
 
-    def live(self, site: int) -> list[AutoMessage]:
-        """Return the live messages, higher priority first, then the older."""
+    def live(self, site: int) -> Live:
+        """Return the live messages."""
         kept = self.kept(site)
         if kept is not None:
             return kept
         with self._database.read() as connection:
-            found = self._select(connection, "site = ? AND state = 'live' ORDER BY priority DESC, id", (site,))
+            found = Live(self._select(connection, "site = ? AND state = 'live' ORDER BY priority DESC, id", (site,)))
         with self._lock:
             self._live[site] = (time.monotonic() + _CACHE_SECONDS, found)
         return found

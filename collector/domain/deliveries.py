@@ -110,7 +110,7 @@ def _note_link(tx: Connection, key: tuple[int, int, int, int], link: str, at: in
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:
-    values = dict(zip(Delivery.__struct_fields__, row, strict=True))
-    for field in ("event", "view"):
-        values[field] = None if values[field] is None else bytes(values[field])  # bytes from either driver
-    return Delivery(**values)
+    identity, message, n, version, arm, nonce, claimed_at, event, view, *steps = row
+    event = None if event is None else bytes(event)  # bytes from either driver
+    view = None if view is None else bytes(view)
+    return Delivery(identity, message, n, version, arm, nonce, claimed_at, event, view, *steps)

@@ -73,9 +73,7 @@ class Names:
 
     def text(self, site: int, number: int) -> str:
         """Return the text of a number that stands in some row."""
-        if number in _STANDARD_TEXTS:
-            return _STANDARD_TEXTS[number]
-        known = self._texts.get((site, number))
+        known = self._texts.get((site, number)) or _STANDARD_TEXTS.get(number)
         if known is None:
             with self._database.read() as connection:
                 row = connection.row("SELECT kind, text FROM names WHERE site = ? AND id = ?", (site, number))

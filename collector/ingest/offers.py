@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from collector.domain import delivery, people
-from collector.domain.auto_messages import AutoMessage
+from collector.domain.auto_messages import AutoMessage, Live
 from collector.domain.delivery import Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
 from collector.domain.tracking import Event, Outcome
@@ -19,7 +19,6 @@ from collector.ingest.failures import log_failure
 from collector.ingest.senders import Verified
 from collector.services import Services
 from collector.values.ids import event_id_text
-from collector.values.page_rules import page_matches
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class Offers:
         try:
             if candidates is None:
                 candidates = _candidates(self._services.auto_messages.live(site.id), events)
-            offers = self._decide(site, person, candidates, now_ms, asserted=asserted)
+            offers = self._decide(site, person, events, candidates, now_ms, asserted=asserted)
         except LookupError:  # the person became part of another since the commit; the next answer knows
             return []
         except Exception as error:  # the events are committed; their answer must not become an error
@@ -70,22 +69,27 @@ class Offers:
             log.warning("deciding the messages of site %s takes too long; resting for %d s", site.key, _REST_SECONDS)
         return offers
 
-    def _decide(self, site: Site, person: int, candidates: "_Candidates", now_ms: int, *, asserted: bool) -> list[dict[str, Any]]:
+    def _decide(
+        self, site: Site, person: int, events: Sequence[Event], candidates: "_Candidates", now_ms: int, *, asserted: bool
+    ) -> list[dict[str, Any]]:
         deadline = time.monotonic() + self._services.settings.message_budget_ms / 1000
         if not candidates:
             return []
         recipient = load_recipient(self._services, site, person, [message for message, _ in candidates], now_ms)
         offers: list[dict[str, Any]] = []
+        shown = Moment(now=now_ms, page_url=_url(events[-1]), asserted=asserted)
         for message, occasions in candidates:
             if time.monotonic() > deadline:
                 log.warning("the time for deciding messages of site %s is spent", site.key)
                 break
-            triggered = message.definition.trigger.type == "event"
+            if occasions is None:
+                if delivery.may_show(site, message, recipient, shown, page_holds=True):
+                    offers.append({"id": message.public_id, "trigger": "page"})
+                continue
             for event in occasions:
-                moment = Moment(now=now_ms, page_url=_url(event), asserted=asserted, event=trigger_event(event) if triggered else None)
-                if delivery.may_show(site, message, recipient, moment, page_holds=not triggered):
-                    offer: dict[str, Any] = {"id": message.public_id, "trigger": message.definition.trigger.type}
-                    offers.append({**offer, "event": event_id_text(event.id)} if triggered else offer)
+                moment = Moment(now=now_ms, page_url=_url(event), asserted=asserted, event=trigger_event(event))
+                if delivery.may_show(site, message, recipient, moment):
+                    offers.append({"id": message.public_id, "trigger": "event", "event": event_id_text(event.id)})
                     break
         return offers
 
@@ -102,28 +106,23 @@ def load_recipient(services: Services, site: Site, person: int, messages: list[A
         return delivery.load_recipient(connection, site, services.names, found, messages, now_ms, services.settings.retention)
 
 
-_Candidates = list[tuple[AutoMessage, list[Event]]]
-"""Messages that may be claimed now, as far as triggers and pages tell, each with the events that gave occasion."""
+_Candidates = list[tuple[AutoMessage, Sequence[Event] | None]]
+"""Messages that may be claimed now, as far as triggers and pages tell: those of the page now shown, and each of the others with the
+events that could trigger it."""
 
 
-def _candidates(live: list[AutoMessage], events: Sequence[Event]) -> _Candidates:
-    found = [(message, _occasions(message, events)) for message in live]
-    return [(message, occasions) for message, occasions in found if occasions]
+def _candidates(live: Live, events: Sequence[Event]) -> _Candidates:
+    found: _Candidates = [(message, None) for message in live.on_page(_url(events[-1]))]
+    triggered = {event.name for event in events if live.after(event.name)}
+    for name in triggered:
+        occasions = [event for event in reversed(events) if event.name == name][:_MOST_OCCASIONS]
+        found += [(message, occasions) for message in live.after(name)]
+    return sorted(found, key=lambda one: live.rank[one[0].id]) if triggered else found
 
 
 def trigger_event(event: Event) -> TriggerEvent:
     """Return an event as triggers see it."""
     return TriggerEvent(event.id, event.name, event.at, json.loads(event.metadata) if event.metadata else {})
-
-
-def _occasions(message: AutoMessage, events: Sequence[Event]) -> list[Event]:
-    """Return the events that may give this message its occasion, the newest first: those that could trigger it, or the page now shown."""
-    trigger, page = message.definition.trigger, message.definition.page
-    if trigger.type == "event":
-        return [event for event in reversed(events) if event.name == trigger.event][:_MOST_OCCASIONS]
-    if trigger.type == "page" and (page is None or page_matches(page, _url(events[-1]))):
-        return [events[-1]]
-    return []
 
 
 def _url(event: Event) -> str:

@@ -53,9 +53,9 @@ def test_a_new_message_has_met_nobody(rest: Rest) -> None:
 
 
 def test_a_live_message_is_known_at_once(rest: Rest) -> None:
-    assert rest.world.services.auto_messages.live(rest.world.site.id) == []
+    assert rest.world.services.auto_messages.live(rest.world.site.id).messages == []
     message = made(rest, state="live")
-    assert [live.public_id for live in rest.world.services.auto_messages.live(rest.world.site.id)] == [message["id"]]
+    assert [live.public_id for live in rest.world.services.auto_messages.live(rest.world.site.id).messages] == [message["id"]]
 
 
 def test_an_unknown_message_is_404(rest: Rest) -> None:

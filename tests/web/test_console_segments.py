@@ -155,9 +155,9 @@ def test_a_segment_is_renamed_and_edited(on: Console) -> None:
 def test_a_message_that_asks_for_the_segment_follows_at_once(on: Console) -> None:
     address = made(on)
     on.message(audience={"field": "segment_id", "operator": "=", "value": address.rpartition("/")[2]})
-    before = on.services.auto_messages.live(on.site.id)[0].definition.audience
+    before = on.services.auto_messages.live(on.site.id).messages[0].definition.audience
     sent(on, address, name="Busy", query={**REPORTS, "value": 0})
-    assert on.services.auto_messages.live(on.site.id)[0].definition.audience != before
+    assert on.services.auto_messages.live(on.site.id).messages[0].definition.audience != before
 
 
 def test_counting_saves_nothing(on: Console) -> None:
