@@ -1,11 +1,13 @@
 # make demo    see the product at work
-# make test    everything CI runs; ENGINE=sqlite or ENGINE=postgresql narrows it, PYTEST='-k claim -x' is handed to pytest
+# make test    everything CI runs; ENGINE=sqlite or ENGINE=postgresql narrows it, PYTEST='-k claim -x' is handed to pytest, JOBS=0 runs
+#              one test at a time
 #
 # Each step leaves a stamp, so a second run does only what changed. Written for any POSIX shell and GNU make from 3.81 on.
 
 PYTHON ?= python3
 ENGINE ?= both
 PYTEST ?=
+JOBS ?= 2
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -29,7 +31,7 @@ install: $(VENV)/.test $(VENV)/.chromium $(NODE_PACKAGES) ## everything that the
 test: install lint types static-check pytest ## all checks and all tests, as CI runs them
 
 pytest: $(VENV)/.test $(VENV)/.chromium ## the tests alone
-	$(PY) -m pytest --engine $(ENGINE) $(PYTEST)
+	$(PY) -m pytest -n $(JOBS) --engine $(ENGINE) $(PYTEST)
 
 long: $(VENV)/.test $(VENV)/.chromium ## the tests with the time of a night
 	$(PY) -m pytest --engine $(ENGINE) --long $(PYTEST)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.browser.gateway import Gateway, gateway_to
 from tests.browser.messages import Message
@@ -75,6 +75,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
     """Playwright's driver."""
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as running:
         yield running
 
