@@ -14,6 +14,7 @@ from granian.log import LogLevels
 
 from collector.app import create_app
 from collector.backfill import Backfill
+from collector.goal_keeper import GoalKeeper
 from collector.ingest.bots import is_bot
 from collector.services import Services, build
 from collector.settings import Settings, load_settings
@@ -40,21 +41,22 @@ def wsgi_application() -> "WSGIApplication":
     services = _services()
     Upkeep(services)
     Backfill(services)
+    GoalKeeper(services)
     return wsgi(services)
 
 
 def application() -> RsgiEntry:
     """Return the RSGI application for the settings of the environment; what granian's worker loads."""
     services = _services()
-    upkeep, backfill = Upkeep(services), Backfill(services)
+    guests = (Upkeep(services), Backfill(services), GoalKeeper(services))
     _end_with_parent(services)
     responder = Responder(services)
     app = create_app(services, responder)
     _look_for_garbage_seldom()
 
     def close() -> None:
-        upkeep.stop()
-        backfill.stop()
+        for guest in guests:
+            guest.stop()
         services.close()
 
     return RsgiEntry(responder, app.wsgi_app, threads=services.settings.threads, largest=app.config["MAX_CONTENT_LENGTH"], close=close)

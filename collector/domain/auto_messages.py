@@ -11,7 +11,6 @@ import msgspec
 
 from collector.domain import segments
 from collector.domain.compiled_audiences import Holds, compiled
-from collector.domain.identities import marks
 from collector.storage.database import Connection, Database
 from collector.values.errors import Problem
 from collector.values.ids import RowIds, new_public_id
@@ -25,7 +24,6 @@ _CACHE_SECONDS = 1.0
 _MOST_PAGES = 256
 _ANY_RETENTION = 36_500
 """Days: what was valid when it was stored is read whatever the retention is now; measures are bounded by that anyway."""
-STEPS = ("sent", "seen", "clicked", "dismissed", "answered", "goal")
 
 
 class AutoMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +40,9 @@ class AutoMessage(msgspec.Struct, frozen=True, kw_only=True):
     """What has to be known of somebody to decide its audience."""
     holds: Holds | None = None
     """Whether its audience holds, worked out where it is loaded to be decided."""
+    goal_needs: Needs = NOTHING
+    goal_holds: Holds | None = None
+    """The same of its goal."""
     has_variables: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -109,10 +110,11 @@ class AutoMessages:
         """Return every message of a site, the newest first."""
         return self._select(connection, "site = ? ORDER BY id DESC", (site,))
 
-    def audiences(self, connection: Connection, site: int) -> list[tuple[str, Any]]:
-        """Return name and audience (as it was written) of every message that could be shown, now or again."""
+    def queries(self, connection: Connection, site: int) -> list[tuple[str, Any]]:
+        """Return name and each query (as it was written) of every message that could be shown, now or again."""
         found = [one.definition for one in self.all(connection, site) if one.definition.state != "archived"]
-        return [(one.name, one.as_json()["audience"]) for one in found]
+        asked = [(one.name, one.as_json()) for one in found]
+        return [(name, json["audience"]) for name, json in asked] + [(name, json["goal"]["query"]) for name, json in asked if json["goal"]]
 
     def get(self, connection: Connection, site: int, public_id: str) -> AutoMessage | None:
         """Return one message."""
@@ -184,66 +186,21 @@ def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessa
 
     What does not change from one decision to the next is worked out here, once.
     """
-    definition, audience = message.definition, message.definition.audience
-    if audience is not None and segments.asks_for_segments(audience):
+    definition = message.definition
+    audience, goal = definition.audience, definition.goal
+    if audience is not None:
         audience = segments.expand(connection, site, audience)
-        definition = msgspec.structs.replace(definition, audience=audience)
+    if goal is not None:
+        goal = msgspec.structs.replace(goal, query=segments.expand(connection, site, goal.query))
     return msgspec.structs.replace(
         message,
-        definition=definition,
+        definition=msgspec.structs.replace(definition, audience=audience, goal=goal),
         needs=NOTHING if audience is None else needs(audience),
         holds=None if audience is None else compiled(audience),
+        goal_needs=NOTHING if goal is None else needs(goal.query),
+        goal_holds=None if goal is None else compiled(goal.query),
         has_variables=bool(definition.content.variables()),
     )
 
 
 _COLUMNS = "id, public_id, version, state, name, priority, definition, created_at, updated_at, live_since"
-
-
-def stats(connection: Connection, site: int, message: AutoMessage) -> dict[str, Any]:
-    """Return a message's numbers, counted from its deliveries: each person counts once for each step.
-
-    `matched` counts the people for whom everything held when they met it: those it was sent to and those held out.
-    """
-    numbers = recipients(connection, site, [message.id])[message.id]
-    links = connection.rows(
-        "SELECT link, count(DISTINCT i.principal_id) FROM delivery_links l JOIN identities i ON i.site = l.site AND i.id = l.identity "
-        "WHERE l.site = ? AND l.message = ? GROUP BY link ORDER BY 2 DESC, 1",
-        (site, message.id),
-    )
-    return {
-        **numbers,
-        "links": [{"link": link, "clicked": clicked} for link, clicked in links],
-        "rates": _rates(numbers),
-        "holdout": {"percent": message.definition.holdout_percent, "people": numbers["held_out"]},
-        "lift": {"available": False, "in_words": "There is no goal or no holdout to compare with."},
-    }
-
-
-def recipients(connection: Connection, site: int, messages: list[int]) -> dict[int, dict[str, int]]:
-    """Return the people counted at each step, by message row id."""
-    counts = {number: dict.fromkeys(("matched", "held_out", *STEPS), 0) for number in messages}
-    if not messages:
-        return counts
-    columns = ", ".join(
-        f"count(DISTINCT CASE WHEN d.arm = 'shown' AND d.{column} IS NOT NULL THEN i.principal_id END)"
-        for column in ("claimed_at", "seen_at", "clicked_at", "dismissed_at", "answered_at", "goal_at")
-    )
-    rows = connection.rows(
-        f"SELECT d.message, count(DISTINCT i.principal_id), count(DISTINCT CASE WHEN d.arm <> 'shown' THEN i.principal_id END), {columns} "
-        "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
-        f"WHERE d.site = ? AND d.message IN ({marks(messages)}) GROUP BY d.message",
-        (site, *messages),
-    )
-    for number, matched, held_out, *steps in rows:
-        counts[number] = {"matched": matched, "held_out": held_out, **dict(zip(STEPS, steps, strict=True))}
-    return counts
-
-
-def _rates(numbers: dict[str, int]) -> dict[str, Any]:
-    """Return the rates of sent and of seen, as fractions of 1; None where nothing was sent or seen."""
-    parts = ("seen", "clicked", "dismissed", "answered", "goal")
-    return {
-        f"of_{base}": {part: round(numbers[part] / numbers[base], 4) if numbers[base] else None for part in parts if part != base}
-        for base in ("sent", "seen")
-    }

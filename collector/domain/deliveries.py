@@ -13,6 +13,7 @@ from collector.values.errors import Reason
 
 ACTIONS = ("seen", "clicked", "dismissed")
 SHOWN = "shown"
+HELD_OUT = "held_out"
 MOST_LINKS = 10
 """Different links that one delivery may have been clicked at."""
 LONGEST_LINK = 255
@@ -45,6 +46,8 @@ class Delivery(msgspec.Struct, frozen=True):
     answered_at: int | None
     dismissed_at: int | None
     goal_at: int | None
+    goal_before: int | None = None
+    """0 where the message's goal may still be met, 1 where it held at the receipt already, None where there was none."""
 
     @property
     def acted(self) -> bool:
@@ -64,7 +67,7 @@ def question_of_person(site: int, person: int) -> Question:
     """Return what `of_person` asks."""
     sql = (
         f"SELECT {_COLUMNS} FROM deliveries WHERE site = ? AND identity IN "
-        "(SELECT id FROM identities WHERE site = ? AND principal_id = ?) ORDER BY claimed_at, message, n"
+        "(SELECT id FROM identities WHERE site = ? AND principal_id = ?) ORDER BY claimed_at, message, identity, n"
     )
     return sql, (site, site, person)
 

@@ -4,6 +4,7 @@ A decision is a list of verdicts in the order of RULES, each with what was expec
 the decision itself and never a second opinion.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from collector.domain import attributes, deliveries, facts, identities, people
 from collector.domain.audiences import PersonFacts, where_matches
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.compiled_audiences import compiled
-from collector.domain.deliveries import SHOWN, Delivery
+from collector.domain.deliveries import HELD_OUT, SHOWN, Delivery
 from collector.domain.names import Names
 from collector.domain.people import Person
 from collector.domain.sites import Site
@@ -70,6 +71,17 @@ class Recipient(msgspec.Struct):
                 self._by_message.setdefault(delivery.message, []).append(delivery)
         return self._by_message.get(message.id, ())
 
+    def arm(self, message: AutoMessage) -> str:
+        """Return whether the person gets a message or is held out, to compare: what it was first, also where two became one person.
+
+        Nobody's arm is drawn twice: the draw is a function of message and person.
+        """
+        had = self.had(message)
+        if had:
+            return had[0].arm
+        percent = message.definition.holdout_percent
+        return HELD_OUT if percent and _draw(message.public_id, self.person.contact_id) < percent else SHOWN
+
     def today(self, now_ms: int) -> tuple[int, int | None]:
         """Return how many messages were shown within a day, and when the last (ms)."""
         if self._today is None or self._today[0] != now_ms:
@@ -102,6 +114,12 @@ class Decision(msgspec.Struct, frozen=True):
         """The first rule that does not hold."""
         return next((verdict.rule for verdict in self.verdicts if not verdict.holds), None)
 
+    @property
+    def arm(self) -> str | None:
+        """What is to be noted: that it may be shown, or would have been to somebody who is held out; None for neither."""
+        failed = [verdict.rule for verdict in self.verdicts if not verdict.holds]
+        return SHOWN if not failed else HELD_OUT if failed == ["holdout"] else None
+
 
 def read_ahead(connection: Connection, site: int, person: int) -> None:
     """Read what nearly every decision about a person needs, so that a server far away is asked once."""
@@ -114,10 +132,18 @@ def read_ahead(connection: Connection, site: int, person: int) -> None:
 
 
 def load_recipient(
-    connection: Connection, site: Site, names: Names, person: Person, messages: list[AutoMessage], now_ms: int, retention_ms: int
+    connection: Connection,
+    site: Site,
+    names: Names,
+    person: Person,
+    messages: list[AutoMessage],
+    now_ms: int,
+    retention_ms: int,
+    *,
+    goals: bool = False,
 ) -> Recipient:
-    """Load what deciding these messages for this person needs."""
-    wanted = united(message.needs for message in messages)
+    """Load what deciding these messages for this person needs; with `goals` also what granting them does."""
+    wanted = united([*(message.needs for message in messages), *(message.goal_needs for message in messages if goals)])
     variables = any(message.has_variables for message in messages)
     known = facts.load(connection, site, names, person, wanted, now_ms, retention_ms, everything=variables)
     return Recipient(person, known, deliveries.of_person(connection, site.id, person.id))
@@ -130,9 +156,10 @@ def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Momen
 
 
 def may_show(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, *, page_holds: bool = False) -> bool:
-    """Say whether the decision would be to show it: the same rules, no further than the first that does not hold.
+    """Say whether there is something to claim: the same rules, no further than the first that does not hold.
 
-    `page_holds` where the page's rule was asked already.
+    Who is held out claims like everybody else, so that both arms meet the same limits. `page_holds` where the page's rule was asked
+    already.
     """
     for holds in _WITHOUT_PAGE if page_holds else _CHEAPEST_FIRST:  # noqa: SIM110 (this is asked of every live message after every page view)
         if not holds(site, message, recipient, moment):
@@ -161,14 +188,12 @@ def _state_told(site: Site, message: AutoMessage, recipient: Recipient, moment: 
 
 
 def _schedule_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
-    schedule = message.definition.schedule
-    starts, ends = schedule.starts_at_ms, schedule.ends_at_ms
-    return (starts is None or moment.now >= starts) and (ends is None or moment.now < ends)
+    return message.definition.schedule.is_open(moment.now, site.zone)
 
 
 def _schedule_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
     schedule = message.definition.schedule
-    return {"starts_at": schedule.starts_at_ms, "ends_at": schedule.ends_at_ms}, moment.now
+    return {"starts_at": schedule.starts_at_ms, "ends_at": schedule.ends_at_ms, "hours": len(schedule.hours)}, moment.now
 
 
 def _audience_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
@@ -227,6 +252,14 @@ def _is_used(message: AutoMessage, recipient: Recipient, event: TriggerEvent) ->
     return any(delivery.event == event.id for delivery in recipient.had(message))
 
 
+def _holdout_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
+    return recipient.arm(message) != HELD_OUT
+
+
+def _holdout_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
+    return message.definition.holdout_percent, recipient.arm(message)
+
+
 def _frequency_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
     had = recipient.had(message)
     if not had:
@@ -279,6 +312,7 @@ RULES = (
     Rule("audience", _audience_holds, _audience_told),
     Rule("page", _page_holds, _page_told),
     Rule("trigger", _trigger_holds, _trigger_told),
+    Rule("holdout", _holdout_holds, _holdout_told),
     Rule("frequency", _frequency_holds, _frequency_told),
     Rule("caps", _caps_hold, _caps_told),
 )
@@ -286,15 +320,21 @@ _CHEAPEST_FIRST = (_state_holds, _schedule_holds, _trigger_holds, _frequency_hol
 _WITHOUT_PAGE = tuple(holds for holds in _CHEAPEST_FIRST if holds is not _page_holds)
 
 
-def grant(tx: Connection, site: Site, message: AutoMessage, recipient: Recipient, identity: int, nonce: str, moment: Moment) -> Delivery:
-    """Write the delivery that permits showing a message once, at the identity that asked."""
+def grant(
+    tx: Connection, site: Site, message: AutoMessage, recipient: Recipient, identity: int, nonce: str, moment: Moment, arm: str = SHOWN
+) -> Delivery:
+    """Write the delivery that permits showing a message once, or what stands for it where somebody is held out.
+
+    It belongs to the identity that asked.
+    """
+    goal = message.goal_holds
     numbers = [delivery.n for delivery in recipient.deliveries if delivery.message == message.id and delivery.identity == identity]
     delivery = Delivery(
         identity=identity,
         message=message.id,
         n=max(numbers, default=0) + 1,
         version=message.version,
-        arm=SHOWN,
+        arm=arm,
         nonce=nonce,
         claimed_at=moment.now,
         event=None if moment.event is None else moment.event.id,
@@ -304,9 +344,16 @@ def grant(tx: Connection, site: Site, message: AutoMessage, recipient: Recipient
         answered_at=None,
         dismissed_at=None,
         goal_at=None,
+        goal_before=None if goal is None else int(goal(recipient.facts, moment.now, site.zone)),
     )
     deliveries.insert(tx, site.id, delivery)
     return delivery
+
+
+def _draw(message_id: str, contact_id: str) -> float:
+    """Return a number from 0 to 100 (not included), always the same for a message and a person, and evenly spread over people."""
+    digest = hashlib.sha256(f"{message_id}/{contact_id}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48 * 100
 
 
 def _as_lead(known: PersonFacts) -> PersonFacts:

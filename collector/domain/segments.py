@@ -105,16 +105,16 @@ def update(tx: Connection, site: int, public_id: str, name: str | None, query: N
     return changed
 
 
-def delete(tx: Connection, site: int, public_id: str, audiences: Iterable[tuple[str, Any]]) -> None:
+def delete(tx: Connection, site: int, public_id: str, queries: Iterable[tuple[str, Any]]) -> None:
     """Delete a segment that nobody asks for: "not in it" would hold for everybody from then on.
 
-    `audiences` are the messages that could be shown (again), each by name, with its audience as it was written.
+    `queries` are those of the messages that could be shown (again), each with the message's name, as it was written.
 
     Raises:
         LookupError: there is no such segment.
         SegmentInUse: a message asks for it.
     """
-    for name, asked in audiences:
+    for name, asked in queries:
         if asked is not None and public_id in _asked(parse(asked, retention_days=_ANY_RETENTION)):
             raise SegmentInUse(name)
     if not tx.run("DELETE FROM segments WHERE site = ? AND public_id = ?", (site, public_id)):

@@ -14,6 +14,7 @@ import msgspec
 from collector.domain import deliveries, delivery, identities, people
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.content import MissingValue, render
+from collector.domain.deliveries import HELD_OUT, SHOWN
 from collector.domain.delivery import Moment, Recipient, TriggerEvent
 from collector.domain.identities import Identity
 from collector.ingest import senders, wire
@@ -92,7 +93,7 @@ class _Claim:
             if owner is None or message is None:
                 return "audience" if owner is None else "state"
             try:
-                recipient = load_recipient(self.services, self.site, owner.principal_id, [message], self.now)
+                recipient = load_recipient(self.services, self.site, owner.principal_id, [message], self.now, goals=True)
             except LookupError:  # became part of another between two statements
                 return "audience"
             url = replace_unstorable(self.request.page.url)[:LONGEST_ADDRESS]
@@ -115,17 +116,22 @@ class _Claim:
         same = [one for one in had if one.nonce == self.request.nonce and one.message == ready.message.id]
         if any(one.identity != ready.owner.id or one.acted for one in same):  # given to somebody else, or done with
             return _no("frequency")
-        granted = bool(same)
-        if not granted:
+        if any(one.arm == HELD_OUT for one in same):
+            return _no("holdout")
+        arm: str | None = SHOWN
+        if not same:
             decision = delivery.decide(self.site, ready.message, recipient, ready.moment)
-            if not decision.show:
+            arm = decision.arm
+            if arm is None:
                 return _no(decision.reason or "state")
         try:
             content = self.render(ready)
-        except MissingValue:
+        except MissingValue:  # of those who are held out too: what could not be shown is compared with nothing
             return _no("content")
-        if not granted:
-            delivery.grant(tx, self.site, ready.message, recipient, ready.owner.id, self.request.nonce, ready.moment)
+        if not same:
+            delivery.grant(tx, self.site, ready.message, recipient, ready.owner.id, self.request.nonce, ready.moment, arm or SHOWN)
+        if arm == HELD_OUT:
+            return _no("holdout")
         message = ready.message
         return {"message": {"id": message.public_id, "delivery": self.request.nonce, "type": message.definition.type, **content}}
 

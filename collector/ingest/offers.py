@@ -94,8 +94,10 @@ class Offers:
         return offers
 
 
-def load_recipient(services: Services, site: Site, person: int, messages: list[AutoMessage], now_ms: int) -> Recipient:
-    """Load what deciding these messages for a person needs.
+def load_recipient(
+    services: Services, site: Site, person: int, messages: list[AutoMessage], now_ms: int, *, goals: bool = False
+) -> Recipient:
+    """Load what deciding these messages for a person needs; with `goals` also what granting them does.
 
     Raises:
         LookupError: the person became part of another, or is gone.
@@ -103,7 +105,8 @@ def load_recipient(services: Services, site: Site, person: int, messages: list[A
     with services.database.read() as connection:
         delivery.read_ahead(connection, site.id, person)
         found = people.load(connection, site.id, person)
-        return delivery.load_recipient(connection, site, services.names, found, messages, now_ms, services.settings.retention)
+        retention = services.settings.retention
+        return delivery.load_recipient(connection, site, services.names, found, messages, now_ms, retention, goals=goals)
 
 
 _Candidates = list[tuple[AutoMessage, Sequence[Event] | None]]

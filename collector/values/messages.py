@@ -4,7 +4,8 @@ All errors are collected, each with its path (`content.buttons[0].url`). Parts o
 their shape all the same and answered with NOT_SUPPORTED.
 """
 
-from datetime import UTC, tzinfo
+import re
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import msgspec
@@ -25,9 +26,14 @@ FREQUENCIES = ("once", "until_acted", "every_time")
 QUESTIONS = ("email", "text", "choice", "rating")
 POSITIONS = {"popup": ("corner", "center"), "banner": ("top", "bottom"), "chat": ("corner",)}
 
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
 MAX_BUTTONS = 5
+MAX_HOURS = 50
+MAX_GOAL_DAYS = 365
 MAX_NUMBER = 1_000_000
 _READ_ONLY = frozenset({"id", "version"})  # clients send back what they were given
+_TIME_OF_DAY = re.compile("(?:([01][0-9]|2[0-3]):([0-5][0-9]))|24:00")
 _CONTENT_TEXTS = {"title": 255, "body": MAX_BODY, "image_url": 4_000}
 
 
@@ -72,11 +78,38 @@ class Frequency(msgspec.Struct, frozen=True):
     every_days: int | None
 
 
+class Hours(msgspec.Struct, frozen=True):
+    """A part of each of these days (0 is Monday), from minute (included) to minute (not included), in the site's time zone."""
+
+    days: tuple[int, ...]
+    start: int
+    end: int
+
+
 class Schedule(msgspec.Struct, frozen=True):
-    """From when (included) until when (not included) it may show, in milliseconds since 1970 UTC."""
+    """From when (included) until when (not included) it may show, in milliseconds since 1970 UTC, and in which hours of the week."""
 
     starts_at_ms: int | None
     ends_at_ms: int | None
+    hours: tuple[Hours, ...] = ()
+    """Any of these; every hour where there are none."""
+
+    def is_open(self, now_ms: int, zone: tzinfo) -> bool:
+        """Say whether it may show at a time."""
+        if (self.starts_at_ms is not None and now_ms < self.starts_at_ms) or (self.ends_at_ms is not None and now_ms >= self.ends_at_ms):
+            return False
+        if not self.hours:
+            return True
+        local = datetime.fromtimestamp(now_ms / 1000, zone)
+        minute, day = local.hour * 60 + local.minute, local.weekday()
+        return any(day in one.days and one.start <= minute < one.end for one in self.hours)
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """What a recipient is to do, within so many days of receipt."""
+
+    query: Node
+    days: int
 
 
 class AutoMessageDefinition(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +126,7 @@ class AutoMessageDefinition(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     ignore_caps: bool
     schedule: Schedule
+    goal: Goal | None
     holdout_percent: float
     document: bytes
     """The definition as JSON, with all defaults: what `as_json` returns and what is stored."""
@@ -144,11 +178,8 @@ class _Cleaner(Checker):
         json["priority"] = self.whole(raw.get("priority"), "priority", -MAX_NUMBER, MAX_NUMBER) or 0
         json["ignore_caps"] = self.boolean(raw.get("ignore_caps"), "ignore_caps")
         schedule = self.schedule(raw.get("schedule"), json)
-        self.goal(raw.get("goal"))
-        json["goal"] = None
+        goal = self.goal(raw.get("goal"), json)
         json["holdout_percent"] = self.number(raw.get("holdout_percent"), "holdout_percent", 0, 100) or 0
-        if json["holdout_percent"]:
-            self.unsupported("holdout_percent")
         if self.errors:
             raise Problem(400, self.errors)
         return AutoMessageDefinition(
@@ -159,6 +190,7 @@ class _Cleaner(Checker):
             trigger=trigger,
             frequency=frequency,
             schedule=schedule,
+            goal=goal,
             document=msgspec.json.encode(json),
         )
 
@@ -257,11 +289,36 @@ class _Cleaner(Checker):
         ends = self.optional(part, "ends_at", lambda raw: self.moment(raw, "schedule.ends_at"))
         if starts is not None and ends is not None and ends <= starts:
             self.error("schedule.ends_at", "The end lies before the start.")
-        if part.get("hours") is not None:
-            self.unsupported("schedule.hours")
+        hours = part.get("hours")
+        if hours is not None and not (isinstance(hours, list) and 0 < len(hours) <= MAX_HOURS):
+            self.error("schedule.hours", f"Expected a list of 1 to {MAX_HOURS} parts of days, not {shown(hours)}.")
+            hours = None
+        pairs = [self.hours(one, f"schedule.hours[{place}]") for place, one in enumerate(hours or [])]
         times = {"starts_at": starts, "ends_at": ends}
-        json["schedule"] = {name: None if at is None else seconds(at) for name, at in times.items()} | {"hours": None}
-        return Schedule(starts, ends)
+        json["schedule"] = {name: None if at is None else seconds(at) for name, at in times.items()}
+        json["schedule"]["hours"] = [shape for _, shape in pairs] or None
+        return Schedule(starts, ends, tuple(one for one, _ in pairs))
+
+    def hours(self, raw: object, field: str) -> tuple[Hours, dict[str, Any]]:
+        part = self.part(raw, field, {"days", "from", "to"}, required=True)
+        days = list(DAYS) if part.get("days") is None else part["days"]
+        if not isinstance(days, list) or not days or any(day not in DAYS for day in days):
+            self.error(f"{field}.days", f"There is {shown(days)}; expected a list of days: {' '.join(DAYS)}.")
+            days = list(DAYS)
+        start, end = (self.minute(part.get(name), f"{field}.{name}") for name in ("from", "to"))
+        if start is not None and end is not None and end <= start:
+            self.error(f"{field}.to", "It is not after `from`; hours over midnight are two parts.")
+        known = [day for day in DAYS if day in days]
+        shape = {"days": known, "from": part.get("from"), "to": part.get("to")}
+        return Hours(tuple(DAYS.index(day) for day in known), start or 0, end or 0), shape
+
+    def minute(self, raw: object, field: str) -> int | None:
+        """Return the minute of the day of a time such as 09:30; 24:00 is the end of the day."""
+        match = _TIME_OF_DAY.fullmatch(raw) if isinstance(raw, str) else None
+        if match is None:
+            self.error(field, f"There is {shown(raw)}; expected a time of the day from 00:00 to 24:00.")
+            return None
+        return int(match[1]) * 60 + int(match[2]) if match[1] else 24 * 60
 
     def moment(self, raw: object, field: str) -> int:
         if isinstance(raw, str):
@@ -273,14 +330,19 @@ class _Cleaner(Checker):
                     raise Refusal(Reason.TIME_INVALID, field) from error
         return parse_time(raw, field=field)
 
-    def goal(self, raw: object) -> None:
+    def goal(self, raw: object, json: dict[str, Any]) -> Goal | None:
+        json["goal"] = None
         if raw is None:
-            return
-        part = self.part(raw, "goal", {"query", "days"})
-        self.attempt(lambda: parse(part.get("query"), retention_days=self.retention_days, field="goal.query"))
-        if self.whole(part.get("days"), "goal.days", 1, 365) is None and not self.has_error("goal.days"):
+            return None
+        part = self.part(raw, "goal", {"query", "days"}, required=True)
+        query = self.attempt(lambda: parse(part.get("query"), retention_days=self.retention_days, field="goal.query"))
+        days = self.whole(part.get("days"), "goal.days", 1, MAX_GOAL_DAYS)
+        if days is None and not self.has_error("goal.days"):
             self.error("goal.days", "A goal has a number of days.", Reason.FIELD_MISSING)
-        self.unsupported("goal")
+        if query is None or days is None:
+            return None
+        json["goal"] = {"query": to_json(query), "days": days}
+        return Goal(query, days)
 
     def belongs(self, part: dict[str, Any], name: str, owner: str, kind: str) -> None:
         field = f"trigger.{name}"

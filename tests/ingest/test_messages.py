@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from collector.domain.auto_messages import stats
+from collector.domain.message_numbers import stats
 from collector.values.clock import DAY, HOUR, MINUTE
 from collector.values.messages import clean_auto_message
 from tests.support.browserless import Tracker

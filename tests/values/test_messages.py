@@ -1,3 +1,4 @@
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -38,10 +39,17 @@ FULL = {
     "frequency": {"type": "every_time", "max": 3, "every_days": 7},
     "priority": 5,
     "ignore_caps": True,
-    "schedule": {"starts_at": 1_700_000_000, "ends_at": 1_800_000_000, "hours": None},
-    "goal": None,
-    "holdout_percent": 0,
+    "schedule": {
+        "starts_at": 1_700_000_000,
+        "ends_at": 1_800_000_000,
+        "hours": [{"days": ["mon", "fri"], "from": "09:00", "to": "17:30"}, {"days": ["sat"], "from": "20:00", "to": "24:00"}],
+    },
+    "goal": {"query": {"event": "bought", "field": "count", "operator": ">", "value": 0}, "days": 7},
+    "holdout_percent": 12.5,
 }
+
+
+_DAYS = ("schedule.hours[0].days", "field_invalid")
 
 
 def cleaned(raw, **more):
@@ -101,6 +109,29 @@ def test_times_without_a_zone_are_in_the_sites():
     assert definition.schedule.ends_at_ms - definition.schedule.starts_at_ms == 3_600_000
 
 
+@pytest.mark.parametrize(
+    ("local", "is_open"),
+    [
+        ("2026-03-27T09:00", True),  # a Friday
+        ("2026-03-27T17:29", True),
+        ("2026-03-27T17:30", False),
+        ("2026-03-27T08:59", False),
+        ("2026-03-28T23:59", True),  # the Saturday before the clocks are set
+        ("2026-03-29T09:00", False),
+        ("2026-03-30T09:00", True),  # the Monday after
+    ],
+)
+def test_hours_are_those_of_the_sites_clocks(local, is_open):
+    zone = ZoneInfo("Europe/Budapest")
+    schedule = cleaned(LEAST | {"schedule": {"hours": FULL["schedule"]["hours"]}}).schedule
+    assert schedule.is_open(int(datetime.fromisoformat(local).replace(tzinfo=zone).timestamp() * 1000), zone) is is_open
+
+
+def test_hours_without_days_are_those_of_every_day():
+    hours = cleaned(LEAST | {"schedule": {"hours": [{"from": "09:00", "to": "10:00"}]}}).as_json()["schedule"]["hours"]
+    assert hours == [{"days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "from": "09:00", "to": "10:00"}]
+
+
 @pytest.mark.parametrize("field", ["name", "type", "content"])
 def test_name_type_and_content_are_required(field):
     assert (field, "field_missing") in errors({key: value for key, value in LEAST.items() if key != field})
@@ -149,7 +180,21 @@ def test_name_type_and_content_are_required(field):
         (LEAST | {"ignore_caps": "yes"}, ("ignore_caps", "field_invalid")),
         (LEAST | {"schedule": {"starts_at": 1_700_000_000_000}}, ("schedule.starts_at", "time_invalid")),
         (LEAST | {"schedule": {"starts_at": 5, "ends_at": 5}}, ("schedule.ends_at", "field_invalid")),
+        (LEAST | {"schedule": {"hours": []}}, ("schedule.hours", "field_invalid")),
+        (LEAST | {"schedule": {"hours": [[9, 17]]}}, ("schedule.hours[0]", "field_invalid")),
+        (
+            LEAST | {"schedule": {"hours": [{"days": ["monday"], "from": "09:00", "to": "10:00"}]}},
+            ("schedule.hours[0].days", "field_invalid"),
+        ),
+        (LEAST | {"schedule": {"hours": [{"from": "9:00", "to": "10:00"}]}}, ("schedule.hours[0].from", "field_invalid")),
+        (LEAST | {"schedule": {"hours": [{"from": "09:00", "to": "24:30"}]}}, ("schedule.hours[0].to", "field_invalid")),
+        (LEAST | {"schedule": {"hours": [{"from": "22:00", "to": "02:00"}]}}, ("schedule.hours[0].to", "field_invalid")),
+        (LEAST | {"goal": {"days": 7}}, ("goal.query", "query_invalid")),
+        (LEAST | {"goal": {"query": FULL["goal"]["query"]}}, ("goal.days", "field_missing")),
+        (LEAST | {"goal": {"query": FULL["goal"]["query"], "days": 366}}, ("goal.days", "field_invalid")),
+        (LEAST | {"goal": {"query": {"field": "x", "operator": "?"}, "days": 7}}, ("goal.query.field", "query_invalid")),
         (LEAST | {"holdout_percent": 101}, ("holdout_percent", "field_invalid")),
+        (LEAST | {"holdout_percent": "10"}, ("holdout_percent", "field_invalid")),
     ],
 )
 def test_an_error_names_its_place(raw, error):
@@ -166,9 +211,6 @@ def test_an_error_names_its_place(raw, error):
         (LEAST | {"trigger": {"type": "time", "seconds": 5}}, "trigger.type"),
         (LEAST | {"trigger": {"type": "scroll", "percent": 50}}, "trigger.type"),
         (LEAST | {"trigger": {"type": "exit_intent"}}, "trigger.type"),
-        (LEAST | {"schedule": {"hours": [[9, 17]]}}, "schedule.hours"),
-        (LEAST | {"goal": {"query": {"field": "email", "operator": "has_any_value"}, "days": 7}}, "goal"),
-        (LEAST | {"holdout_percent": 10}, "holdout_percent"),
     ],
 )
 def test_what_is_not_served_yet_says_so(raw, field):

@@ -2,7 +2,8 @@
 
 from flask import Response, jsonify
 
-from collector.domain.auto_messages import AutoMessage, stats
+from collector.domain.auto_messages import AutoMessage
+from collector.domain.message_numbers import stats
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection

@@ -5,7 +5,7 @@ import json
 from flask import Blueprint, abort, render_template
 from flask.typing import ResponseReturnValue
 
-from collector.domain import auto_messages
+from collector.domain import message_numbers
 from collector.services import Services
 from collector.web.console import current, query_words, reading
 from collector.web.console.install import address
@@ -29,7 +29,7 @@ def register(bp: Blueprint, services: Services) -> None:
         site = current.site()
         with services.database.read() as connection:
             found = services.auto_messages.all(connection, site.id)
-            numbers = auto_messages.recipients(connection, site.id, [message.id for message in found])
+            numbers = message_numbers.recipients(connection, site.id, [message.id for message in found])
         found.sort(key=lambda message: _STATES[message.definition.state])
         example = _EXAMPLE.format(address=address(services))
         return render_template("messages.html", messages=found, numbers=numbers, example=example)
@@ -41,7 +41,7 @@ def register(bp: Blueprint, services: Services) -> None:
         page = current.number("page", 1, 1, 100_000)
         with services.database.read() as connection:
             found = services.auto_messages.get(connection, site.id, current.public_id(public_id)) or abort(404)
-            numbers = auto_messages.stats(connection, site.id, found)
+            numbers = message_numbers.stats(connection, site.id, found)
             offset = (page - 1) * PER_PAGE
             recipients, total = reading.recipients(connection, site.id, services.names, found, limit=PER_PAGE, offset=offset)
         definition, document = found.definition, found.as_json()
@@ -52,8 +52,9 @@ def register(bp: Blueprint, services: Services) -> None:
             recipients=recipients,
             pages=Pages(page, PER_PAGE, total),
             audience=query_words.audience(definition.audience) if definition.audience else None,
+            goal=query_words.audience(definition.goal.query) if definition.goal else None,
             page_rule=query_words.page_rule(definition.page) if definition.page else None,
             trigger=query_words.trigger(definition),
             frequency=query_words.frequency(definition),
-            document={part: json.dumps(document[part], indent=2, ensure_ascii=False) for part in ("audience", "page", "trigger")},
+            document={part: json.dumps(document[part], indent=2, ensure_ascii=False) for part in ("audience", "page", "trigger", "goal")},
         )

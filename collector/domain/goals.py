@@ -1,0 +1,55 @@
+"""Goals: whether those who got a message, or were held out from it, have done since what it was for.
+
+A goal is met where its query holds within so many days of the receipt; where it held at the receipt already it does not count. Who meets
+it is found among everybody who has not met it yet, by the same SQL as every search.
+"""
+
+from typing import NamedTuple
+
+from collector.domain.auto_messages import AutoMessage
+from collector.domain.names import Names
+from collector.domain.selection import select
+from collector.domain.sites import Site
+from collector.storage.database import Connection
+from collector.values.clock import DAY
+
+STEP = 500
+"""Receipts noted in one transaction."""
+
+
+class Receipt(NamedTuple):
+    """One delivery of a message: the identity that claimed it, its number, and when its days are over (ms)."""
+
+    identity: int
+    n: int
+    until: int
+
+
+def met(
+    connection: Connection, site: Site, names: Names, message: AutoMessage, now_ms: int, looked_at: int, retention_ms: int
+) -> list[Receipt]:
+    """Return the receipts whose goal is met now. Those whose days ended since `looked_at` (ms) belong to them."""
+    goal = message.definition.goal
+    if goal is None:
+        return []
+    span = goal.days * DAY
+    waiting = (
+        "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
+        "WHERE d.site = ? AND d.message = ? AND d.goal_before = 0 AND d.goal_at IS NULL AND d.claimed_at >= ?"
+    )
+    parameters = (site.id, message.id, looked_at - span)
+    if connection.row(f"SELECT 1 {waiting} LIMIT 1", parameters) is None:
+        return []
+    with select(connection, site, names, goal.query, now_ms, retention_ms) as (found, _):
+        sql = f"SELECT d.identity, d.n, d.claimed_at {waiting} AND i.principal_id IN (SELECT p.id FROM {found.sql}) ORDER BY 1, 2"
+        rows = connection.rows(sql, (*parameters, *found.parameters))
+    return [Receipt(identity, n, claimed_at + span) for identity, n, claimed_at in rows]
+
+
+def note(tx: Connection, site: int, message: AutoMessage, receipts: list[Receipt], now_ms: int) -> None:
+    """Note when goals were met. Whoever was first stays."""
+    for receipt in receipts:
+        tx.run(
+            "UPDATE deliveries SET goal_at = ? WHERE site = ? AND identity = ? AND message = ? AND n = ? AND goal_at IS NULL",
+            (min(now_ms, receipt.until), site, receipt.identity, message.id, receipt.n),
+        )

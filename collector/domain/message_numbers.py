@@ -1,0 +1,137 @@
+"""What became of a message, counted from its deliveries: each person counts once for each step.
+
+A person is of the arm of the first delivery, also where two became one person. `matched` are the people for whom everything held when
+they met the message: those it was sent to and those held out.
+"""
+
+from math import sqrt
+from typing import Any
+
+from collector.domain.auto_messages import AutoMessage
+from collector.domain.deliveries import SHOWN
+from collector.domain.identities import marks
+from collector.storage.database import Connection
+
+STEPS = ("sent", "seen", "clicked", "dismissed", "answered", "goal")
+_TIMES = ("claimed_at", "seen_at", "clicked_at", "dismissed_at", "answered_at", "goal_at")
+_Z = 1.959963984540054
+"""The standard normal quantile of a two-sided interval of 95 %."""
+
+Numbers = dict[str, int]
+
+
+def stats(connection: Connection, site: int, message: AutoMessage) -> dict[str, Any]:
+    """Return a message's numbers in the shape of the API."""
+    shown, held_out = _by_arm(connection, site, [message.id]).get(message.id, (_NOBODY, _NOBODY))
+    numbers = _together(shown, held_out)
+    links = connection.rows(
+        "SELECT link, count(DISTINCT i.principal_id) FROM delivery_links l JOIN identities i ON i.site = l.site AND i.id = l.identity "
+        "WHERE l.site = ? AND l.message = ? GROUP BY link ORDER BY 2 DESC, 1",
+        (site, message.id),
+    )
+    definition = message.definition
+    return {
+        **numbers,
+        "links": [{"link": link, "clicked": clicked} for link, clicked in links],
+        "rates": _rates(numbers),
+        "holdout": {"percent": definition.holdout_percent, "people": numbers["held_out"], "goal": held_out["goal"]},
+        "lift": lift(shown, held_out, goal=definition.goal is not None),
+    }
+
+
+def recipients(connection: Connection, site: int, messages: list[int]) -> dict[int, Numbers]:
+    """Return the people counted at each step, by message row id."""
+    found = _by_arm(connection, site, messages) if messages else {}
+    return {number: _together(*found.get(number, (_NOBODY, _NOBODY))) for number in messages}
+
+
+def lift(shown: Numbers, held_out: Numbers, *, goal: bool) -> dict[str, Any]:
+    """Compare how many reached the goal with the message and without it, of those who had not before.
+
+    The interval is Newcombe's for the difference of two proportions (hybrid score, 95 %): Newcombe, Statistics in Medicine 17 (1998),
+    method 10.
+    """
+    if not goal:
+        return {"available": False, "in_words": "There is no goal to compare by."}
+    if not held_out["eligible"] or not shown["eligible"]:
+        nobody = "Nobody is held out" if not held_out["eligible"] else "Nobody has got it"
+        return {"available": False, "in_words": f"{nobody} yet, so there is nothing to compare with."}
+    arms = [{"people": arm["eligible"], "goal": arm["goal"], "rate": round(arm["goal"] / arm["eligible"], 4)} for arm in (shown, held_out)]
+    difference, lower, upper = newcombe(shown["goal"], shown["eligible"], held_out["goal"], held_out["eligible"])
+    return {
+        "available": True,
+        "shown": arms[0],
+        "held_out": arms[1],
+        "difference": round(difference, 4),
+        "interval": {"lower": round(lower, 4), "upper": round(upper, 4), "confidence": 0.95},
+        "in_words": _in_words(difference, lower, upper),
+    }
+
+
+def newcombe(met: int, of: int, other_met: int, other_of: int) -> tuple[float, float, float]:
+    """Return the difference of two proportions, and the lower and upper end of its interval (fractions of 1)."""
+    one, other = met / of, other_met / other_of
+    one_low, one_high = _wilson(met, of)
+    other_low, other_high = _wilson(other_met, other_of)
+    difference = one - other
+    lower = difference - sqrt((one - one_low) ** 2 + (other_high - other) ** 2)
+    upper = difference + sqrt((one_high - one) ** 2 + (other - other_low) ** 2)
+    return difference, lower, upper
+
+
+def _wilson(met: int, of: int) -> tuple[float, float]:
+    """Return Wilson's score interval of a proportion."""
+    rate, square = met / of, _Z * _Z
+    middle = rate + square / (2 * of)
+    around = _Z * sqrt(rate * (1 - rate) / of + square / (4 * of * of))
+    return (middle - around) / (1 + square / of), (middle + around) / (1 + square / of)
+
+
+def _in_words(difference: float, lower: float, upper: float) -> str:
+    if lower <= 0 <= upper:
+        return (
+            f"Too small to tell: with the message between {_points(lower)} and {_points(upper)} reach the goal than without it "
+            "(95 % interval)."
+        )
+    low, high = sorted((abs(lower) * 100, abs(upper) * 100))
+    return f"With the message {_points(difference)} reach the goal than without it (95 % interval: {low:.1f} to {high:.1f})."
+
+
+def _points(difference: float) -> str:
+    return f"{abs(difference) * 100:.1f} percentage points {'more' if difference >= 0 else 'fewer'}"
+
+
+_NOBODY: Numbers = dict.fromkeys((*STEPS, "eligible"), 0)
+
+
+def _by_arm(connection: Connection, site: int, messages: list[int]) -> dict[int, tuple[Numbers, Numbers]]:
+    """Return for each message the people of both arms at each step, and how many had not reached the goal when they met it."""
+    steps = ", ".join(f"count(DISTINCT CASE WHEN {column} IS NOT NULL THEN person END)" for column in _TIMES)
+    rows = connection.rows(
+        f"SELECT message, first_arm, {steps}, count(DISTINCT CASE WHEN goal_before = 0 THEN person END) FROM ("
+        f"SELECT d.message, i.principal_id AS person, {', '.join(f'd.{column}' for column in _TIMES)}, d.goal_before, first_value(d.arm) "
+        "OVER (PARTITION BY d.message, i.principal_id ORDER BY d.claimed_at, d.identity, d.n) AS first_arm "
+        "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
+        f"WHERE d.site = ? AND d.message IN ({marks(messages)})) everybody GROUP BY message, first_arm",
+        (site, *messages),
+    )
+    found: dict[int, tuple[Numbers, Numbers]] = {}
+    for message, arm, *counts in rows:
+        numbers = dict(zip((*STEPS, "eligible"), counts, strict=True))
+        shown, held_out = found.get(message, (_NOBODY, _NOBODY))
+        found[message] = (numbers, held_out) if arm == SHOWN else (shown, numbers)
+    return found
+
+
+def _together(shown: Numbers, held_out: Numbers) -> Numbers:
+    steps = {step: shown[step] for step in STEPS}
+    return {"matched": shown["sent"] + held_out["sent"], "held_out": held_out["sent"], **steps}
+
+
+def _rates(numbers: Numbers) -> dict[str, Any]:
+    """Return the rates of sent and of seen, as fractions of 1; None where nothing was sent or seen."""
+    parts = ("seen", "clicked", "dismissed", "answered", "goal")
+    return {
+        f"of_{base}": {part: round(numbers[part] / numbers[base], 4) if numbers[base] else None for part in parts if part != base}
+        for base in ("sent", "seen")
+    }

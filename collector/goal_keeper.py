@@ -1,0 +1,63 @@
+"""Looking for goals that were met: a thread of the serving process, so that neither ingest nor claims wait for it."""
+
+import functools
+import logging
+import threading
+
+from collector.domain import goals
+from collector.domain.auto_messages import AutoMessage
+from collector.domain.sites import Site
+from collector.ingest.failures import places
+from collector.services import Services
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 20.0
+_LOCK = 7_305_808_869_229_542  # PostgreSQL advisory lock; any fixed number
+
+
+class GoalKeeper:
+    """The thread. Of many collectors on one database one looks at a time."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._looked_at = services.clock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="goals", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End between two steps."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            try:
+                with self._services.written.alone(_LOCK) as alone:
+                    if alone:
+                        self.look(self._services.clock())
+                    else:
+                        self._looked_at = self._services.clock()
+            except Exception as error:  # a guest in this process: whatever it is, serving goes on, and it looks again
+                log.warning("looking for goals was interrupted and goes on later: %s\n%s", type(error).__name__, places(error))
+
+    def look(self, now_ms: int) -> None:
+        """Note every goal that is met now."""
+        services = self._services
+        for site in services.sites.all():
+            with services.database.read() as connection:
+                messages = [one for one in services.auto_messages.all(connection, site.id) if one.definition.goal is not None]
+            for message in messages:
+                self._note(site, message, now_ms)
+        self._looked_at = now_ms
+
+    def _note(self, site: Site, message: AutoMessage, now_ms: int) -> None:
+        services = self._services
+        with services.database.read() as connection:
+            found = goals.met(connection, site, services.names, message, now_ms, self._looked_at, services.settings.retention)
+        for start in range(0, len(found), goals.STEP):
+            if self._stopping.is_set():
+                return
+            step = found[start : start + goals.STEP]
+            services.writer.run(site.id, functools.partial(goals.note, site=site.id, message=message, receipts=step, now_ms=now_ms))
