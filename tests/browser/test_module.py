@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.gateway import Gateway
+from tests.browser.recipes import snippet
 from tests.browser.stored import Stored
 from tests.browser.tabs import fence, lead, status, visit
 from tests.support.npm import Project
@@ -135,21 +136,38 @@ def test_options_are_those_of_the_tag(page: Page, bundled: Callable[..., str], s
     assert status(page)["held"] == "consent_required"
 
 
-def test_without_a_site_it_says_so_and_the_page_goes_on(page: Page, bundled: Callable[..., str]) -> None:
-    program = "import { load, track } from 'leadlight'; load({ host: '/ll' } as any); track('unheard'); document.title = 'went on';"
-    with page.expect_console_message(lambda message: message.type == "error") as said:
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("", "leadlight: load() needs site and host"),
+        ("{ host: '/ll' }", "leadlight: load() needs site and host"),
+        ("{ site: 'KEY', host: 'no host' }", "leadlight: no tracker from no host TypeError"),
+        ("{ site: 'KEY', host: 'http://collect.other:1' }", "leadlight: no tracker from http://collect.other:1 TypeError"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said_and_the_page_goes_on(page: Page, bundled: Callable[..., str], settings: str, said: str) -> None:
+    program = (
+        f"import * as leadlight from 'leadlight'; (leadlight as any).load({settings}); leadlight.track('unheard'); window.done = true;"
+    )
+    with page.expect_console_message(lambda message: message.text.startswith(said)):
         page.goto(bundled(program))
-    assert said.value.text.startswith("leadlight: load() needs site and host")
-    page.wait_for_function("document.title == 'went on'")
+    assert page.evaluate("[done, leadlight.q.length]") == [True, 1]
 
 
-def test_a_collector_that_is_away_costs_the_page_nothing(
-    page: Page, bundled: Callable[..., str], source: Callable[..., str], page_errors: list[str]
-) -> None:
-    with page.expect_event("requestfailed"):
-        page.goto(bundled(source(after="track('unheard');", host="http://collect.other:1")))
-    assert page.evaluate("leadlight.q.length") == 1
-    assert page_errors == []
+def test_the_address_may_be_a_path_of_the_site_or_a_name_alone(page: Page, bundled: Callable[..., str], pages: Pages) -> None:
+    asked = []
+    page.route("**/tracker.mjs", lambda route: (asked.append(route.request.url), route.abort()))
+    for host in ("/ll", "/ll/", "collect.other", "collect.other/ll"):
+        with page.expect_event("requestfailed"):
+            page.goto(bundled(f"import {{ load }} from 'leadlight'; load({{ site: 'KEY', host: '{host}' }})"))
+    own = f"{pages.origin}/ll/tracker.mjs"
+    assert asked == [own, own, "https://collect.other/tracker.mjs", "https://collect.other/ll/tracker.mjs"]
+
+
+def test_the_snippet_of_the_documentation(page: Page, bundled: Callable[..., str], collector: Collector, stored: Stored) -> None:
+    visit(page, bundled(snippet("install.md", "npm", collector, language="js"), "/documented"))
+    fence(page)
+    assert [event.name for event in stored.events(lead=lead(page))] == ["page-view", "opened-the-brochure", "fence"]
 
 
 def test_a_page_without_a_bundler_imports_it_from_the_collector(

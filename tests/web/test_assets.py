@@ -14,7 +14,7 @@ from collector.scripts import load, package, script_folder
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, serving
 
-PUBLISHED = {"1.0.0": "c9de8abccbc2b15cd7586f8c6cf88ed9facfe45687afe8b685feb22122bf432f"}
+PUBLISHED = {"1.0.0": "56158a1f4e040bee505650c89bb87d9aa6c2d24c3a7ceb928c49a5deb3ba947a"}
 """Digests (SHA-256) of the package by its version."""
 
 

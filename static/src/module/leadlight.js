@@ -17,19 +17,22 @@ const call = (...given) => {
   return /** @type {any} */ (window.leadlight)(...given);
 };
 
+/** @param {string} host @returns {Promise<unknown>} */
+const fetched = async (host) => {
+  const folder = (/^(https?:\/)?\//.test(host) ? host : "https://" + host).replace(/\/?$/, "/");
+  // Not a script tag: import() passes Trusted Types, and takes the nonce of the script that calls it.
+  return import(/* webpackIgnore: true */ /* turbopackIgnore: true */ /* @vite-ignore */ new URL(folder + "tracker.mjs", location.href).href);
+};
+
 let loaded = false;
 
 /** @type {Leadlight.Module["load"]} */
-export const load = ({ site, host, ...options }) => {
+export const load = ({ site, host, ...options } = /** @type {any} */ ({})) => {
   if (typeof window == "undefined" || loaded) return;
   if (!site || !host) return console.error("leadlight: load() needs site and host, got", { site, host });
   loaded = true;
   window.leadlightSettings = { ...window.leadlightSettings, ...options, site };
-  const folder = new URL(/^(https?:\/)?\//.test(host) ? host : "https://" + host, location.href).href.replace(/\/?$/, "/");
-  // Not a script tag: import() passes Trusted Types, and takes the nonce of the script that calls it.
-  import(/* webpackIgnore: true */ /* turbopackIgnore: true */ /* @vite-ignore */ folder + "tracker.mjs").catch((error) => {
-    if (options.debug) console.log("leadlight", error);
-  });
+  fetched(host).catch((error) => console.warn("leadlight: no tracker from", host, error));
 };
 
 /** @type {Leadlight.Module["track"]} */
