@@ -1,6 +1,6 @@
 /**
- * Builds tracker.js, messenger.js and rules.js out of src/. `--check` writes nothing and fails where the committed files differ.
- * The messenger comes first: its file name holds its digest, and the tracker holds the name.
+ * Builds tracker.js, messenger.js and rules.js out of src/, and tracker.mjs, the tracker for those who import it. `--check` writes nothing
+ * and fails where the committed files differ. The messenger comes first: its file name holds its digest, and the tracker holds the name.
  */
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -11,11 +11,11 @@ import { minify } from "terser";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const check = process.argv.includes("--check");
-const goals = { "tracker.js": 4096, "messenger.js": 9216, "rules.js": 2048 };
+const goals = { "tracker.js": 4096, "tracker.mjs": 4096, "messenger.js": 9216, "rules.js": 2048 };
 let failed = false;
 
 /** One script of plain text without white space, the same for the same sources. */
-async function bundle(entry, format, define = {}) {
+async function bundle(entry, format, define = {}, inject = []) {
   const bundled = await build({
     absWorkingDir: here,
     entryPoints: [entry],
@@ -28,6 +28,7 @@ async function bundle(entry, format, define = {}) {
     legalComments: "none",
     tsconfigRaw: "{}", // else a "use strict" for tsc is written out
     define,
+    inject,
   });
   const small = await minify(bundled.outputFiles[0].text, {
     ecma: 2020,
@@ -54,8 +55,9 @@ function finish(name, text) {
 
 const messenger = await bundle("src/messenger/main.js", "esm");
 const digest = createHash("sha256").update(messenger).digest("hex").slice(0, 12);
-const tracker = await bundle("src/tracker/main.js", "iife", { MESSENGER: JSON.stringify(`messenger-${digest}.js`) });
+const named = { MESSENGER: JSON.stringify(`messenger-${digest}.js`) };
 finish("messenger.js", messenger);
-finish("tracker.js", tracker);
+finish("tracker.js", await bundle("src/tracker/main.js", "iife", named));
+finish("tracker.mjs", await bundle("src/tracker/main.js", "esm", { ...named, "document.currentScript": "SELF" }, ["src/module/self.js"]));
 finish("rules.js", await bundle("src/rules/main.js", "esm"));
 process.exit(failed ? 1 : 0);

@@ -1,4 +1,4 @@
-/** The public interface of tracker.js: `window.leadlight(method, ...)` and what it answers. */
+/** The public interface: `window.leadlight(method, ...)`, what it answers, and the npm package that calls it. */
 
 declare namespace Leadlight {
   /** Options, as `data-` attributes of the script tag (with `-` for `_`) or in `window.leadlightSettings`. */
@@ -65,21 +65,40 @@ declare namespace Leadlight {
     retry_at: number;
   }
 
+  /** What `leadlight(method, ...)` does, by method. */
+  interface Calls {
+    track(name: string, metadata?: { [key: string]: Value }): void;
+    page(): void;
+    identify(...who: [user_id: string | number | null, attributes?: Attributes] | [attributes: Attributes & { user_id?: string | number }]): void;
+    reset(): void;
+    optIn(text_version?: string): void;
+    optOut(): void;
+    showMessage(id: string): void;
+    onMessage(listener: (event: MessageEvent) => void): void;
+    status(): Status;
+  }
+
   interface Call {
-    (method: "track", name: string, metadata?: { [key: string]: Value }): void;
-    (method: "page"): void;
-    (method: "identify", user_id: string | number | null, attributes?: Attributes): void;
-    (method: "identify", attributes: Attributes & { user_id?: string | number }): void;
-    (method: "reset"): void;
-    (method: "optIn", text_version?: string): void;
-    (method: "optOut"): void;
-    (method: "showMessage", id: string): void;
-    (method: "onMessage", listener: (event: MessageEvent) => void): void;
-    (method: "status"): Status;
+    <Method extends keyof Calls>(method: Method, ...given: Parameters<Calls[Method]>): ReturnType<Calls[Method]>;
     /** Calls made before the script arrived. */
     q?: any;
     /** Set once the tracker is there. */
     v?: number;
+  }
+
+  /** What the npm package takes beside the options of the tag. */
+  interface LoadSettings extends Settings {
+    site: string;
+    /** The collector's address: `https://collect.example.com`, or the path of one that is proxied, `/ll`. */
+    host: string;
+  }
+
+  /** What the npm package exports. On a server each of them does nothing. */
+  interface Module extends Omit<Calls, "status"> {
+    /** Fetches the tracker from the collector and starts it; once in a page, whatever is asked later. */
+    load(settings: LoadSettings): void;
+    /** Nothing before the tracker has arrived, and on a server. */
+    status(): Status | undefined;
   }
 }
 

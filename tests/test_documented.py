@@ -27,6 +27,17 @@ def everywhere(readme: str) -> str:
     return "\n".join([readme, *((ROOT / name).read_text("utf-8") for name in ("CONTRIBUTING.md", "static/WIRE.md"))])
 
 
+OPTIONS = (ROOT / "docs" / "options.md").read_text("utf-8")
+TYPES = (ROOT / "static" / "types.d.ts").read_text("utf-8")
+
+
+def declared(name: str) -> list[str]:
+    """The members of an interface in static/types.d.ts."""
+    body = re.search(rf"  interface {name} {{\n(.*?)\n  }}", TYPES, re.DOTALL)
+    assert body, f"no interface {name}"
+    return re.findall(r"^    (\w+)[?]?[(:]", body[1], re.MULTILINE)
+
+
 def commands(group: click.Group, above: str = "leadlight") -> Iterator[tuple[str, click.Command]]:
     """Every command with its words, groups gone through."""
     for name, command in sorted(group.commands.items()):
@@ -82,3 +93,44 @@ def test_every_address_is_documented(tmp_path: Path, readme: str) -> None:
     missing = {path for path in served if path not in named and not any(path.startswith(beginning) for beginning in below)}
     assert len(served) > 10
     assert sorted(missing) == []
+
+
+@pytest.mark.parametrize("option", declared("Settings"))
+def test_option_is_documented(option: str) -> None:
+    assert f"\n| `{option.replace('_', '-')}` |" in OPTIONS
+
+
+@pytest.mark.parametrize("call", declared("Calls"))
+def test_call_is_documented(call: str) -> None:
+    assert re.search(rf"\n\| `{call}\(", OPTIONS)
+
+
+@pytest.mark.parametrize("field", declared("Status"))
+def test_field_of_the_status_is_documented(field: str) -> None:
+    assert f"\n| `{field}` |" in OPTIONS
+
+
+def test_nothing_is_documented_of_the_tracker_that_does_not_exist() -> None:
+    options, calls, status = OPTIONS.partition("\n## Calls")[0], *OPTIONS.partition("\n## Calls")[2].split("\n## ")[:2]
+    first = r"^\| `([\w-]+)"
+    assert {name.replace("-", "_") for name in re.findall(first, options, re.MULTILINE)} == set(declared("Settings"))
+    assert set(re.findall(first, calls, re.MULTILINE)) == set(declared("Calls"))
+    held = re.findall(r"`(\w+)`", re.search(r"Why nothing is sent.*?\*/", TYPES, re.DOTALL)[0])  # type: ignore[index]
+    assert set(re.findall(first, status, re.MULTILINE)) == {*declared("Status"), *held}
+
+
+def anchor(heading: str) -> str:
+    """The anchor that a heading gets: lower case, hyphens for blanks, no other signs."""
+    return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8")):
+        if target.startswith(("http:", "https:", "mailto:")):
+            continue
+        path, _, wanted = target.partition("#")
+        other = (document.parent / path).resolve() if path else document
+        assert other.exists(), target
+        if wanted:
+            assert wanted in {anchor(heading) for heading in re.findall(r"^#+ (.+)$", other.read_text("utf-8"), re.MULTILINE)}, target

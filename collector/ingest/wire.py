@@ -4,6 +4,7 @@ The fast decoder refuses lone surrogates outright, but they may stand in one bad
 library's decoder reads the text, and the rules for text (values/text) decide what becomes of it.
 """
 
+import contextlib
 import json
 import re
 from typing import Any
@@ -15,6 +16,12 @@ from collector.values.fields import MAX_DIGITS
 
 MOST_ITEMS = 500
 LATEST_VERSION = 1
+
+
+class Versioned(msgspec.Struct, frozen=True):
+    """What every version says of itself."""
+
+    v: int
 
 
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,7 +146,7 @@ def _decode_by_items(body: bytes) -> Envelope | LooseEnvelope:
     try:
         return _envelope.decode(body)
     except msgspec.ValidationError as error:
-        raise _bad_body(error) from None
+        raise _bad_body(error, body) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _convert(body, LooseEnvelope)  # type: ignore[no-any-return]  # of the type it is given
 
@@ -153,7 +160,7 @@ def decode_claim(body: bytes) -> ClaimRequest:
     try:
         claim: ClaimRequest = _claim.decode(body)
     except msgspec.ValidationError as error:
-        raise _bad_body(error) from None
+        raise _bad_body(error, body) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         claim = _convert(body, ClaimRequest)
     _check(claim)
@@ -233,16 +240,19 @@ def _convert(body: bytes, kind: type[Any]) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise _bad_body(error) from None
+        raise _bad_body(error, body) from None
     except UnicodeError:  # a lone surrogate where the decoder wants to show it
         raise problem(400, Reason.BODY_INVALID, None, "the envelope holds a lone surrogate outside of its items") from None
 
 
-def _check(sender: Sender) -> None:
+def _check(sender: Sender | Versioned) -> None:
     if not 1 <= sender.v <= LATEST_VERSION:
         raise problem(400, Reason.WIRE_VERSION_UNKNOWN, "v", f"expected 1 to {LATEST_VERSION}, got {sender.v}")
 
 
-def _bad_body(error: msgspec.ValidationError) -> Exception:
+def _bad_body(error: msgspec.ValidationError, body: bytes) -> Exception:
+    # Another version may have other fields: then that is what is wrong, not they.
+    with contextlib.suppress(msgspec.ValidationError):
+        _check(msgspec.convert(loads(body), Versioned))
     code, field, message = explain(error)
     return problem(400, Reason.BODY_INVALID if field is None else code, field, message)

@@ -1,4 +1,5 @@
-"""The scripts pages load: `tracker.js` under its stable name, the messenger and each site's rules under the hash of their content.
+"""The scripts pages load: the tracker under its stable names, the messenger and each site's rules under the hash of their content; and
+the npm package that loads the tracker.
 
 They are the same for everybody (a shared cache must never hand one visitor's answer to another): they set no cookie and reflect
 nothing. A tracker cached for months may ask for a messenger of its own time; it gets today's, for a short while.
@@ -7,23 +8,33 @@ nothing. A tracker cached for months may ask for a messenger of its own time; it
 from flask import Blueprint, Response, abort, request
 from flask_cors import CORS
 
-from collector.scripts import Asset, load
+from collector.scripts import MODULE, Asset, asset, load, package
 from collector.services import Services
 
 _HOUR = 3_600
 _YEAR = 365 * 24 * _HOUR
+_SHORTLY = f"public, max-age={_HOUR}"
 
 
 def blueprint(services: Services) -> Blueprint:
     """Return the views of the scripts."""
     bp = Blueprint("assets", __name__)
     CORS(bp, origins="*", send_wildcard=True)  # `import()` of another origin's module needs it
-    tracker, messenger = load("tracker.js"), load("messenger.js")
+    messenger, npm = load("messenger.js"), package()
+    named = {"tracker.js": load("tracker.js"), "tracker.mjs": load("tracker.mjs"), "leadlight.js": load(MODULE)}
+    etag = asset(npm).hash
 
-    @bp.get("/tracker.js")
-    def tracker_js() -> Response:
-        """Serve the tracker; its query string is for the page, not for us."""
-        return _serve(tracker, f"public, max-age={_HOUR}")
+    @bp.get("/tracker.js", defaults={"name": "tracker.js"})
+    @bp.get("/tracker.mjs", defaults={"name": "tracker.mjs"})
+    @bp.get("/leadlight.js", defaults={"name": "leadlight.js"})
+    def script(name: str) -> Response:
+        """Serve the tracker, as a script or a module, or the module that loads it; the query string is for the page, not for us."""
+        return _serve(named[name], _SHORTLY)
+
+    @bp.get("/leadlight.tgz")
+    def leadlight_tgz() -> Response:
+        """Serve the npm package."""
+        return _finish(Response(npm, mimetype="application/gzip"), _SHORTLY, etag)
 
     @bp.get("/messenger-<name>.js")
     def messenger_js(name: str) -> Response:
@@ -54,9 +65,13 @@ def _serve(asset: Asset, caching: str) -> Response:
     if packed:
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
+    return _finish(response, caching, asset.hash + ("-gzip" if packed else ""))
+
+
+def _finish(response: Response, caching: str, etag: str) -> Response:
     response.headers["Cache-Control"] = caching
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.set_etag(asset.hash + ("-gzip" if packed else ""))
+    response.set_etag(etag)
     response.make_conditional(request)
     return response

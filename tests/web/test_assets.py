@@ -1,15 +1,21 @@
 """The scripts that pages load: cached, compressed, the same for everybody."""
 
 import gzip
+import hashlib
+import io
 import json
+import tarfile
 from collections.abc import Iterator
 
 import pytest
 from flask.testing import FlaskClient
 
-from collector.scripts import load
+from collector.scripts import load, package, script_folder
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, serving
+
+PUBLISHED = {"1.0.0": "56158a1f4e040bee505650c89bb87d9aa6c2d24c3a7ceb928c49a5deb3ba947a"}
+"""Digests (SHA-256) of the package by its version."""
 
 
 @pytest.fixture
@@ -32,25 +38,49 @@ def test_the_tracker_names_the_messenger_by_its_content(messenger: str) -> None:
     assert messenger[1:].encode() in load("tracker.js").plain
 
 
-@pytest.mark.parametrize("name", ["tracker.js", "messenger.js"])
+@pytest.mark.parametrize("name", ["tracker.js", "tracker.mjs", "leadlight.js", "messenger.js"])
 def test_scripts_come_compressed_where_that_is_understood(pages: FlaskClient, messenger: str, name: str) -> None:
-    path = "/tracker.js" if name == "tracker.js" else messenger
+    path = messenger if name == "messenger.js" else f"/{name}"
     plain, packed = pages.get(path), pages.get(path, headers={"Accept-Encoding": "br, gzip"})
     assert "Content-Encoding" not in plain.headers
     assert packed.headers["Content-Encoding"] == "gzip"
     assert gzip.decompress(packed.data) == plain.data
     assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+    assert plain.mimetype == packed.mimetype == "text/javascript"
+    assert plain.headers["ETag"] != packed.headers["ETag"]
 
 
-def test_what_has_not_changed_is_not_sent_again(pages: FlaskClient) -> None:
-    etag = pages.get("/tracker.js").headers["ETag"]
-    again = pages.get("/tracker.js", headers={"If-None-Match": etag})
+@pytest.mark.parametrize("name", ["tracker.js", "tracker.mjs", "leadlight.js", "leadlight.tgz"])
+def test_what_keeps_its_name_is_kept_for_an_hour_and_not_sent_again_unless_it_changed(pages: FlaskClient, name: str) -> None:
+    first = pages.get(f"/{name}")
+    assert first.headers["Cache-Control"] == "public, max-age=3600"
+    again = pages.get(f"/{name}", headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.data) == (304, b"")
 
 
-def test_the_messenger_is_kept_for_good_and_the_tracker_for_an_hour(pages: FlaskClient, messenger: str) -> None:
-    assert "immutable" in pages.get(messenger).headers["Cache-Control"]
-    assert pages.get("/tracker.js").headers["Cache-Control"] == "public, max-age=3600"
+def test_the_messenger_is_kept_for_good(pages: FlaskClient, messenger: str) -> None:
+    assert pages.get(messenger).headers["Cache-Control"] == "public, max-age=31536000, immutable"
+
+
+def test_the_package_comes_as_it_is_whatever_the_client_unpacks(pages: FlaskClient) -> None:
+    answer = pages.get("/leadlight.tgz", headers={"Accept-Encoding": "gzip"})
+    assert (answer.mimetype, answer.headers.get("Content-Encoding"), answer.data) == ("application/gzip", None, package())
+
+
+def test_the_package_holds_the_module_and_its_types() -> None:
+    with tarfile.open(fileobj=io.BytesIO(package()), mode="r:gz") as archive:
+        assert sorted(archive.getnames()) == [
+            "package/package.json",
+            "package/src/module/index.d.ts",
+            "package/src/module/leadlight.js",
+            "package/types.d.ts",
+        ]
+
+
+def test_a_version_of_the_package_never_changes() -> None:
+    """Lock files hold the digest: where this fails, raise the version in static/src/module/package.json, then note the digest."""
+    version = json.loads((script_folder() / "src" / "module" / "package.json").read_text("utf-8"))["version"]
+    assert PUBLISHED[version] == hashlib.sha256(package()).hexdigest()
 
 
 def test_an_old_tracker_gets_todays_messenger_for_a_short_while(pages: FlaskClient, messenger: str) -> None:
@@ -111,11 +141,14 @@ def test_a_site_that_is_none_has_no_script(pages: FlaskClient, name: str) -> Non
     assert pages.get(f"/{name}").status_code == 404
 
 
-def test_any_page_may_load_them_and_they_set_and_reflect_nothing(rest: Rest, pages: FlaskClient, messenger: str) -> None:
-    for path in ("/tracker.js?site=<script>", messenger, f"/rules-{rest.world.site.key}-evil.js"):
-        answer = pages.get(path, headers={"Origin": "https://shop.example", "Host": "evil.example"})
+def test_any_page_may_load_them_and_they_are_the_same_for_everybody(rest: Rest, pages: FlaskClient, messenger: str) -> None:
+    named = ("/tracker.js", "/tracker.mjs", "/leadlight.js", "/leadlight.tgz")
+    pages.set_cookie("leadlight_site", "somebody", domain="localhost")
+    for path in (*named, messenger, f"/rules-{rest.world.site.key}-evil.js"):
+        plain = pages.get(path)
+        answer = pages.get(f"{path}?site=<script>", headers={"Origin": "https://shop.example", "Host": "evil.example"})
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
         assert "Set-Cookie" not in answer.headers
+        assert (answer.data, answer.headers["ETag"]) == (plain.data, plain.headers["ETag"])
         assert b"evil" not in answer.data
-        assert b"<script>" not in answer.data

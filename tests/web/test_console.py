@@ -338,10 +338,14 @@ def test_the_install_page_shows_no_secret(on: Console) -> None:
     assert all(secret not in page for secret in (*on.site.identity_secrets, on.world.access_token))
 
 
-def test_the_script_tag_names_the_public_address(database_url: str, clock: FakeClock) -> None:
+def test_the_snippets_name_the_public_address(database_url: str, clock: FakeClock) -> None:
     with console(database_url, clock, public_url="https://ll.example.com/base/") as on:
         on.sign_in()
-        assert 'src="https://ll.example.com/base/tracker.js"' in Parsed(on.page("/install")).text
+        text = Parsed(on.page("/install")).text
+        assert 'src="https://ll.example.com/base/tracker.js"' in text
+        assert "npm install https://ll.example.com/base/leadlight.tgz" in text
+        assert f'load({{ site: "{on.site.key}", host: "https://ll.example.com/base" }})' in text
+        assert "docs/install.md" in text
 
 
 @pytest.mark.parametrize(
