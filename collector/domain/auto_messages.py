@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -48,6 +48,22 @@ class AutoMessage(msgspec.Struct, frozen=True, kw_only=True):
     def as_json(self) -> dict[str, Any]:
         """Return the shape of the API."""
         return {"id": self.public_id, "version": self.version, **self.definition.as_json()}
+
+
+class Version(msgspec.Struct, frozen=True):
+    """What a message was until a time (ms), as JSON."""
+
+    number: int
+    until: int
+    definition: dict[str, Any]
+
+
+class MessageWasSent(Exception):
+    """The message reached people, so that it stays."""
+
+
+Change = Callable[[int, dict[str, Any]], AutoMessageDefinition]
+"""Makes a new definition out of a message's version and its JSON."""
 
 
 class Live:
@@ -150,6 +166,63 @@ class AutoMessages:
             ),
         )
         return message
+
+    def update(self, tx: Connection, site: int, public_id: str, change: Change, now_ms: int) -> AutoMessage:
+        """Change a message. What was live before gets a new version where more than its state changes; the old one is kept.
+
+        Raises:
+            LookupError: there is none.
+            Problem: what `change` raises.
+        """
+        tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))  # the lock
+        present = self.get(tx, site, public_id)
+        if present is None:
+            raise LookupError(public_id)
+        before = tx.value("SELECT definition FROM auto_messages WHERE site = ? AND id = ?", (site, present.id))
+        definition = change(present.version, json.loads(before))
+        after = json.dumps(definition.as_json(), ensure_ascii=False)
+        edited = {**definition.as_json(), "state": None} != {**json.loads(before), "state": None}
+        version = present.version + 1 if edited and present.live_since is not None else present.version
+        if version != present.version:
+            columns = ("site", "message", "version", "definition", "until")
+            tx.insert("auto_message_versions", columns, [(site, present.id, present.version, before, now_ms)])
+        live_since = present.live_since
+        if definition.state == "live" and present.definition.state != "live":
+            live_since = now_ms
+        tx.run(
+            "UPDATE auto_messages SET version = ?, state = ?, name = ?, priority = ?, definition = ?, updated_at = ?, live_since = ? "
+            "WHERE site = ? AND id = ?",
+            (version, definition.state, definition.name, definition.priority, after, now_ms, live_since, site, present.id),
+        )
+        return msgspec.structs.replace(present, version=version, definition=definition, updated_at=now_ms, live_since=live_since)
+
+    @staticmethod
+    def is_live(tx: Connection, message: AutoMessage, site: int) -> bool:
+        """Say whether a message is live still, and keep it so until the end of this transaction."""
+        lock = " FOR SHARE" if tx.engine == "postgresql" else ""
+        return tx.row(f"SELECT 1 FROM auto_messages WHERE site = ? AND id = ? AND state = 'live'{lock}", (site, message.id)) is not None
+
+    def delete(self, tx: Connection, site: int, public_id: str) -> None:
+        """Delete a message that never reached anybody.
+
+        Raises:
+            LookupError: there is none.
+            MessageWasSent: it reached people, whose caps and whose place in audiences rest on it.
+        """
+        tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))
+        present = self.get(tx, site, public_id)
+        if present is None:
+            raise LookupError(public_id)
+        if tx.row("SELECT 1 FROM deliveries WHERE site = ? AND message = ? LIMIT 1", (site, present.id)):
+            raise MessageWasSent
+        tx.run("DELETE FROM auto_message_versions WHERE site = ? AND message = ?", (site, present.id))
+        tx.run("DELETE FROM auto_messages WHERE site = ? AND id = ?", (site, present.id))
+
+    @staticmethod
+    def versions(connection: Connection, site: int, message: AutoMessage) -> list[Version]:
+        """Return what the message was before, the newest first."""
+        sql = "SELECT version, until, definition FROM auto_message_versions WHERE site = ? AND message = ? ORDER BY version DESC"
+        return [Version(version, until, json.loads(text)) for version, until, text in connection.rows(sql, (site, message.id))]
 
     def forget(self, site: int) -> None:
         """Drop what is kept of a site, so that a change of this process is seen at once."""

@@ -23,7 +23,7 @@ SPAN = 5_000
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _TABLES = (
     *("identities", "totals", "attributes", "visits", "merges", "deliveries", "delivery_links"),
-    *("names", "auto_messages", "tokens", "tombstones", "deletions", "slice_sites", "former_addresses"),
+    *("names", "auto_messages", "auto_message_versions", "tokens", "tombstones", "deletions", "slice_sites", "former_addresses"),
 )
 _CHECKS = (
     *(sums.own_totals, sums.person_totals, sums.absorbed_totals, sums.person_attributes, sums.visit_attributes),

@@ -129,6 +129,8 @@ class _Claim:
         except MissingValue:  # of those who are held out too: what could not be shown is compared with nothing
             return _no("content")
         if not same:
+            if not self.services.auto_messages.is_live(tx, ready.message, self.site.id):
+                return _no("state")
             delivery.grant(tx, self.site, ready.message, recipient, ready.owner.id, self.request.nonce, ready.moment, arm or SHOWN)
         if arm == HELD_OUT:
             return _no("holdout")

@@ -30,11 +30,13 @@ _SHAPES: dict[tuple[str, str], tuple[int, ...]] = {
     ("merges", "merges_target"): (_PEOPLE // 4, _PEOPLE // 4, 2),
     ("deliveries", "deliveries"): (_PEOPLE, _PEOPLE, 4, 2, 1),
     ("deliveries", "deliveries_message"): (_PEOPLE, _PEOPLE, _PEOPLE // 20, 1),
+    ("deliveries", "deliveries_goal"): (2 * _PEOPLE, 2 * _PEOPLE, _PEOPLE // 10, 1),
     ("delivery_links", "delivery_links"): (_PEOPLE // 10, _PEOPLE // 10, 2, 2, 1, 1),
     ("tombstones", "tombstones"): (10_000, 10_000, 1),
     ("deletions", "deletions"): (10, 10, 1),
     ("former_addresses", "former_addresses"): (10_000, 10_000, 2, 1),
     ("former_addresses", "former_addresses_mac"): (10_000, 10_000, 1),
+    ("auto_message_versions", "auto_message_versions"): (1_000, 1_000, 5, 1),
     ("names", "names"): (1_000, 1_000, 1),
     ("names", "names_text"): (1_000, 1_000, 500, 1),
 }

@@ -1,14 +1,16 @@
-"""Auto messages: POST and GET /auto_messages, one of them, its numbers."""
+"""Auto messages: POST and GET /auto_messages; one of them, changed and deleted; its earlier versions, its numbers."""
+
+from typing import Any
 
 from flask import Response, jsonify
 
-from collector.domain.auto_messages import AutoMessage
+from collector.domain.auto_messages import AutoMessage, MessageWasSent
 from collector.domain.message_numbers import stats
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
 from collector.values.errors import Problem, Reason, problem
-from collector.values.messages import clean_auto_message
+from collector.values.messages import AutoMessageDefinition, clean_auto_message
 from collector.values.text import storable
 from collector.web.api.body import read_object
 from collector.web.api.views import Route
@@ -37,6 +39,53 @@ def show(services: Services, site: Site, message_id: str) -> Response:
         return jsonify(_find(services, connection, site, message_id).as_json())
 
 
+def update(services: Services, site: Site, message_id: str) -> Response:
+    """Change the parts that are given, each of them whole. With `version`, only where it is still that one."""
+    body = read_object(services)
+    expected = body.get("version")
+    if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int)):
+        raise problem(400, Reason.FIELD_INVALID, "version", "expected the number that was given out")
+
+    def change(version: int, definition: dict[str, Any]) -> AutoMessageDefinition:
+        if expected is not None and expected != version:
+            raise problem(409, Reason.CONFLICT, "version", f"it is version {version} by now")
+        merged = {**definition, **body}
+        return clean_auto_message(merged, retention_days=services.settings.retention_days, time_zone=site.zone)
+
+    if not storable(message_id):
+        raise _not_found()
+    try:
+        changed: AutoMessage = services.writer.run(
+            site.id, lambda tx: services.auto_messages.update(tx, site.id, message_id, change, services.clock())
+        )
+    except LookupError:
+        raise _not_found() from None
+    services.auto_messages.forget(site.id)
+    return jsonify(changed.as_json())
+
+
+def delete(services: Services, site: Site, message_id: str) -> Response:
+    """Delete a message that reached nobody."""
+    if not storable(message_id):
+        raise _not_found()
+    try:
+        services.writer.run(site.id, lambda tx: services.auto_messages.delete(tx, site.id, message_id))
+    except LookupError:
+        raise _not_found() from None
+    except MessageWasSent:
+        raise problem(409, Reason.CONFLICT, None, "it reached people; set its state to archived instead") from None
+    services.auto_messages.forget(site.id)
+    return jsonify(id=message_id, deleted=True)
+
+
+def versions(services: Services, site: Site, message_id: str) -> Response:
+    """List what a message was before it was edited, the newest first."""
+    with services.database.read() as connection:
+        found = services.auto_messages.versions(connection, site.id, _find(services, connection, site, message_id))
+    data = [{**one.definition, "id": message_id, "version": one.number, "until": one.until // 1000} for one in found]
+    return jsonify(type="list", data=data, total_count=len(data))
+
+
 def numbers(services: Services, site: Site, message_id: str) -> Response:
     """Give out what became of a message."""
     with services.database.read() as connection:
@@ -58,5 +107,8 @@ ROUTES: tuple[Route, ...] = (
     ("POST", "/auto_messages", create),
     ("GET", "/auto_messages", index),
     ("GET", "/auto_messages/<message_id>", show),
+    ("PUT", "/auto_messages/<message_id>", update),
+    ("DELETE", "/auto_messages/<message_id>", delete),
+    ("GET", "/auto_messages/<message_id>/versions", versions),
     ("GET", "/auto_messages/<message_id>/stats", numbers),
 )
