@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -12,12 +12,12 @@ from collector.domain.checks.findings import Finding
 from collector.domain.doctor import Counts, examine
 from collector.domain.secrets import Keyring
 from collector.domain.sites import Sites
-from collector.settings import Settings, SettingsError, require_secret_key
+from collector.settings import Settings, SettingsError, config_path, require_secret_key
 from collector.storage import copying, migrations
 from collector.storage.database import Connection, Database
-from collector.storage.drafts import draft, remove_beside
+from collector.storage.drafts import beside, draft, remove_beside
 from collector.storage.migrations import SchemaError, migrate, pending
-from collector.storage.occupancy import Occupancy, file_of
+from collector.storage.occupancy import Occupancy, file_of, lock_of
 from collector.storage.slices import Slices
 from collector.storage.snapshots import number_of_events, others
 from collector.values.clock import system_clock
@@ -55,7 +55,7 @@ def backup(settings: Settings, path: Path, *, overwrite: bool = False) -> Copied
     Raises:
         SettingsError: it cannot be read or written; there is no file then, or the one that was there.
     """
-    with opened(settings) as database, in_one_line(str(path)), draft(path, overwrite=overwrite) as working:
+    with opened(settings) as database, in_one_line(str(path)), _apart(settings, path), draft(path, overwrite=overwrite) as working:
         copying.save(database, working, system_clock())
         with copying.reading(working) as connection:
             return _holds(connection, working.stat().st_size)
@@ -67,10 +67,29 @@ def backup_deletions(settings: Settings, path: Path, *, overwrite: bool = False)
     Raises:
         SettingsError: they cannot be read or written.
     """
-    with opened(settings) as database, in_one_line(str(path)), draft(path, overwrite=overwrite) as working, ExitStack() as stack:
+    with opened(settings) as database, in_one_line(str(path)), ExitStack() as stack:
+        stack.enter_context(_apart(settings, path))
+        working = stack.enter_context(draft(path, overwrite=overwrite))
         connection = stack.enter_context(database.snapshot())
         file = stack.enter_context(working.open("w", encoding="ascii"))
         return sum(1 for _ in map(file.write, map(restoring.to_line, restoring.written(connection))))
+
+
+@contextmanager
+def _apart(settings: Settings, path: Path) -> Iterator[None]:
+    """Keep a backup from taking the place of what is in use: a collector would go on writing to a file that has no name any more.
+
+    Raises:
+        SettingsError: the file is a part of this installation.
+        Occupied: it is the database of another one, and somebody works with it.
+    """
+    file, own = path.resolve(), file_of(settings.database_url)
+    if file == config_path().resolve() or (own is not None and file in (own, lock_of(own), *beside(own))):
+        raise SettingsError("it belongs to the installation itself: name another file")
+    with ExitStack() as stack:
+        if lock_of(file).exists():
+            stack.enter_context(closing(Occupancy(f"sqlite:///{file}", alone=True)))
+        yield
 
 
 def restore(settings: Settings, path: Path, *, replace: bool = False, deletions: Sequence[Path] = ()) -> Copied:

@@ -17,6 +17,11 @@ def file_of(url: str) -> Path | None:
     return None if name == url or name in ("", ":memory:") else Path(name).resolve()
 
 
+def lock_of(path: Path) -> Path:
+    """Return the file beside a database file that is locked by those who work with it."""
+    return path.with_name(f"{path.name}.lock")
+
+
 class Occupancy:
     """Held from its making until `close`, or until the process ends. PostgreSQL needs none: replacing is a transaction there."""
 
@@ -30,8 +35,7 @@ class Occupancy:
         path = file_of(url)
         if path is None:
             return
-        lock = path.with_name(f"{path.name}.lock")
-        self._descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
