@@ -83,7 +83,7 @@ BREAKS = (
                 "    psycopg3_adapter = _Adapter\n",
                 "    psycopg3_adapter = _Adapter\n    _is_closed = lambda self, conn: False\n    _can_reuse = lambda self, conn: True\n",
             ),
-            (DATABASE, "                    self._pool.manual_close()\n", "                    pass\n"),
+            (DATABASE, "                self._pool.manual_close()\n", "                pass\n"),
         ),
         ("outages::at_random", "outages::no_connections"),
     ),
@@ -128,7 +128,7 @@ BREAKS = (
     ),
     Break(
         "a connection to the old primary is kept",
-        ((DATABASE, "                    self._pool.manual_close()\n", "                    pass\n"),),
+        ((DATABASE, "                self._pool.manual_close()\n", "                pass\n"),),
         ("failover::is_the_standby_now",),
     ),
     Break(

@@ -291,8 +291,8 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Lend a connection for queries; each sees what is committed when it starts."""
-        with self._pool.connection_context():
-            yield Connection(self._pool.connection(), self.engine)
+        with self._connected() as connection:
+            yield connection
 
     @contextmanager
     def write(self, *, hurry: bool = False) -> Iterator[Connection]:
@@ -301,14 +301,22 @@ class Database:
         In a hurry, no lock of PostgreSQL is waited for without end: that it is not to be had is an outage then.
         """
         mode = "IMMEDIATE" if self.engine == "sqlite" else WRITING_IN_A_HURRY if hurry else WRITING
-        with self._pool.connection_context():
-            try:
-                with self._pool.atomic(mode):
-                    yield Connection(self._pool.connection(), self.engine)
-            except Exception as error:
-                if is_unavailable(error):  # another connection may do better: to a file that is writable again, to the new primary
-                    self._pool.manual_close()
-                raise
+        with self._connected() as connection, self._pool.atomic(mode):
+            yield connection
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Lend this thread's connection, which goes back to the pool when whoever asked first is done."""
+        first = self._pool.connect(reuse_if_open=True)
+        try:
+            yield Connection(self._pool.connection(), self.engine)
+        except Exception as error:
+            if first and is_unavailable(error):  # another connection may do better: to a file that is writable again, to the new primary
+                self._pool.manual_close()
+            raise
+        finally:
+            if first:
+                self._pool.close()
 
     @contextmanager
     def snapshot(self, hold: Sequence[str] = ()) -> Iterator[Connection]:
@@ -316,8 +324,7 @@ class Database:
 
         `hold` are tables that nobody may drop before the end: on PostgreSQL not even a snapshot keeps them.
         """
-        with self._pool.connection_context():
-            connection = Connection(self._pool.connection(), self.engine)
+        with self._connected() as connection:
             if self.engine == "sqlite":
                 connection.rows("PRAGMA temp_store = 1")  # what is sorted may not fit into memory
             try:

@@ -51,6 +51,14 @@ def is_unavailable(error: BaseException) -> bool:
     return any(_says_unavailable(cause) for cause in _causes(error))
 
 
+def reason(error: BaseException) -> str:
+    """Return what to log of an outage: what the database calls it, and nothing that it quotes."""
+    cause = next((cause for cause in _causes(error) if _says_unavailable(cause)), error)
+    said = {sqlite3.Error: "sqlite_errorname", psycopg.Error: "sqlstate"}
+    code = next((getattr(cause, name, None) for kind, name in said.items() if isinstance(cause, kind)), None)
+    return f"{type(cause).__name__} {code}" if code else type(cause).__name__
+
+
 def _says_unavailable(error: BaseException) -> bool:
     if isinstance(error, psycopg.Error):
         state = error.sqlstate

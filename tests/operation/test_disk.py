@@ -61,7 +61,9 @@ def through_full_disks(collector: Collector, disk: SmallDisk) -> None:
 
 @on_sqlite
 def test_a_full_disk_under_the_file(disk: SmallDisk, start_collector: StartCollector) -> None:
-    through_full_disks(start_collector(database_url=f"sqlite:///{disk.folder / 'leadlight.db'}"), disk)
+    collector = start_collector(database_url=f"sqlite:///{disk.folder / 'leadlight.db'}")
+    through_full_disks(collector, disk)
+    assert "OperationalError SQLITE_FULL" in collector.program.errors
 
 
 @on_sqlite
