@@ -103,6 +103,16 @@ BREAKS = (
         ("outages::forgets_to_tell",),
     ),
     Break(
+        "the place of the file is looked at before the commit alone",
+        ((DATABASE, "            self._check_place()  # once more", "            # once more"),),
+        ("disk::taken_away_during",),
+    ),
+    Break(
+        "the place of the file is looked at after the commit alone",
+        ((DATABASE, "        self._check_place()\n        first", "        first"),),
+        ("disk::another_takes_the_place",),
+    ),
+    Break(
         "a full disk is no outage",
         ((FAULTS, "    sqlite3.SQLITE_FULL,\n", ""), (FAULTS, '{"08", "53", "58"}', '{"08", "58"}')),
         ("disk::under_the_file", "disk::under_the_tables", "disk::middle"),

@@ -22,6 +22,10 @@ _UNAVAILABLE_SQLITE = {
 }
 
 
+class Replaced(Exception):
+    """The file that is open has no name any more: somebody put another in its place, or took it away. What is written to it is lost."""
+
+
 class RunAgain(Exception):
     """What a transaction relied on has changed (a slice was closed): run again from the start, it finds its way."""
 
@@ -56,7 +60,7 @@ def reason(error: BaseException) -> str:
     cause = next((cause for cause in _causes(error) if _says_unavailable(cause)), error)
     said = {sqlite3.Error: "sqlite_errorname", psycopg.Error: "sqlstate"}
     code = next((getattr(cause, name, None) for kind, name in said.items() if isinstance(cause, kind)), None)
-    return f"{type(cause).__name__} {code}" if code else type(cause).__name__
+    return str(cause) if isinstance(cause, Replaced) else f"{type(cause).__name__} {code}" if code else type(cause).__name__
 
 
 def _says_unavailable(error: BaseException) -> bool:
@@ -67,7 +71,7 @@ def _says_unavailable(error: BaseException) -> bool:
         return state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_STATES
     if isinstance(error, sqlite3.Error):
         return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _UNAVAILABLE_SQLITE
-    return isinstance(error, MaxConnectionsExceeded)
+    return isinstance(error, MaxConnectionsExceeded | Replaced)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
