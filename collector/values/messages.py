@@ -12,7 +12,7 @@ import msgspec
 from collector.values.body import MAX_BODY, Body, Template, parse_body, parse_text, parse_url, variables
 from collector.values.checker import Checker
 from collector.values.errors import Problem, Reason, Refusal
-from collector.values.fields import clean_event_name, parse_iso, parse_time, seconds, shown, to_ms
+from collector.values.fields import clean_event_name, ms_of, parse_iso, parse_time, seconds, shown
 from collector.values.page_rules import PageRule, parse_page_rule, rule_json
 from collector.values.queries import parse, parse_where
 from collector.values.query_tree import Node, WhereRule, to_json, where_json
@@ -268,7 +268,7 @@ class _Cleaner(Checker):
             moment = parse_iso(raw, field=field)
             if moment.tzinfo is None:
                 try:
-                    return to_ms(moment.replace(tzinfo=self.time_zone))
+                    return ms_of(moment.replace(tzinfo=self.time_zone), field=field)
                 except OverflowError as error:  # the first and the last hours of the calendar
                     raise Refusal(Reason.TIME_INVALID, field) from error
         return parse_time(raw, field=field)
