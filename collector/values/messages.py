@@ -201,7 +201,8 @@ class _Cleaner(Checker):
                 self.error(f"{field}.{key}", f"A button with the action {action} has none.")
         if action == "answer":
             self.unsupported(f"{field}.action")
-        name = self.attempt(lambda: clean_event_name(event, field=f"{field}.event")) if action == "track" and event else None
+        given = action == "track" and event not in (None, "")
+        name = self.attempt(lambda: clean_event_name(event, field=f"{field}.event")) if given else None
         button = Button(
             label=(self.attempt(lambda: parse_text(label, field=f"{field}.label")) if label else None) or (),
             action=action,
