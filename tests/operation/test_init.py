@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import free_port, run_command
+from tests.support.processes import Program, children, free_port, members, run_command
 from tests.support.servers import Collector
 
 
@@ -128,3 +128,21 @@ def test_a_killed_server_leaves_no_worker_behind(start_collector: Callable[..., 
             return
         threading.Event().wait(0.05)
     raise AssertionError("the worker still serves")
+
+
+def test_a_server_killed_while_its_worker_starts_leaves_none_behind(tmp_path: Path) -> None:
+    init(tmp_path)
+    arguments = ["collector", "serve", "--port", str(free_port())]
+    program = Program("collector", arguments, tmp_path, {"DATABASE_URL": "sqlite:///leadlight.db"})
+    try:
+        while not children(program.process.pid):
+            assert program.process.poll() is None, program.errors
+            threading.Event().wait(0.001)
+        program.process.kill()
+        program.process.wait()
+        deadline = time.monotonic() + 30
+        while members(program.process.pid) and time.monotonic() < deadline:
+            threading.Event().wait(0.05)
+        assert members(program.process.pid) == []
+    finally:
+        program.kill()
