@@ -55,9 +55,14 @@ def is_unavailable(error: BaseException) -> bool:
     return any(_says_unavailable(cause) for cause in _causes(error))
 
 
+def outage(error: BaseException) -> BaseException | None:
+    """Return what of an exception and its causes says that the database is at fault."""
+    return next((cause for cause in _causes(error) if _says_unavailable(cause)), None)
+
+
 def reason(error: BaseException) -> str:
     """Return what to log of an outage: what the database calls it, and nothing that it quotes."""
-    cause = next((cause for cause in _causes(error) if _says_unavailable(cause)), error)
+    cause = outage(error) or error
     said = {sqlite3.Error: "sqlite_errorname", psycopg.Error: "sqlstate"}
     code = next((getattr(cause, name, None) for kind, name in said.items() if isinstance(cause, kind)), None)
     return str(cause) if isinstance(cause, Replaced) else f"{type(cause).__name__} {code}" if code else type(cause).__name__

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.disks import small_disk
 from tests.support.processes import Program, children, free_port, members, run_command
-from tests.support.servers import Collector
+from tests.support.servers import ORIGIN, Collector
 
 
 def init(folder: Path, *more: str):
@@ -107,6 +108,21 @@ def test_a_database_that_cannot_be_used_is_said_in_one_line(tmp_path: Path, url:
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.parametrize("words", [("prune",), ("init", "--site", "Other", "--origin", ORIGIN)], ids=lambda words: words[0])
+def test_a_command_says_in_one_line_that_the_disk_is_full(start_collector: Callable[..., Collector], words: tuple[str, ...]) -> None:
+    with small_disk(32) as disk:
+        collector = start_collector(database_url=f"sqlite:///{disk.folder / 'leadlight.db'}")
+        disk.fill()
+        done = run_command(["collector", *words], collector.folder, collector.environ)
+        assert done.returncode == 1
+        assert "database or disk is full" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+        disk.free()
+        assert run_command(["collector", *words], collector.folder, collector.environ).returncode == 0
+        collector.kill()
 
 
 def test_a_setting_that_does_not_exist_or_is_out_of_bounds_is_said(tmp_path: Path) -> None:
