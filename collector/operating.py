@@ -11,7 +11,7 @@ from collector.domain import deletion, restoring
 from collector.domain.checks.findings import Finding
 from collector.domain.doctor import Counts, examine
 from collector.domain.secrets import Keyring
-from collector.domain.sites import Sites
+from collector.domain.sites import Sites, are_made
 from collector.settings import Settings, SettingsError, config_path, require_secret_key
 from collector.storage import copying, migrations
 from collector.storage.database import Connection, Database
@@ -163,7 +163,7 @@ def _look_at(target: Path) -> tuple[bool, bool]:
     try:
         copying.settle(target)
         with copying.whole(), copying.reading(target) as connection:
-            return _has_data(connection), False
+            return are_made(connection), False
     except SchemaError:
         return True, False
     except copying.Damaged:
@@ -188,7 +188,7 @@ def _into_postgresql(url: str, path: Path, keyring: Keyring, replace: bool, dele
                 raise SettingsError(f"it is in use by {number} other connections: stop the collectors that serve from it")
         migrate(database, system_clock())
         with database.read() as connection:
-            if not replace and _has_data(connection):
+            if not replace and are_made(connection):
                 raise SettingsError("it holds data: --replace puts the backup in its place")
         with _of_this_schema(path) as file, copying.loading(url, file) as tx:
             restoring.remember(tx, restoring.written(tx, copying.KEPT))
@@ -226,12 +226,6 @@ def _delete_again(tx: Connection, keyring: Keyring, deletions: Sequence[Path]) -
         with path.open(encoding="ascii") as lines:
             restoring.remember(tx, restoring.from_lines(lines))
     return restoring.delete_again(tx, keyring)
-
-
-def _has_data(connection: Connection) -> bool:
-    """Say whether an installation was made here: its schema alone is no data."""
-    made = len(pending(connection)) < len(migrations.steps())
-    return made and connection.row("SELECT 1 FROM sites LIMIT 1") is not None
 
 
 def _holds(connection: Connection, size: int) -> Copied:

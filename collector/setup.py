@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from collector.domain import accounts
+from collector.domain.sites import are_made
 from collector.services import Services, bring_up_to_date, build
 from collector.settings import Settings, SettingsError, config_path
 from collector.storage import migrations
@@ -57,6 +58,10 @@ def init_site(
     Raises:
         ValueError: an origin or time zone is wrong.
     """
+    if not settings.secret_key and _is_installed(settings):
+        raise SettingsError(
+            f"{_shown(settings.database_url)} holds an installation whose secret key is not here: set SECRET_KEY to it, or go to its folder"
+        )
     settings = ensure_secret_key(settings, folder or Path.cwd(), echo)
     services = open_services(settings)
     try:
@@ -69,6 +74,22 @@ def init_site(
     finally:
         services.close()
     return {**made, "console_url": f"{settings.base_url()}/console/"}
+
+
+def _is_installed(settings: Settings) -> bool:
+    """Say whether a site was made in the database. Whatever keeps it from being read is said by who opens it next."""
+    file = file_of(settings.database_url)
+    if file is not None and not file.is_file():
+        return False
+    try:
+        database = Database(settings.database_url, as_it_is=True)
+        try:
+            with database.read() as connection:
+                return are_made(connection)
+        finally:
+            database.close()
+    except Exception:
+        return False
 
 
 def open_services(settings: Settings) -> Services:

@@ -32,6 +32,15 @@ def test_the_secret_key_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "leadlight.toml").stat().st_mode) == 0o600
 
 
+def test_where_the_secret_key_of_an_installation_is_not_found_none_is_made(tmp_path: Path) -> None:
+    init(tmp_path)
+    (tmp_path / "leadlight.toml").rename(tmp_path / "lost")
+    done = init(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "secret key is not here" in done.stderr
+    assert not (tmp_path / "leadlight.toml").exists()
+
+
 def test_again_it_adds_a_site_and_overwrites_nothing(tmp_path: Path) -> None:
     first = json.loads(init(tmp_path).stdout)
     key = (tmp_path / "leadlight.toml").read_text()
