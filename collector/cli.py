@@ -65,7 +65,7 @@ def serve(host: str | None, port: int | None) -> None:
         serving.check_address(settings)
     except (SettingsError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"serving on http://{settings.host}:{settings.port}", err=True)
+    click.echo(f"serving on {settings.bound_url()}", err=True)
     serving.serve(settings)
 
 
