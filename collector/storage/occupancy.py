@@ -75,7 +75,10 @@ class Place:
             Replaced: it stands for another one, or for none; the message says what to do.
         """
         if self._found() != self._file:
-            raise Replaced(f"{self._path} was replaced or taken away under this process: put it back, or stop the process first")
+            raise Replaced(
+                f"{self._path} was replaced or taken away under this process: put it back (its log is here), or stop the process and "
+                "bring the other one by `leadlight restore`"
+            )
 
     def _found(self) -> tuple[int, int] | None:
         try:
