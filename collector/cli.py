@@ -65,7 +65,7 @@ def serve(host: str | None, port: int | None) -> None:
         serving.check_address(settings)
     except (SettingsError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"serving on http://{settings.host}:{settings.port}", err=True)
+    click.echo(f"serving on {settings.bound_url()}", err=True)
     serving.serve(settings)
 
 
@@ -77,7 +77,8 @@ def prune(force: bool) -> None:
     Exits with 1 where a part could not be done; `leadlight doctor` says which and why, and so does the log on standard error.
     """
     from collector import upkeep
-    from collector.setup import open_services
+    from collector.setup import open_services, unusable
+    from collector.storage.faults import is_unavailable
 
     try:
         services = open_services(require_secret_key(load_settings()))
@@ -87,6 +88,10 @@ def prune(force: bool) -> None:
     try:
         for _ in upkeep.round_of(services, services.written.transact, report, trusted=force):
             time.sleep(upkeep.PAUSE_SECONDS)
+    except Exception as error:
+        if is_unavailable(error):
+            raise click.ClickException(str(unusable(services.settings, error))) from None
+        raise
     finally:
         services.close()
         click.echo(json.dumps(msgspec.structs.asdict(report)))

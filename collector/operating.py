@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -11,13 +11,13 @@ from collector.domain import deletion, restoring
 from collector.domain.checks.findings import Finding
 from collector.domain.doctor import Counts, examine
 from collector.domain.secrets import Keyring
-from collector.domain.sites import Sites
-from collector.settings import Settings, SettingsError, require_secret_key
+from collector.domain.sites import Sites, are_made
+from collector.settings import Settings, SettingsError, config_path, require_secret_key
 from collector.storage import copying, migrations
 from collector.storage.database import Connection, Database
-from collector.storage.drafts import draft, remove_beside
+from collector.storage.drafts import beside, draft, remove_beside
 from collector.storage.migrations import SchemaError, migrate, pending
-from collector.storage.occupancy import Occupancy, file_of
+from collector.storage.occupancy import Occupancy, file_of, lock_of
 from collector.storage.slices import Slices
 from collector.storage.snapshots import number_of_events, others
 from collector.values.clock import system_clock
@@ -55,7 +55,7 @@ def backup(settings: Settings, path: Path, *, overwrite: bool = False) -> Copied
     Raises:
         SettingsError: it cannot be read or written; there is no file then, or the one that was there.
     """
-    with opened(settings) as database, in_one_line(str(path)), draft(path, overwrite=overwrite) as working:
+    with opened(settings) as database, in_one_line(str(path)), _apart(settings, path), draft(path, overwrite=overwrite) as working:
         copying.save(database, working, system_clock())
         with copying.reading(working) as connection:
             return _holds(connection, working.stat().st_size)
@@ -67,10 +67,29 @@ def backup_deletions(settings: Settings, path: Path, *, overwrite: bool = False)
     Raises:
         SettingsError: they cannot be read or written.
     """
-    with opened(settings) as database, in_one_line(str(path)), draft(path, overwrite=overwrite) as working, ExitStack() as stack:
+    with opened(settings) as database, in_one_line(str(path)), ExitStack() as stack:
+        stack.enter_context(_apart(settings, path))
+        working = stack.enter_context(draft(path, overwrite=overwrite))
         connection = stack.enter_context(database.snapshot())
         file = stack.enter_context(working.open("w", encoding="ascii"))
         return sum(1 for _ in map(file.write, map(restoring.to_line, restoring.written(connection))))
+
+
+@contextmanager
+def _apart(settings: Settings, path: Path) -> Iterator[None]:
+    """Keep a backup from taking the place of what is in use: a collector would go on writing to a file that has no name any more.
+
+    Raises:
+        SettingsError: the file is a part of this installation.
+        Occupied: it is the database of another one, and somebody works with it.
+    """
+    file, own = path.resolve(), file_of(settings.database_url)
+    if file == config_path().resolve() or (own is not None and file in (own, lock_of(own), *beside(own))):
+        raise SettingsError("it belongs to the installation itself: name another file")
+    with ExitStack() as stack:
+        if lock_of(file).exists():
+            stack.enter_context(closing(Occupancy(f"sqlite:///{file}", alone=True)))
+        yield
 
 
 def restore(settings: Settings, path: Path, *, replace: bool = False, deletions: Sequence[Path] = ()) -> Copied:
@@ -144,7 +163,7 @@ def _look_at(target: Path) -> tuple[bool, bool]:
     try:
         copying.settle(target)
         with copying.whole(), copying.reading(target) as connection:
-            return _has_data(connection), False
+            return are_made(connection), False
     except SchemaError:
         return True, False
     except copying.Damaged:
@@ -169,7 +188,7 @@ def _into_postgresql(url: str, path: Path, keyring: Keyring, replace: bool, dele
                 raise SettingsError(f"it is in use by {number} other connections: stop the collectors that serve from it")
         migrate(database, system_clock())
         with database.read() as connection:
-            if not replace and _has_data(connection):
+            if not replace and are_made(connection):
                 raise SettingsError("it holds data: --replace puts the backup in its place")
         with _of_this_schema(path) as file, copying.loading(url, file) as tx:
             restoring.remember(tx, restoring.written(tx, copying.KEPT))
@@ -207,12 +226,6 @@ def _delete_again(tx: Connection, keyring: Keyring, deletions: Sequence[Path]) -
         with path.open(encoding="ascii") as lines:
             restoring.remember(tx, restoring.from_lines(lines))
     return restoring.delete_again(tx, keyring)
-
-
-def _has_data(connection: Connection) -> bool:
-    """Say whether an installation was made here: its schema alone is no data."""
-    made = len(pending(connection)) < len(migrations.steps())
-    return made and connection.row("SELECT 1 FROM sites LIMIT 1") is not None
 
 
 def _holds(connection: Connection, size: int) -> Copied:

@@ -2,10 +2,10 @@
 
 import gc
 import logging
+import multiprocessing
 import os
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from granian import Granian
@@ -106,12 +106,13 @@ def _look_for_garbage_seldom() -> None:
 
 
 def _end_with_parent(services: Services) -> None:
-    """End this worker when the process that started it is gone: an orphan would go on serving beside its successor."""
-    parent = os.getppid()
+    """End this worker when the process that started it is gone, now or already: an orphan would go on serving beside its successor."""
+    parent = multiprocessing.parent_process()
+    if parent is None:  # nobody started it: it is no worker
+        return
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        parent.join()
         services.writer.close()
         os._exit(1)
 

@@ -107,7 +107,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def base_url(self) -> str:
         """Return the address of this collector as browsers reach it, without a slash at the end."""
-        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+        return self.public_url.rstrip("/") or self.bound_url()
+
+    def bound_url(self) -> str:
+        """Return the address that `serve` binds."""
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
 def config_path(environ: Mapping[str, str] | None = None) -> Path:

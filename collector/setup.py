@@ -9,10 +9,13 @@ from typing import Any
 import msgspec
 
 from collector.domain import accounts
+from collector.domain.sites import are_made
 from collector.services import Services, bring_up_to_date, build
 from collector.settings import Settings, SettingsError, config_path
 from collector.storage import migrations
 from collector.storage.database import Connection, Database
+from collector.storage.faults import is_unavailable, outage
+from collector.storage.occupancy import file_of
 from collector.values.clock import system_clock
 
 FIRST_EMAIL = "admin@example.com"
@@ -55,14 +58,38 @@ def init_site(
     Raises:
         ValueError: an origin or time zone is wrong.
     """
+    if not settings.secret_key and _is_installed(settings):
+        raise SettingsError(
+            f"{_shown(settings.database_url)} holds an installation whose secret key is not here: set SECRET_KEY to it, or go to its folder"
+        )
     settings = ensure_secret_key(settings, folder or Path.cwd(), echo)
     services = open_services(settings)
     try:
         echo(f"the database {_shown(settings.database_url)} is up to date")
-        made: dict[str, Any] = services.writer.run(0, lambda tx: _make(services, tx, name, origins, time_zone, email))
+        made = services.written.transact(lambda tx: _make(services, tx, name, origins, time_zone, email))
+    except Exception as error:
+        if is_unavailable(error):
+            raise unusable(settings, error) from None
+        raise
     finally:
         services.close()
     return {**made, "console_url": f"{settings.base_url()}/console/"}
+
+
+def _is_installed(settings: Settings) -> bool:
+    """Say whether a site was made in the database. Whatever keeps it from being read is said by who opens it next."""
+    file = file_of(settings.database_url)
+    if file is not None and not file.is_file():
+        return False
+    try:
+        database = Database(settings.database_url, as_it_is=True)
+        try:
+            with database.read() as connection:
+                return are_made(connection)
+        finally:
+            database.close()
+    except Exception:
+        return False
 
 
 def open_services(settings: Settings) -> Services:
@@ -76,7 +103,7 @@ def open_services(settings: Settings) -> Services:
     except (SettingsError, OSError):
         raise
     except Exception as error:
-        raise _unusable(settings, error) from None
+        raise unusable(settings, error) from None
     try:
         services.sites.all()
     except ValueError as error:
@@ -91,8 +118,11 @@ def upgrade(settings: Settings, *, check: bool) -> list[str]:
     Raises:
         SettingsError: the database cannot be used, or is of a newer version.
     """
+    file = file_of(settings.database_url)
+    if check and file is not None and not file.is_file():
+        raise SettingsError(f"there is no database {file}")
     try:
-        database = Database(settings.database_url)
+        database = Database(settings.database_url, as_it_is=check)
         try:
             if check:
                 with database.read() as connection:
@@ -102,14 +132,15 @@ def upgrade(settings: Settings, *, check: bool) -> list[str]:
         finally:
             database.close()
     except Exception as error:
-        raise _unusable(settings, error) from None
+        raise unusable(settings, error) from None
     lines = {number: f"{number:4}  {str(module.__doc__).splitlines()[0]}" for number, module in migrations.steps()}
     return [lines[number] for number in numbers]
 
 
-def _unusable(settings: Settings, error: Exception) -> SettingsError:
+def unusable(settings: Settings, error: Exception) -> SettingsError:
     """Return what to say: the drivers' classes are many, and whoever starts a server wants the reason, not a traceback."""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    cause = outage(error) or error
+    reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     return SettingsError(f"the database {_shown(settings.database_url)} cannot be used: {reason}")
 
 

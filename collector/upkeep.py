@@ -17,7 +17,7 @@ import msgspec
 from collector.domain import changes, deletion, mending, pruning, rounds
 from collector.domain.deletion import Transact
 from collector.domain.rounds import Attempt, Believed, ClockDoubted
-from collector.ingest.failures import places
+from collector.ingest.failures import described, places
 from collector.services import Services
 from collector.storage import migrations
 from collector.storage.database import Connection
@@ -215,7 +215,7 @@ class Upkeep:
                 if self._stopping.wait(PAUSE_SECONDS):
                     return 0
         except Exception as error:  # a guest in this process: whatever it is, serving goes on, and the next round begins anew
-            log.warning("upkeep was interrupted and goes on later: %s\n%s", type(error).__name__, places(error))
+            log.warning("upkeep was interrupted and goes on later: %s", described(error))
             return _RETRY_SECONDS
         if any(msgspec.structs.astuple(report)):
             log.info("upkeep: %s", msgspec.structs.asdict(report))

@@ -83,7 +83,7 @@ BREAKS = (
                 "    psycopg3_adapter = _Adapter\n",
                 "    psycopg3_adapter = _Adapter\n    _is_closed = lambda self, conn: False\n    _can_reuse = lambda self, conn: True\n",
             ),
-            (DATABASE, "                    self._pool.manual_close()\n", "                    pass\n"),
+            (DATABASE, "                self._pool.manual_close()\n", "                pass\n"),
         ),
         ("outages::at_random", "outages::no_connections"),
     ),
@@ -101,6 +101,16 @@ BREAKS = (
         "transactions idle and wait without end",
         ((POOLS, "IDLE_SECONDS = 10\n", "IDLE_SECONDS = 3600\n"), (POOLS, "LOCK_SECONDS = 10\n", "LOCK_SECONDS = 3600\n")),
         ("outages::forgets_to_tell",),
+    ),
+    Break(
+        "the place of the file is looked at before the commit alone",
+        ((DATABASE, "            self._check_place()  # once more", "            # once more"),),
+        ("disk::taken_away_during",),
+    ),
+    Break(
+        "the place of the file is looked at after the commit alone",
+        ((DATABASE, "        self._check_place()\n        first", "        first"),),
+        ("disk::another_takes_the_place",),
     ),
     Break(
         "a full disk is no outage",
@@ -128,7 +138,7 @@ BREAKS = (
     ),
     Break(
         "a connection to the old primary is kept",
-        ((DATABASE, "                    self._pool.manual_close()\n", "                    pass\n"),),
+        ((DATABASE, "                self._pool.manual_close()\n", "                pass\n"),),
         ("failover::is_the_standby_now",),
     ),
     Break(

@@ -1,4 +1,4 @@
-"""Settings that together would lose something are refused, with both their names."""
+"""Settings that together would lose something are refused, with both their names; addresses made of settings can be opened."""
 
 import pytest
 
@@ -18,3 +18,8 @@ def test_a_silent_lead_has_to_outlive_the_timeline_by_two_days(timeline: int, le
 def test_two_days_more_will_do(timeline: int, leads: int) -> None:
     settings = load_settings({"LEADLIGHT_RETENTION_DAYS": str(timeline), "LEADLIGHT_LEAD_RETENTION_DAYS": str(leads)})
     assert settings.lead_retention - settings.retention >= 2 * 86_400_000
+
+
+@pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:8000"), ("::1", "http://[::1]:8000")])
+def test_the_address_made_of_host_and_port_is_an_address(host: str, url: str) -> None:
+    assert Settings(host=host).base_url() == Settings(host=host).bound_url() == url

@@ -25,7 +25,8 @@ def take_up(tx: Connection, site: int, keyring: Keyring, addresses: Collection[K
     Done before the tombstones are asked for, it waits for a deletion that is setting one up.
     """
     for address in sorted(addresses):
-        tx.run("DELETE FROM former_addresses WHERE site = ? AND mac = ?", (site, tombstones.mac(keyring, site, address)))
+        for mac in tombstones.macs(keyring, site, address):
+            tx.run("DELETE FROM former_addresses WHERE site = ? AND mac = ?", (site, mac))
 
 
 def of(tx: Connection, site: int, identities: Sequence[int]) -> list[bytes]:

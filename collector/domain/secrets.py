@@ -51,9 +51,13 @@ class Keyring:
         except (BadData, UnicodeError, ValueError, RecursionError):
             return None
 
-    def mac(self, purpose: str, text: str) -> bytes:
-        """Return a keyed digest of a text, with the oldest key, which must stay in the ring as long as digests matter."""
-        return hmac.new(self._keys[0].encode(), f"leadlight.{purpose}:{text}".encode(), hashlib.sha256).digest()
+    def macs(self, purpose: str, text: str) -> list[bytes]:
+        """Return the keyed digests of a text, one for each key: the first is to be stored, any may have been.
+
+        A key must stay in the ring as long as digests matter that were made with it.
+        """
+        message = f"leadlight.{purpose}:{text}".encode()
+        return [hmac.new(key.encode(), message, hashlib.sha256).digest() for key in self._keys]
 
 
 def digest(secret: str) -> bytes:

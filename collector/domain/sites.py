@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from collector.domain.secrets import Keyring, digest
+from collector.storage import migrations
 from collector.storage.database import Connection, Database
 from collector.values.clock import MINUTE
 from collector.values.ids import RowIds
@@ -91,6 +92,12 @@ def clean_origin(text: str) -> str:
         raise ValueError(f"an origin looks like https://www.example.com, not {text!r}")
     default = ":443" if parts.scheme == "https" else ":80"
     return f"{parts.scheme}://{parts.netloc.removesuffix(default)}"
+
+
+def are_made(connection: Connection) -> bool:
+    """Say whether an installation was made in a database: its schema alone is none."""
+    has_schema = len(migrations.pending(connection)) < len(migrations.steps())
+    return has_schema and connection.row("SELECT 1 FROM sites LIMIT 1") is not None
 
 
 def is_site_key(text: str) -> bool:

@@ -5,8 +5,12 @@ and lets the person come anew; the identity made then carries the time as its `n
 
 Addresses pass from one to another, so who had one then is not always who is found to have it in a backup. A user known by an address
 has a tombstone for its contact id too, which tells them apart, and beside the address's stands a mark that says so.
+
+Digests are made with the first secret key, and looked for with every one: an operator may write the ring in another order, and collectors
+that share a database may each have their own.
 """
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 
 from collector.domain.secrets import Keyring
@@ -23,8 +27,13 @@ _CHUNK = 500
 
 def mac(keyring: Keyring, site: int, key: Key) -> bytes:
     """Return the digest that stands for an identity (32 bytes)."""
+    return macs(keyring, site, key)[0]
+
+
+def macs(keyring: Keyring, site: int, key: Key) -> list[bytes]:
+    """Return the digests that may stand for an identity."""
     kind, value = key
-    return keyring.mac("tombstone", f"{site}:{kind}:{value}")
+    return keyring.macs("tombstone", f"{site}:{kind}:{value}")
 
 
 def set_up(tx: Connection, site: int, macs: Iterable[bytes], at_ms: int) -> None:
@@ -38,21 +47,25 @@ def set_up_addresses(tx: Connection, site: int, keyring: Keyring, macs: Iterable
 
     The mark is left out where an older deletion has none: then the address alone has to tell.
     """
-    marks = {one: _mark(keyring, site, one) for one in macs}
-    known = _stored(tx, site, [*marks, *marks.values()])
-    set_up(tx, site, [*marks, *(mark for one, mark in marks.items() if one not in known or mark in known)], at_ms)
+    marks = {one: _marks(keyring, site, one) for one in macs}
+    known = _stored(tx, site, [*marks, *itertools.chain(*marks.values())])
+    told = [one for one in marks if one not in known or not known.keys().isdisjoint(marks[one])]
+    set_up(tx, site, [*marks, *(marks[one][0] for one in told)], at_ms)
 
 
 def told_by_contact(connection: Connection, site: int, keyring: Keyring, keys: Collection[Key]) -> set[Key]:
     """Return those of the addresses for which contact ids tell who was deleted."""
-    marks = {_mark(keyring, site, mac(keyring, site, key)): key for key in keys}
+    marks = {mark: key for key in keys for one in macs(keyring, site, key) for mark in _marks(keyring, site, one)}
     return {marks[one] for one in _stored(connection, site, list(marks))}
 
 
 def times(connection: Connection, site: int, keyring: Keyring, keys: Collection[Key]) -> dict[Key, int]:
     """Return when those of the identities that were deleted once were deleted last, in ms."""
-    by_mac = {mac(keyring, site, key): key for key in keys}
-    return {by_mac[one]: at for one, at in _stored(connection, site, list(by_mac)).items()}
+    by_mac = {one: key for key in keys for one in macs(keyring, site, key)}
+    found: dict[Key, int] = {}
+    for one, at in _stored(connection, site, list(by_mac)).items():
+        found[by_mac[one]] = max(at, found.get(by_mac[one], at))
+    return found
 
 
 def _stored(connection: Connection, site: int, macs: Sequence[bytes]) -> dict[bytes, int]:
@@ -65,5 +78,5 @@ def _stored(connection: Connection, site: int, macs: Sequence[bytes]) -> dict[by
     return found
 
 
-def _mark(keyring: Keyring, site: int, address: bytes) -> bytes:
-    return keyring.mac("tombstone", f"{site}:told by contact:{address.hex()}")
+def _marks(keyring: Keyring, site: int, address: bytes) -> list[bytes]:
+    return keyring.macs("tombstone", f"{site}:told by contact:{address.hex()}")

@@ -6,12 +6,24 @@ Messages of the database quote values, and values carry tokens and addresses.
 import logging
 import traceback
 
+from collector.storage.faults import is_unavailable, reason
+
 log = logging.getLogger(__name__)
 
 
 def log_failure(request_id: str, error: Exception) -> None:
-    """Log an unexpected exception under the id that the client was told: its type and its places in the code."""
-    log.error("request %s failed: %s\n%s", request_id, type(error).__name__, places(error))
+    """Log an unexpected exception under the id that the client was told."""
+    log.error("request %s failed: %s", request_id, described(error))
+
+
+def described(error: BaseException) -> str:
+    """Return what to log of an exception: its type and its places in the code.
+
+    An outage has no place there, and comes once for each request: a line says what it is.
+    """
+    if is_unavailable(error):
+        return f"the database cannot be used: {reason(error)}"
+    return f"{type(error).__name__}\n{places(error)}"
 
 
 def places(error: BaseException) -> str:

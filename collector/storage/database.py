@@ -21,6 +21,7 @@ import psycopg
 from playhouse.pool import PooledSqliteDatabase
 
 from collector.storage.faults import back_off, is_transient, is_unavailable
+from collector.storage.occupancy import Place
 from collector.storage.packing import packed
 from collector.storage.pools import CONNECT_SECONDS, WRITING, WRITING_IN_A_HURRY, PostgresPool
 
@@ -266,11 +267,14 @@ class Database:
                 uri=as_it_is,
             )
             self._pool.register_function(_compare_numbers, "compare_numbers", 2)
+            self._place: Place | None = None
             if not as_it_is:
                 self._use_wal()
+                self._place = Place.of(url)
         elif url.startswith(("postgresql://", "postgres://")):
             self.engine = "postgresql"
             self._pool = PostgresPool(url, connections)
+            self._place = None
         else:
             raise ValueError("DATABASE_URL must begin with sqlite:/// or postgresql://")
         self.url = url
@@ -291,8 +295,8 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Lend a connection for queries; each sees what is committed when it starts."""
-        with self._pool.connection_context():
-            yield Connection(self._pool.connection(), self.engine)
+        with self._connected() as connection:
+            yield connection
 
     @contextmanager
     def write(self, *, hurry: bool = False) -> Iterator[Connection]:
@@ -301,14 +305,33 @@ class Database:
         In a hurry, no lock of PostgreSQL is waited for without end: that it is not to be had is an outage then.
         """
         mode = "IMMEDIATE" if self.engine == "sqlite" else WRITING_IN_A_HURRY if hurry else WRITING
-        with self._pool.connection_context():
-            try:
-                with self._pool.atomic(mode):
-                    yield Connection(self._pool.connection(), self.engine)
-            except Exception as error:
-                if is_unavailable(error):  # another connection may do better: to a file that is writable again, to the new primary
-                    self._pool.manual_close()
-                raise
+        with self._connected() as connection:
+            with self._pool.atomic(mode):
+                yield connection
+            self._check_place()  # once more: what was committed is on disk, but under which name?
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Lend this thread's connection, which goes back to the pool when whoever asked first is done.
+
+        Raises:
+            Replaced: it would lead to a file that is not the one of this name any more, or mix the two.
+        """
+        self._check_place()
+        first = self._pool.connect(reuse_if_open=True)
+        try:
+            yield Connection(self._pool.connection(), self.engine)
+        except Exception as error:
+            if first and is_unavailable(error):  # another connection may do better: to a file that is writable again, to the new primary
+                self._pool.manual_close()
+            raise
+        finally:
+            if first:
+                self._pool.close()
+
+    def _check_place(self) -> None:
+        if self._place is not None:
+            self._place.check()
 
     @contextmanager
     def snapshot(self, hold: Sequence[str] = ()) -> Iterator[Connection]:
@@ -316,8 +339,7 @@ class Database:
 
         `hold` are tables that nobody may drop before the end: on PostgreSQL not even a snapshot keeps them.
         """
-        with self._pool.connection_context():
-            connection = Connection(self._pool.connection(), self.engine)
+        with self._connected() as connection:
             if self.engine == "sqlite":
                 connection.rows("PRAGMA temp_store = 1")  # what is sorted may not fit into memory
             try:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _BESIDE = ("-wal", "-shm", "-journal")
-"""What SQLite keeps beside a file."""
 
 
 @contextmanager
@@ -53,10 +52,15 @@ def _check_free(path: Path, overwrite: bool) -> None:
         raise FileExistsError("it exists already")
 
 
+def beside(path: Path) -> list[Path]:
+    """Return the files that SQLite may keep beside a database."""
+    return [path.with_name(path.name + suffix) for suffix in _BESIDE]
+
+
 def remove_beside(path: Path) -> None:
     """Remove what SQLite left beside a file that is no database any more."""
-    for suffix in _BESIDE:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for file in beside(path):
+        file.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -22,6 +22,10 @@ _UNAVAILABLE_SQLITE = {
 }
 
 
+class Replaced(Exception):
+    """The file that is open has no name any more: somebody put another in its place, or took it away. What is written to it is lost."""
+
+
 class RunAgain(Exception):
     """What a transaction relied on has changed (a slice was closed): run again from the start, it finds its way."""
 
@@ -51,6 +55,19 @@ def is_unavailable(error: BaseException) -> bool:
     return any(_says_unavailable(cause) for cause in _causes(error))
 
 
+def outage(error: BaseException) -> BaseException | None:
+    """Return what of an exception and its causes says that the database is at fault."""
+    return next((cause for cause in _causes(error) if _says_unavailable(cause)), None)
+
+
+def reason(error: BaseException) -> str:
+    """Return what to log of an outage: what the database calls it, and nothing that it quotes."""
+    cause = outage(error) or error
+    said = {sqlite3.Error: "sqlite_errorname", psycopg.Error: "sqlstate"}
+    code = next((getattr(cause, name, None) for kind, name in said.items() if isinstance(cause, kind)), None)
+    return str(cause) if isinstance(cause, Replaced) else f"{type(cause).__name__} {code}" if code else type(cause).__name__
+
+
 def _says_unavailable(error: BaseException) -> bool:
     if isinstance(error, psycopg.Error):
         state = error.sqlstate
@@ -59,7 +76,7 @@ def _says_unavailable(error: BaseException) -> bool:
         return state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_STATES
     if isinstance(error, sqlite3.Error):
         return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _UNAVAILABLE_SQLITE
-    return isinstance(error, MaxConnectionsExceeded)
+    return isinstance(error, MaxConnectionsExceeded | Replaced)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,8 +1,13 @@
-"""Who works with a database file: many at once, or one who replaces it. A lock beside the file says so, and dies with its process."""
+"""Who works with a database file: many at once, or one who replaces it. A lock beside the file says so, and dies with its process.
+
+Nobody who replaces the file by hand asks for that lock, so whoever works with it also looks whether it is still there (`Place`).
+"""
 
 import fcntl
 import os
 from pathlib import Path
+
+from collector.storage.faults import Replaced
 
 _PREFIX = "sqlite:///"
 
@@ -15,6 +20,11 @@ def file_of(url: str) -> Path | None:
     """Return the file that a database's address names, links followed; None for PostgreSQL and for a database in memory."""
     name = url.removeprefix(_PREFIX)
     return None if name == url or name in ("", ":memory:") else Path(name).resolve()
+
+
+def lock_of(path: Path) -> Path:
+    """Return the file beside a database file that is locked by those who work with it."""
+    return path.with_name(f"{path.name}.lock")
 
 
 class Occupancy:
@@ -30,8 +40,7 @@ class Occupancy:
         path = file_of(url)
         if path is None:
             return
-        lock = path.with_name(f"{path.name}.lock")
-        self._descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -44,3 +53,36 @@ class Occupancy:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+class Place:
+    """Where a file is that a process has open: there, what is written is found again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = self._found()
+
+    @classmethod
+    def of(cls, url: str) -> "Place | None":
+        """Return the place of a database's file; None for PostgreSQL and for a database in memory."""
+        path = file_of(url)
+        return None if path is None else cls(path)
+
+    def check(self) -> None:
+        """Make sure that the name still stands for the same file.
+
+        Raises:
+            Replaced: it stands for another one, or for none; the message says what to do.
+        """
+        if self._found() != self._file:
+            raise Replaced(
+                f"{self._path} was replaced or taken away under this process: put it back (its log is here), or stop the process and "
+                "bring the other one by `leadlight restore`"
+            )
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino

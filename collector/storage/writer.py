@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from collector.storage.database import Connection, Database
-from collector.storage.faults import back_off, is_transient, is_unavailable
+from collector.storage.faults import back_off, is_transient, is_unavailable, reason
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +260,7 @@ class Writer:
             results = self._attempt(group)
         except Exception as error:  # whatever it is, somebody waits for an answer
             if is_unavailable(error):
-                log.warning("the database refused a commit of %d requests: %s", len(group), type(error).__name__)
+                log.warning("the database refused a commit of %d requests: %s", len(group), reason(error))
                 raise Overloaded from error
             if len(group) == 1:
                 _answer(group, [(None, error)])

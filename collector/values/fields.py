@@ -23,6 +23,8 @@ _ISO_8601 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
 _TIME_EXPECTED = "Expected unix seconds or an ISO 8601 time such as 2026-03-01T09:30:00Z."
+_LAST_MS = LAST_SECOND * 1_000 + 999
+_TOO_EARLY = "The time is before the year 1."
 _MILLISECONDS_HINT = "The time is too large for unix seconds; it looks like milliseconds: divide it by 1000."
 
 # Blanks, control characters and backslashes end or bend an address in one browser or another. Case is ignored for ASCII only:
@@ -73,12 +75,23 @@ def parse_time(raw: object, *, field: str, code: Reason = Reason.TIME_INVALID) -
     """
     if isinstance(raw, str):
         moment = parse_iso(raw, field=field, code=code)
-        return to_ms(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        return ms_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC), field=field, code=code)
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not math_finite(raw):
         raise Refusal(code, field, _TIME_EXPECTED)
-    if raw > LAST_SECOND or raw < FIRST_SECOND:
-        raise Refusal(code, field, _MILLISECONDS_HINT if raw > 0 else "The time is before the year 1.")
-    return round(raw * 1_000)
+    if raw >= LAST_SECOND + 1 or raw < FIRST_SECOND:
+        raise Refusal(code, field, _MILLISECONDS_HINT if raw > 0 else _TOO_EARLY)
+    return min(round(raw * 1_000), _LAST_MS)
+
+
+def ms_of(moment: datetime, *, field: str, code: Reason = Reason.TIME_INVALID) -> int:
+    """Return the milliseconds since 1970 UTC of an aware time.
+
+    Raises Refusal (`code`) where it lies outside of the years 1 to 9999 in UTC: written as seconds, it would not be read again.
+    """
+    at_ms = to_ms(moment)
+    if not FIRST_SECOND * 1_000 <= at_ms <= _LAST_MS:
+        raise Refusal(code, field, "The time is after the year 9999." if at_ms > 0 else _TOO_EARLY)
+    return at_ms
 
 
 def parse_iso(raw: str, *, field: str, code: Reason = Reason.TIME_INVALID) -> datetime:

@@ -13,7 +13,7 @@ import msgspec
 from collector.values.body import MAX_BODY, Body, Template, parse_body, parse_text, parse_url, variables
 from collector.values.checker import Checker
 from collector.values.errors import Problem, Reason, Refusal
-from collector.values.fields import clean_event_name, parse_iso, parse_time, seconds, shown, to_ms
+from collector.values.fields import clean_event_name, ms_of, parse_iso, parse_time, seconds, shown
 from collector.values.page_rules import PageRule, parse_page_rule, rule_json
 from collector.values.queries import parse, parse_where
 from collector.values.query_tree import Node, WhereRule, to_json, where_json
@@ -233,7 +233,8 @@ class _Cleaner(Checker):
                 self.error(f"{field}.{key}", f"A button with the action {action} has none.")
         if action == "answer":
             self.unsupported(f"{field}.action")
-        name = self.attempt(lambda: clean_event_name(event, field=f"{field}.event")) if action == "track" and event else None
+        given = action == "track" and event not in (None, "")
+        name = self.attempt(lambda: clean_event_name(event, field=f"{field}.event")) if given else None
         button = Button(
             label=(self.attempt(lambda: parse_text(label, field=f"{field}.label")) if label else None) or (),
             action=action,
@@ -325,7 +326,7 @@ class _Cleaner(Checker):
             moment = parse_iso(raw, field=field)
             if moment.tzinfo is None:
                 try:
-                    return to_ms(moment.replace(tzinfo=self.time_zone))
+                    return ms_of(moment.replace(tzinfo=self.time_zone), field=field)
                 except OverflowError as error:  # the first and the last hours of the calendar
                     raise Refusal(Reason.TIME_INVALID, field) from error
         return parse_time(raw, field=field)

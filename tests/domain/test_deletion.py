@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -81,6 +82,31 @@ def upkeep(world: World) -> UpkeepReport:
     for _ in round_of(world.services, functools.partial(world.services.writer.run, 0), report, trusted=True):
         pass
     return report
+
+
+def test_who_was_deleted_stays_so_however_the_ring_of_secret_keys_is_written(database_url: str, clock: FakeClock) -> None:
+    keys = tuple(secrets.token_urlsafe(32) for _ in range(2))
+    with start(database_url, clock, secret_key=keys[:1]) as world:
+        late = world.event()
+        world.send(lead(), late)
+        world.send(user(), world.event(), lead=lead())
+        clock.advance(HOUR)
+        assert erase(world, user())
+        site = world.site
+    for ring in (keys, keys[::-1], (keys[1], keys[0], keys[1])):
+        with start(database_url, clock, secret_key=ring) as world:
+            world.site = site
+            clock.advance(HOUR)
+            assert world.send(lead(), late).events == world.send(user(), late, lead=lead("new")).events == [Reason.PERSON_DELETED]
+            assert not exists(world, lead().key)
+            world.send(lead(ring[0]), world.event())
+            clock.advance(HOUR)
+            assert erase(world, lead(ring[0]).key)
+    with start(database_url, clock, secret_key=keys) as world:  # deleted by a ring of another order
+        world.site = site
+        late = world.event(at=clock() - 1)
+        assert world.send(lead(keys[1]), late).events == [Reason.PERSON_DELETED]
+        assert is_sound(world)
 
 
 class TestFromBefore:

@@ -423,6 +423,25 @@ def test_a_backup_overwrites_on_request_only(filled: Collector, tmp_path: Path) 
     assert ids_in(f"sqlite:///{backup}") == ids_in(filled.database_url)
 
 
+@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.parametrize("kind", [(), ("--deletions",)])
+def test_a_backup_takes_the_place_of_no_part_of_an_installation(
+    start_collector: Callable[..., Collector], tmp_path: Path, kind: tuple[str, ...]
+) -> None:
+    file = tmp_path / "leadlight.db"
+    collector = start_collector(database_url=f"sqlite:///{file}")
+    other = start_collector(database_url=f"sqlite:///{tmp_path / 'other.db'}", folder=tmp_path / "another")
+    (collector.folder / "link.db").symlink_to(file)
+    send(collector, "before", new_event())
+    for name in (file, f"{file}-wal", f"{file}-shm", f"{file}.lock", "link.db", "leadlight.toml"):
+        assert "belongs to the installation itself" in refused(collector, "backup", *kind, str(name), "--force")
+    assert "in use" in refused(other, "backup", *kind, str(file), "--force")
+    send(collector, "after", new_event())
+    collector.kill()
+    assert len(ids_in(collector.database_url)) == 2
+    assert "all of it adds up" in done(collector, "doctor")
+
+
 def test_a_deletion_is_older_than_a_day_and_still_done_again(database_url: str, clock: FakeClock, tmp_path: Path) -> None:
     """Deleted as of then: what comes later, though before the restore, would count."""
     from collector.domain import deletion

@@ -61,7 +61,9 @@ def through_full_disks(collector: Collector, disk: SmallDisk) -> None:
 
 @on_sqlite
 def test_a_full_disk_under_the_file(disk: SmallDisk, start_collector: StartCollector) -> None:
-    through_full_disks(start_collector(database_url=f"sqlite:///{disk.folder / 'leadlight.db'}"), disk)
+    collector = start_collector(database_url=f"sqlite:///{disk.folder / 'leadlight.db'}")
+    through_full_disks(collector, disk)
+    assert "OperationalError SQLITE_FULL" in collector.program.errors
 
 
 @on_sqlite
@@ -137,6 +139,39 @@ def test_a_file_that_becomes_read_only(tmp_path: Path, start_collector: StartCol
     load.finish()
     assert load.lost.total() == 0, load.summary()
     check_ledger(collector, load)
+
+
+@on_sqlite
+def test_a_file_that_another_takes_the_place_of(tmp_path: Path, start_collector: StartCollector) -> None:
+    """Or that is moved away: nothing is acknowledged that the next start would not find."""
+    file, aside = tmp_path / "leadlight.db", tmp_path / "aside.db"
+    collector = start_collector(database_url=f"sqlite:///{file}")
+    load = Load(collector)
+    for _ in range(ROUNDS):
+        for other in (b"not even a database", None):
+            load.wait_for_acknowledged(100)
+            file.rename(aside)
+            if other is not None:
+                file.write_bytes(other)
+            load.wait_for_answers(503, 50)
+            assert collector.client.get("/readyz").status == 503
+            assert collector.client.api("GET", "/contacts").status == 503
+            assert other is None or file.read_bytes() == other
+            aside.rename(file)
+            load.wait_for_acknowledged(100)
+    load.finish()
+    assert load.lost.total() == 0, load.summary()
+    check_ledger(collector, load)
+
+
+def test_a_file_that_is_taken_away_during_a_commit(tmp_path: Path, clock: FakeClock) -> None:
+    """It is on disk then, but not under the name that the next start looks for: nobody is told that it was written."""
+    file = tmp_path / "leadlight.db"
+    with world(f"sqlite:///{file}", clock) as shop:
+        with pytest.raises(Overloaded):
+            shop.services.writer.run(shop.site.id, lambda _: file.rename(tmp_path / "aside.db"))
+        (tmp_path / "aside.db").rename(file)
+        assert shop.services.writer.run(shop.site.id, lambda _: "written") == "written"
 
 
 @on_postgresql

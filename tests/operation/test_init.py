@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import free_port, run_command
-from tests.support.servers import Collector
+from tests.support.disks import small_disk
+from tests.support.processes import Program, children, free_port, members, run_command
+from tests.support.servers import ORIGIN, Collector
 
 
 def init(folder: Path, *more: str):
@@ -29,6 +30,15 @@ def test_standard_output_is_the_promised_json_alone(tmp_path: Path) -> None:
 def test_the_secret_key_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     init(tmp_path)
     assert stat.S_IMODE((tmp_path / "leadlight.toml").stat().st_mode) == 0o600
+
+
+def test_where_the_secret_key_of_an_installation_is_not_found_none_is_made(tmp_path: Path) -> None:
+    init(tmp_path)
+    (tmp_path / "leadlight.toml").rename(tmp_path / "lost")
+    done = init(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "secret key is not here" in done.stderr
+    assert not (tmp_path / "leadlight.toml").exists()
 
 
 def test_again_it_adds_a_site_and_overwrites_nothing(tmp_path: Path) -> None:
@@ -109,6 +119,21 @@ def test_a_database_that_cannot_be_used_is_said_in_one_line(tmp_path: Path, url:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.parametrize("words", [("prune",), ("init", "--site", "Other", "--origin", ORIGIN)], ids=lambda words: words[0])
+def test_a_command_says_in_one_line_that_the_disk_is_full(start_collector: Callable[..., Collector], words: tuple[str, ...]) -> None:
+    with small_disk(32) as disk:
+        collector = start_collector(database_url=f"sqlite:///{disk.folder / 'leadlight.db'}")
+        disk.fill()
+        done = run_command(["collector", *words], collector.folder, collector.environ)
+        assert done.returncode == 1
+        assert "database or disk is full" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+        disk.free()
+        assert run_command(["collector", *words], collector.folder, collector.environ).returncode == 0
+        collector.kill()
+
+
 def test_a_setting_that_does_not_exist_or_is_out_of_bounds_is_said(tmp_path: Path) -> None:
     init(tmp_path)
     done = serve(tmp_path, free_port(), LEADLIGHT_TYPO="1", LEADLIGHT_RETENTION_DAYS="0")
@@ -128,3 +153,21 @@ def test_a_killed_server_leaves_no_worker_behind(start_collector: Callable[..., 
             return
         threading.Event().wait(0.05)
     raise AssertionError("the worker still serves")
+
+
+def test_a_server_killed_while_its_worker_starts_leaves_none_behind(tmp_path: Path) -> None:
+    init(tmp_path)
+    arguments = ["collector", "serve", "--port", str(free_port())]
+    program = Program("collector", arguments, tmp_path, {"DATABASE_URL": "sqlite:///leadlight.db"})
+    try:
+        while not children(program.process.pid):
+            assert program.process.poll() is None, program.errors
+            threading.Event().wait(0.001)
+        program.process.kill()
+        program.process.wait()
+        deadline = time.monotonic() + 30
+        while members(program.process.pid) and time.monotonic() < deadline:
+            threading.Event().wait(0.05)
+        assert members(program.process.pid) == []
+    finally:
+        program.kill()

@@ -44,10 +44,13 @@ def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, start_co
         load.wait_for_acknowledged(random.randint(1, 300))
         server.kill()
         load.wait_for_answers(503)
+        assert collector.client.api("GET", "/contacts").status == 503
         server.start()
         load.wait_for_acknowledged(1)
     load.finish()
     check_ledger(collector, load)
+    assert "failed: the database cannot be used: OperationalError" in collector.program.errors
+    assert '  File "' not in collector.program.errors, "no place in the code is to blame, and there is a line for each request"
 
 
 def test_connections_cut_at_random(proxy: Proxy, start_collector: StartCollector) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from collector.storage.database import Connection, Database
 from collector.storage.migrations import run_steps, steps
+from collector.storage.occupancy import file_of
 from tests.support.processes import run_command
 
 STEPS = [number for number, _ in steps()]
@@ -58,6 +59,8 @@ def test_upgrade_runs_them_and_then_none_is_pending(run: Run) -> None:
 
 def test_check_of_an_empty_database_leaves_it_empty(run: Run, database_url: str) -> None:
     assert run("upgrade", "--check").returncode == 1
+    file = file_of(database_url)
+    assert file is None or not file.exists()
     with written(database_url) as tx:
         tables = "sqlite_master" if tx.engine == "sqlite" else "pg_tables WHERE schemaname = 'public'"
         assert tx.value(f"SELECT count(*) FROM {tables}") == 0

@@ -1,5 +1,8 @@
+from datetime import datetime
+
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from collector.values.errors import Reason, Refusal
 from collector.values.fields import clean_created_at, clean_event_name, clean_user_id, is_link, parse_time, seconds
@@ -52,6 +55,8 @@ def test_a_bad_user_id_is_refused(raw):
         ("2023-11-14 22:13:20", 1_700_000_000_000),
         ("2023-11-14", 1_699_920_000_000),
         ("9999-12-31T23:59:59Z", 253_402_300_799_000),
+        ("9999-12-31T23:59:59.9999Z", 253_402_300_799_999),
+        (253_402_300_799.9999, 253_402_300_799_999),
     ],
 )
 def test_times_are_unix_seconds_or_iso_8601(raw, at_ms):
@@ -75,6 +80,22 @@ def test_a_bad_time_is_refused(raw):
     with pytest.raises(Refusal) as caught:
         clean_created_at(raw, field="events[3].created_at")
     assert (caught.value.code, caught.value.field) == (Reason.TIME_INVALID, "events[3].created_at")
+
+
+@pytest.mark.parametrize("raw", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_time_that_is_in_the_calendar_of_its_zone_alone_is_refused(raw):
+    with pytest.raises(Refusal) as caught:
+        parse_time(raw, field="due_at")
+    assert (caught.value.code, caught.value.field) == (Reason.TIME_INVALID, "due_at")
+
+
+@given(st.datetimes(timezones=st.timezones(), allow_imaginary=False).map(datetime.isoformat) | st.integers() | st.floats())
+def test_a_time_that_is_taken_is_taken_again_as_it_is_given_out(raw):
+    try:
+        at_ms = parse_time(raw, field="x")
+    except Refusal:
+        return
+    assert parse_time(seconds(at_ms), field="x") == at_ms
 
 
 def test_a_date_of_birth_may_lie_before_1970():

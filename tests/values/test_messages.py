@@ -1,3 +1,6 @@
+import copy
+import functools
+import operator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -107,6 +110,11 @@ def test_times_without_a_zone_are_in_the_sites():
     definition = cleaned(LEAST | {"schedule": schedule}, time_zone=ZoneInfo("Europe/Budapest"))
     assert definition.as_json()["schedule"]["starts_at"] == 1_772_352_000
     assert definition.schedule.ends_at_ms - definition.schedule.starts_at_ms == 3_600_000
+
+
+@pytest.mark.parametrize("event", [0, False, [], {}])
+def test_the_event_of_a_button_is_a_name(event):
+    assert errors(with_button(action="track", event=event)) == {("content.buttons[0].event", "name_invalid")}
 
 
 @pytest.mark.parametrize(
@@ -236,7 +244,25 @@ CONTENTS = st.builds(
 )
 
 
-@given(NEARLY_RIGHT | CONTENTS | objects(*FULL) | JSON)
+def places(part, *above):
+    """Yield the way to each value within a document."""
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+        yield (*above, key)
+        yield from places(value, *above, key)
+
+
+def with_another(place, value):
+    """The whole definition, but for one value of it."""
+    changed = copy.deepcopy(FULL)
+    *above, last = place
+    functools.reduce(operator.getitem, above, changed)[last] = value
+    return changed
+
+
+ONE_OTHER = st.builds(with_another, st.sampled_from(list(places(FULL))), JSON | st.sampled_from([0, 0.0, False, "", [], {}]))
+
+
+@given(NEARLY_RIGHT | CONTENTS | ONE_OTHER | objects(*FULL) | JSON)
 def test_any_json_is_a_definition_or_refused_with_fields(raw):
     try:
         definition = cleaned(raw)

@@ -219,6 +219,21 @@ def test_contacts_are_listed_page_by_page_each_once(rest: Rest) -> None:
     assert pages == [1, 2, 3]
 
 
+def test_the_next_page_comes_whoever_is_deleted_or_merged_meanwhile(rest: Rest) -> None:
+    made = []
+    for _ in range(6):
+        rest.clock.advance(1)
+        made.append(rest.contact(role="lead")["id"])
+    first = rest.get("/contacts?per_page=2").json
+    assert rest.send("DELETE", f"/contacts/{made[4]}").status_code == 200
+    second = rest.get(f"/contacts?per_page=2&starting_after={first['pages']['next']['starting_after']}").json
+    assert [contact["id"] for contact in second["data"]] == [made[3], made[2]]
+    rest.post("/contacts/merge", {"from": made[2], "into": rest.contact(external_id="u-1")["id"]})
+    third = rest.get(f"/contacts?per_page=2&starting_after={second['pages']['next']['starting_after']}").json
+    assert [contact["id"] for contact in third["data"]] == [made[1], made[0]]
+    assert third["pages"]["next"] is None
+
+
 def test_pages_may_be_asked_for_by_number(rest: Rest) -> None:
     made = [rest.contact(external_id=f"u-{number}")["id"] for number in range(5)]
     assert [contact["id"] for contact in rest.get("/contacts?per_page=2&page=2").json["data"]] == made[::-1][2:4]
