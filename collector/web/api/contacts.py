@@ -97,10 +97,10 @@ def delete(services: Services, site: Site, contact_id: str) -> Response:
 def index(services: Services, site: Site) -> Response:
     """List contacts, the newest first; `email` and `external_id` in the address narrow the list down."""
     email, external_id = query_text("email"), query_text("external_id")
-    asked = paging.asked()
+    asked = paging.asked(services, site)
 
     def read(connection: Connection) -> dict[str, Any]:
-        after = asked.after_row(connection, site.id)
+        after = asked.after
         if email is None and external_id is None:
             total = contacts.count(connection, site.id)
             found = contacts.page(connection, site.id, after, asked.per_page + 1, asked.offset)
@@ -110,7 +110,8 @@ def index(services: Services, site: Site) -> Response:
             found = [number for number in matching if after is None or number < after][asked.offset :]
         shown_people = [people.load(connection, site.id, number) for number in found[: asked.per_page]]
         data = [contact_json(services, connection, site, person) for person in shown_people]
-        return paging.listed(data, total, asked, more=len(found) > asked.per_page)
+        last = shown_people[-1].id if len(found) > asked.per_page else None
+        return paging.listed(services, site, data, total, asked, last)
 
     return jsonify(lookup.steady(services, read))
 

@@ -1,19 +1,20 @@
-"""Intercom's pages: `per_page` and `starting_after`, or `page`; the cursor names the last contact of the page and the page's number."""
+"""Intercom's pages: `per_page` and `starting_after`, or `page`; the cursor says, signed, after which contact a page starts.
 
-import re
+It holds a place in the order, not somebody who must still be there: a list is read to its end although people are deleted meanwhile.
+"""
+
 from typing import Any
 
 import msgspec
 
-from collector.domain import identities
-from collector.storage.database import Connection
+from collector.domain.sites import Site
+from collector.services import Services
 from collector.values.errors import Reason, problem
 from collector.web.api.body import query_number, query_text
 
 DEFAULT_PER_PAGE = 50
 MOST_PER_PAGE = 150
 _MOST_PAGES = 1_000_000
-_CURSOR = re.compile(r"([0-9]{1,9})-([0-9a-f]{24})")
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -21,29 +22,16 @@ class Asked(msgspec.Struct, frozen=True):
 
     per_page: int
     page: int
-    after: str | None
-    """The contact id after which it starts."""
+    after: int | None
+    """The row id of the person after whom it starts."""
 
     @property
     def offset(self) -> int:
         """How many to pass over; a cursor says where to start by itself."""
         return 0 if self.after is not None else (self.page - 1) * self.per_page
 
-    def after_row(self, connection: Connection, site: int) -> int | None:
-        """Return the row id of the identity after which the page starts.
 
-        Raises:
-            Problem: 400, the cursor is not one of this site.
-        """
-        if self.after is None:
-            return None
-        found = identities.by_public_id(connection, site, self.after)
-        if found is None:
-            raise _bad_cursor()
-        return found.id
-
-
-def asked() -> Asked:
+def asked(services: Services, site: Site) -> Asked:
     """Read the page from the address.
 
     Raises:
@@ -54,15 +42,17 @@ def asked() -> Asked:
     cursor = query_text("starting_after")
     if cursor is None:
         return Asked(per_page, page, None)
-    match = _CURSOR.fullmatch(cursor)
-    if match is None:
-        raise _bad_cursor()
-    return Asked(per_page, int(match[1]), match[2])
+    try:
+        page, after = msgspec.convert(services.keyring.unsign(_purpose(site), cursor), tuple[int, int])
+    except msgspec.ValidationError:
+        message = "expected the value of pages.next.starting_after"
+        raise problem(400, Reason.FIELD_INVALID, "starting_after", message) from None
+    return Asked(per_page, page, after)
 
 
-def listed(data: list[dict[str, Any]], total: int, page: Asked, *, more: bool) -> dict[str, Any]:
-    """Return Intercom's list of these contacts."""
-    following = {"per_page": page.per_page, "starting_after": f"{page.page + 1}-{data[-1]['id']}"} if more else None
+def listed(services: Services, site: Site, data: list[dict[str, Any]], total: int, page: Asked, last: int | None) -> dict[str, Any]:
+    """Return Intercom's list of these contacts; `last` is the row id of the last one where more follow."""
+    cursor = None if last is None else services.keyring.sign(_purpose(site), [page.page + 1, last])
     return {
         "type": "list",
         "data": data,
@@ -72,10 +62,10 @@ def listed(data: list[dict[str, Any]], total: int, page: Asked, *, more: bool) -
             "page": page.page,
             "per_page": page.per_page,
             "total_pages": max(-(-total // page.per_page), 1),
-            "next": following,
+            "next": {"per_page": page.per_page, "starting_after": cursor} if cursor else None,
         },
     }
 
 
-def _bad_cursor() -> Exception:
-    return problem(400, Reason.FIELD_INVALID, "starting_after", "expected the value of pages.next.starting_after")
+def _purpose(site: Site) -> str:
+    return f"contacts.{site.id}"
