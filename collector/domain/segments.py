@@ -145,13 +145,20 @@ def expanded(node: Node, segments: Mapping[str, Node]) -> Node:
     return Group("NOT" if operator in {"!=", "NIN", "is_unknown"} else "OR", queries)
 
 
+def unknown(connection: Connection, site: int, node: Node) -> str | None:
+    """Return the id of a segment that a query names and the site does not have: "not in it" would hold for everybody."""
+    asked = sorted(map(str, _asked(node)))
+    known = {segment.public_id for segment in all_of(connection, site)} if asked else set()
+    return next((one for one in asked if one not in known), None)
+
+
 def _asked(node: Node) -> set[Any]:
     """Return the ids of the segments a query names."""
     found: set[Any] = set()
     for rule in walk(node):
         if isinstance(rule, AttributeRule) and rule.field == FIELD:
             operand = rule.test.operand
-            found |= set(operand) if isinstance(operand, frozenset) else {operand}
+            found |= set(operand) if isinstance(operand, frozenset) else set() if operand is None else {operand}
     return found
 
 
