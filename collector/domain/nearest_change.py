@@ -13,7 +13,7 @@ import msgspec
 
 from collector.domain.audiences import matches
 from collector.domain.change_words import Reason, change_words, rule_stays
-from collector.domain.explanation import Rule
+from collector.domain.explanation import NO_SEGMENT, Rule
 from collector.domain.outlook import ActsOnMessage, Deed, Happens, Outlook, Pause, SetsAttribute, SignsUp, Step, Waits, clock_after
 from collector.domain.proposals import proposals
 from collector.domain.turning_points import turning_points
@@ -248,6 +248,8 @@ class _Search:
         if not isinstance(node, Group):
             could = self.rule_options(node, wanted, self.outlook, self.now)
             return [] if could or self.unfinished else [rule_stays(node, self.outlook, self.now, self.zone)]
+        if not node.value:  # a segment that there is not: everybody is outside of it
+            return [] if wanted is (node.operator == "NOT") else [Reason(NO_SEGMENT.removesuffix("."), final=True)]
         of_child = wanted is not (node.operator == "NOT")
         together = (node.operator in {"AND", "NOT"}) is wanted
         reasons: list[Reason] = []

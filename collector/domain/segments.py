@@ -142,7 +142,9 @@ def expanded(node: Node, segments: Mapping[str, Node]) -> Node:
     operator, operand = node.test.operator, node.test.operand
     wanted: Iterable[Any] = segments if operator in {"is_unknown", "has_any_value"} else [operand] if operator in {"=", "!="} else operand
     queries = tuple([segments[one] for one in sorted(map(str, wanted)) if one in segments])
-    return Group("NOT" if operator in {"!=", "NIN", "is_unknown"} else "OR", queries)
+    if operator in {"!=", "NIN", "is_unknown"}:
+        return Group("NOT", queries)
+    return queries[0] if len(queries) == 1 else Group("OR", queries)
 
 
 def unknown(connection: Connection, site: int, node: Node) -> str | None:
