@@ -29,6 +29,8 @@ _MOST_REASONS = 3
 _BEAM = 48
 _ROUNDS = 3
 _MOST_ORDERED = 3
+MOST_RULES = 400
+"""A query has at most half as many, but names segments, each of which may: what they come to together is not searched beyond this."""
 
 Deeds = tuple[Deed, ...]
 Cost = tuple[float, ...]
@@ -73,6 +75,8 @@ class _Option(msgspec.Struct, frozen=True):
 def nearest_change(node: Node, outlook: Outlook, now_ms: int, time_zone: tzinfo) -> Nearest:
     """Return the nearest change that would turn a query's verdict on a person."""
     search = _Search(node, outlook, now_ms, time_zone)
+    if len(search.rules) > MOST_RULES:
+        return Nearest(None, f"With its segments the query has {len(search.rules):,} rules; a change is looked for among {MOST_RULES}.")
     steps = search.best()
     if steps is None:
         return Nearest(None, search.why_none())

@@ -9,7 +9,7 @@ import pytest
 
 from collector.domain.audiences import PersonFacts, Total, matches
 from collector.domain.explanation import explain
-from collector.domain.nearest_change import Nearest, nearest_change
+from collector.domain.nearest_change import MOST_RULES, Nearest, nearest_change
 from collector.domain.outlook import (
     ActsOnMessage,
     Happens,
@@ -22,7 +22,7 @@ from collector.domain.outlook import (
 )
 from collector.values.clock import DAY, HOUR, MINUTE
 from collector.values.queries import parse
-from collector.values.query_tree import needs
+from collector.values.query_tree import Group, needs
 
 NOW = 1_772_366_400_000  # 2026-03-01T12:00:00Z
 RETENTION = 90 * DAY
@@ -385,6 +385,14 @@ def test_rules_that_contradict_each_other() -> None:
 
 def test_nothing_is_asked_for_a_million_times() -> None:
     assert "more than 1,000 more of an event are not thought of" in refusal(event("paid", "count", ">", 10**6))
+
+
+def test_what_segments_come_to_is_not_searched_without_end() -> None:
+    segment = parse(group("OR", *(event("paid", "count", ">", number) for number in range(150))), retention_days=90)
+    outlook = Outlook(zone=UTC, retention_ms=RETENTION, attributes={"role": "user"})
+    assert nearest_change(Group("AND", (segment,) * 2), outlook, NOW, UTC).change is not None
+    nearest = nearest_change(Group("AND", (segment,) * 150), outlook, NOW, UTC)
+    assert nearest.why_none == f"With its segments the query has 22,500 rules; a change is looked for among {MOST_RULES}."
 
 
 def test_a_large_query_on_a_long_history_is_answered() -> None:
