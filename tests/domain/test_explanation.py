@@ -248,6 +248,37 @@ def test_an_event_leaves_its_window_in_time() -> None:
     assert words == "waiting until 6 Mar 2026, 12:00 (in 5 days), when the count of “report” in the last 7 days is less than 2"
 
 
+@pytest.mark.parametrize(
+    ("operator", "value", "begins"),
+    [
+        ("on", "2026-03-04", NOW + 2 * DAY + 12 * HOUR),
+        ("after", "2026-03-03", NOW + 2 * DAY + 12 * HOUR),
+        (">", NOW // 1000 + 3 * DAY // 1000, NOW + 3 * DAY + 1),
+        (">=", NOW // 1000 + 3 * DAY // 1000, NOW + 3 * DAY),
+    ],
+)
+@pytest.mark.parametrize("known", [{}, {"totals": {"paid": happened(DAY)}}], ids=["never", "before"])
+def test_what_is_asked_for_later_is_done_then(operator: str, value: Any, begins: int, known: Any) -> None:
+    steps, words = change(event("paid", "last", operator, value), **known)
+    assert steps == [Waits(begins), Happens("paid")]
+    assert words.startswith("waiting until 4 Mar 2026, 00:00" if isinstance(value, str) else "waiting until 4 Mar 2026, 12:00")
+
+
+def test_what_holds_until_a_day_ends_then() -> None:
+    steps, _ = change(event("paid", "last", "before", "2026-03-04"), totals={"paid": happened(DAY)})
+    assert steps == [Waits(NOW + 2 * DAY + 12 * HOUR), Happens("paid")]
+
+
+def test_a_visit_may_come_later_too() -> None:
+    view = [Happens("page-view")]
+    assert change(attribute("last_active_at", "on", "2026-03-04"), active_at=NOW)[0] == [Waits(NOW + 2 * DAY + 12 * HOUR), *view]
+
+
+def test_what_is_too_far_ahead_is_not_called_impossible() -> None:
+    words = refusal(event("paid", "last", "on", "2096-03-04"))
+    assert words.startswith("No few steps were found") and words.endswith("no event within ten years was found to change that.")
+
+
 def test_time_passes_for_the_other_rules_too() -> None:
     """Waiting alone would turn the first rule and lose the second."""
     query = group("AND", event("report", "last", "more_than_days_ago", 5), event("page-view", "last", "less_than_days_ago", 1))
