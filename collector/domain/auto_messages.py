@@ -12,7 +12,8 @@ import msgspec
 from collector.domain import segments
 from collector.domain.compiled_audiences import Holds, compiled
 from collector.storage.database import Connection, Database
-from collector.values.errors import Problem
+from collector.values.errors import Problem, Reason, problem
+from collector.values.fields import shown
 from collector.values.ids import RowIds, new_public_id
 from collector.values.messages import AutoMessageDefinition, clean_auto_message
 from collector.values.page_rules import page_matches
@@ -138,7 +139,14 @@ class AutoMessages:
         return found[0] if found else None
 
     def create(self, tx: Connection, site: int, definition: AutoMessageDefinition, now_ms: int) -> AutoMessage:
-        """Store a new message. Whoever asked for it calls `forget` after the commit."""
+        """Store a new message. Whoever asked for it calls `forget` after the commit.
+
+        Raises:
+            Problem: 400, its audience asks for a segment that there is not.
+        """
+        audience = definition.audience
+        if audience is not None and (missing := segments.unknown(tx, site, audience)) is not None:
+            raise problem(400, Reason.QUERY_INVALID, "audience", f"There is no segment {shown(missing)} on this site.")
         number = self._row_ids.mint(now_ms)
         message = AutoMessage(
             id=number,

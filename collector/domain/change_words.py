@@ -12,6 +12,7 @@ from collector.domain.explanation import Rule, explain, measured
 from collector.domain.names import PAGE_VIEW
 from collector.domain.outlook import PACE, ActsOnMessage, Happens, Outlook, SetsAttribute, SignsUp, Step, Waits, clock_after
 from collector.domain.proposals import MOST_TIMES
+from collector.domain.turning_points import LONGEST_WAIT, calendar
 from collector.values import query_words
 from collector.values.clock import MINUTE
 from collector.values.fields import seconds
@@ -148,4 +149,6 @@ def _why(rule: Rule, outlook: Outlook, now_ms: int, zone: tzinfo) -> tuple[str, 
     present = measured(rule.measure, outlook.facts(now_ms)) or 0
     if rule.measure.field == "count" and any(one > MOST_TIMES for one in fitting.counts(rule.test, present, None)):
         return f"more than {MOST_TIMES:,} more of an event are not thought of", False
+    if rule.test.kind == "time" and any(at > now_ms + LONGEST_WAIT for at in calendar(rule.test, zone)):
+        return "no event within ten years was found to change that", False
     return "what happened cannot be undone, and what is still to come does not change that", plain and not rule.measure.over_timeline

@@ -1,7 +1,8 @@
 """Events without code: a rule about addresses makes a named event of each page view that meets it (of clicks: element_rules).
 
-The event's id is derived from the view's id and the rule's, so that counting what arrives and going back over the timeline may both
-write it: whoever comes second finds it there. A rule is never changed, only archived; a changed one is a new rule.
+The event's id is derived from the view's id and the event's name, so that counting what arrives and going back over the timeline may
+both write it: whoever comes second finds it there. A rule is never changed, only archived; a changed one is a new rule, and what both
+make of a view is one event.
 """
 
 import threading
@@ -122,13 +123,13 @@ def archive(tx: Connection, site: int, public_id: str, now_ms: int) -> bool:
 
 
 def derived(rules: Sequence[EventRule], salt: bytes, views: Sequence[Event]) -> list[Event]:
-    """Return the events that rules make of these page views."""
+    """Return the events that rules make of these page views: one of each name, however many rules of that name a view meets."""
     made: list[Event] = []
     for view in views if rules else ():
         if view.name != PAGE_VIEW:
             continue
         url = _url(view.page)
-        made += [_event(rule, salt, view) for rule in rules if page_matches(rule.page, url)]
+        made += [_event(name, salt, view) for name in dict.fromkeys(rule.event for rule in rules if page_matches(rule.page, url))]
     return made
 
 
@@ -206,13 +207,13 @@ def _submissions(connection: Connection, site: Site, rule: EventRule, rows: Sequ
             verified = owner.kind == USER and not unverified
             made = Submission(owner=(owner.kind, owner.value), verified=verified, present=False, create=False, by="event_rule")
             found[(identity, bool(unverified))] = made
-        made.events.append(_event(rule, site.salt, view))
+        made.events.append(_event(rule.event, site.salt, view))
     return list(found.values())
 
 
-def _event(rule: EventRule, salt: bytes, view: Event) -> Event:
-    number = derived_event_id(salt, event_id_time(view.id), b"event-rule", rule.id.to_bytes(8, "big"), view.id)
-    return Event(number, rule.event, view.at, view.visit, view.page, None)
+def _event(name: str, salt: bytes, view: Event) -> Event:
+    number = derived_event_id(salt, event_id_time(view.id), "event-rule", name, view.id)
+    return Event(number, name, view.at, view.visit, view.page, None)
 
 
 def _url(page: str | None) -> str:

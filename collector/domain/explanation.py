@@ -30,6 +30,10 @@ Rule = Any
 """A rule of a query: about an attribute, an event or a message."""
 
 
+NO_SEGMENT = "There is no such segment, so nobody is in it."
+"""What a group of no rules says: no query has one but where it asks for segments."""
+
+
 class Found(msgspec.Struct, frozen=True):
     """A value that a rule met: `type` is `count`, `time`, `number`, `text`, `boolean`, `list` or `unknown`; times in unix seconds."""
 
@@ -118,6 +122,8 @@ def _done(field: str) -> str:
 
 
 def _group(node: Group, children: list[Explained]) -> str:
+    if not children:
+        return NO_SEGMENT
     held, of = sum(child.holds for child in children), counted(len(children), "rule")
     said = "none does" if held == 0 else f"{held:,} does" if held == 1 else f"{held:,} do"
     if node.operator == "AND":

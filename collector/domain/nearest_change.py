@@ -13,7 +13,7 @@ import msgspec
 
 from collector.domain.audiences import matches
 from collector.domain.change_words import Reason, change_words, rule_stays
-from collector.domain.explanation import Rule
+from collector.domain.explanation import NO_SEGMENT, Rule
 from collector.domain.outlook import ActsOnMessage, Deed, Happens, Outlook, Pause, SetsAttribute, SignsUp, Step, Waits, clock_after
 from collector.domain.proposals import proposals
 from collector.domain.turning_points import turning_points
@@ -29,6 +29,8 @@ _MOST_REASONS = 3
 _BEAM = 48
 _ROUNDS = 3
 _MOST_ORDERED = 3
+MOST_RULES = 400
+"""A query has at most half as many, but names segments, each of which may: what they come to together is not searched beyond this."""
 
 Deeds = tuple[Deed, ...]
 Cost = tuple[float, ...]
@@ -73,6 +75,8 @@ class _Option(msgspec.Struct, frozen=True):
 def nearest_change(node: Node, outlook: Outlook, now_ms: int, time_zone: tzinfo) -> Nearest:
     """Return the nearest change that would turn a query's verdict on a person."""
     search = _Search(node, outlook, now_ms, time_zone)
+    if len(search.rules) > MOST_RULES:
+        return Nearest(None, f"With its segments the query has {len(search.rules):,} rules; a change is looked for among {MOST_RULES}.")
     steps = search.best()
     if steps is None:
         return Nearest(None, search.why_none())
@@ -248,6 +252,8 @@ class _Search:
         if not isinstance(node, Group):
             could = self.rule_options(node, wanted, self.outlook, self.now)
             return [] if could or self.unfinished else [rule_stays(node, self.outlook, self.now, self.zone)]
+        if not node.value:  # a segment that there is not: everybody is outside of it
+            return [] if wanted is (node.operator == "NOT") else [Reason(NO_SEGMENT.removesuffix("."), final=True)]
         of_child = wanted is not (node.operator == "NOT")
         together = (node.operator in {"AND", "NOT"}) is wanted
         reasons: list[Reason] = []

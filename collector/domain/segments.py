@@ -142,7 +142,16 @@ def expanded(node: Node, segments: Mapping[str, Node]) -> Node:
     operator, operand = node.test.operator, node.test.operand
     wanted: Iterable[Any] = segments if operator in {"is_unknown", "has_any_value"} else [operand] if operator in {"=", "!="} else operand
     queries = tuple([segments[one] for one in sorted(map(str, wanted)) if one in segments])
-    return Group("NOT" if operator in {"!=", "NIN", "is_unknown"} else "OR", queries)
+    if operator in {"!=", "NIN", "is_unknown"}:
+        return Group("NOT", queries)
+    return queries[0] if len(queries) == 1 else Group("OR", queries)
+
+
+def unknown(connection: Connection, site: int, node: Node) -> str | None:
+    """Return the id of a segment that a query names and the site does not have: "not in it" would hold for everybody."""
+    asked = sorted(map(str, _asked(node)))
+    known = {segment.public_id for segment in all_of(connection, site)} if asked else set()
+    return next((one for one in asked if one not in known), None)
 
 
 def _asked(node: Node) -> set[Any]:
@@ -151,7 +160,7 @@ def _asked(node: Node) -> set[Any]:
     for rule in walk(node):
         if isinstance(rule, AttributeRule) and rule.field == FIELD:
             operand = rule.test.operand
-            found |= set(operand) if isinstance(operand, frozenset) else {operand}
+            found |= set(operand) if isinstance(operand, frozenset) else set() if operand is None else {operand}
     return found
 
 

@@ -1,22 +1,26 @@
-"""When time alone may turn a rule: the instants at which an age passes a span, an event leaves its window, a visit ends.
+"""When time may turn a rule: the instants at which an age passes a span, an event leaves its window, a visit ends; or, for what is done
+then, at which a day begins or a time that is compared with has come.
 
 Between two of them nothing changes, so to know what waiting does it is enough to ask at each.
 """
 
 import heapq
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, tzinfo
 
 from collector.domain import visits
-from collector.domain.explanation import measured
+from collector.domain.audiences import day_bounds
+from collector.domain.explanation import Rule, measured
 from collector.domain.outlook import Outlook, Series
-from collector.values.clock import DAY
+from collector.values.clock import DAY, MINUTE
 from collector.values.metadata import is_date_key
 from collector.values.query_tree import SPANS, AttributeRule, EventMeasure, EventRule, MessageMeasure, Node, Test, walk
 
 LONGEST_WAIT = 3_650 * DAY
 MOST = 400
 _MOST_EVENTS = 200
+_OF_VISITS = frozenset({"last_seen_at", "last_active_at"})
 
 
 def turning_points(node: Node, outlook: Outlook, now_ms: int) -> list[int]:
@@ -33,6 +37,7 @@ def turning_points(node: Node, outlook: Outlook, now_ms: int) -> list[int]:
             if rule.field in {"last_seen_at", "session_count"} and outlook.visits.ended_at is not None:
                 found.add(outlook.visits.ended_at + visits.IDLE)
                 instants.append(outlook.visits.ended_at // 1000 * 1000)
+        found.update(_what_comes(rule, outlook.zone))
         for measure in (None if isinstance(rule, AttributeRule) else rule.measure, test.operand):
             if not isinstance(measure, EventMeasure | MessageMeasure):
                 continue
@@ -49,6 +54,25 @@ def turning_points(node: Node, outlook: Outlook, now_ms: int) -> list[int]:
             if at is not None:
                 found.update(_passing(test, at))
     return heapq.nsmallest(MOST, (at for at in found if now_ms < at <= now_ms + LONGEST_WAIT))
+
+
+def _what_comes(rule: Rule, zone: tzinfo) -> Iterator[int]:
+    """Yield when what is done is at, and after, what a rule compares with: a millisecond later, a minute where that is kept."""
+    of_visits = isinstance(rule, AttributeRule) and rule.field in _OF_VISITS
+    if rule.test.kind == "time" and (of_visits or not isinstance(rule, AttributeRule)):
+        for at in calendar(rule.test, zone):
+            yield at
+            yield at + (MINUTE if of_visits else 1)
+
+
+def calendar(test: Test, zone: tzinfo) -> Iterator[int]:
+    """Yield the fixed instants (ms) that a test about time compares with; of a day its two ends."""
+    operands = test.operand if isinstance(test.operand, frozenset) else [test.operand]
+    for one in operands if test.operator not in SPANS else ():
+        if isinstance(one, date):
+            yield from day_bounds(one, zone)
+        elif isinstance(one, int):
+            yield one
 
 
 def _passing(test: Test, at_ms: int) -> Iterable[int]:

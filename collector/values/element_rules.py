@@ -22,7 +22,7 @@ MAX_SELECTOR = 500
 FIELDS = frozenset({"source", "selector", "page", "metadata"})
 
 _ATTRIBUTE = re.compile("[A-Za-z_:][A-Za-z0-9_:.-]{0,99}")
-_MIRRORS = frozenset({"value", "aria-valuenow", "aria-valuetext"})  # what was entered or chosen, as an attribute
+_MIRRORS = frozenset({"value", "aria-checked", "aria-valuenow", "aria-valuetext"})  # what was entered or chosen, as an attribute
 _QUOTED = re.compile(r"\\.|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'", re.DOTALL)  # escapes and strings: whatever stands in them is fine
 _CLOSING = {")": "(", "]": "["}
 _COMBINATORS = ",>+~"

@@ -88,7 +88,7 @@ TEXTS = {
     "fields are left out": (
         "Plan <input value=a><textarea>b</textarea><select><option>c</select><datalist><option>d</datalist>"
         "<span contenteditable>e</span><span contenteditable=plaintext-only><b>f</b></span><span role=textbox>g</span>"
-        '<span role="none combobox">h</span>.',
+        '<span role="none combobox">h</span><span role=slider>i</span><span role=option>j</span>.',
         "Plan .",
     ),
 }
@@ -133,6 +133,8 @@ ENTERED = {
     "text of an option": ("<select size=2><option class=it>secret</select>", text("it")),
     "text inside of editable text": ("<div contenteditable><p class=it>secret</p></div>", text("it")),
     "text of an editor without a native field": ("<div role=textbox><p class=it>secret</p></div>", text("it")),
+    "text of a slider without a native field": ("<div role=slider><i class=it>secret</i></div>", text("it")),
+    "text of an option without a native field": ("<div role=option class=it>secret</div>", text("it")),
     "attribute of an input": ("<input class=it data-secret=secret>", attribute("it", "data-secret")),
     "attribute of an option": ("<select size=2><option class=it data-secret=secret></select>", attribute("it", "data-secret")),
     "attribute inside of editable text": (

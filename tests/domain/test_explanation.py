@@ -9,7 +9,7 @@ import pytest
 
 from collector.domain.audiences import PersonFacts, Total, matches
 from collector.domain.explanation import explain
-from collector.domain.nearest_change import Nearest, nearest_change
+from collector.domain.nearest_change import MOST_RULES, Nearest, nearest_change
 from collector.domain.outlook import (
     ActsOnMessage,
     Happens,
@@ -22,7 +22,7 @@ from collector.domain.outlook import (
 )
 from collector.values.clock import DAY, HOUR, MINUTE
 from collector.values.queries import parse
-from collector.values.query_tree import needs
+from collector.values.query_tree import Group, needs
 
 NOW = 1_772_366_400_000  # 2026-03-01T12:00:00Z
 RETENTION = 90 * DAY
@@ -248,6 +248,37 @@ def test_an_event_leaves_its_window_in_time() -> None:
     assert words == "waiting until 6 Mar 2026, 12:00 (in 5 days), when the count of “report” in the last 7 days is less than 2"
 
 
+@pytest.mark.parametrize(
+    ("operator", "value", "begins"),
+    [
+        ("on", "2026-03-04", NOW + 2 * DAY + 12 * HOUR),
+        ("after", "2026-03-03", NOW + 2 * DAY + 12 * HOUR),
+        (">", NOW // 1000 + 3 * DAY // 1000, NOW + 3 * DAY + 1),
+        (">=", NOW // 1000 + 3 * DAY // 1000, NOW + 3 * DAY),
+    ],
+)
+@pytest.mark.parametrize("known", [{}, {"totals": {"paid": happened(DAY)}}], ids=["never", "before"])
+def test_what_is_asked_for_later_is_done_then(operator: str, value: Any, begins: int, known: Any) -> None:
+    steps, words = change(event("paid", "last", operator, value), **known)
+    assert steps == [Waits(begins), Happens("paid")]
+    assert words.startswith("waiting until 4 Mar 2026, 00:00" if isinstance(value, str) else "waiting until 4 Mar 2026, 12:00")
+
+
+def test_what_holds_until_a_day_ends_then() -> None:
+    steps, _ = change(event("paid", "last", "before", "2026-03-04"), totals={"paid": happened(DAY)})
+    assert steps == [Waits(NOW + 2 * DAY + 12 * HOUR), Happens("paid")]
+
+
+def test_a_visit_may_come_later_too() -> None:
+    view = [Happens("page-view")]
+    assert change(attribute("last_active_at", "on", "2026-03-04"), active_at=NOW)[0] == [Waits(NOW + 2 * DAY + 12 * HOUR), *view]
+
+
+def test_what_is_too_far_ahead_is_not_called_impossible() -> None:
+    words = refusal(event("paid", "last", "on", "2096-03-04"))
+    assert words.startswith("No few steps were found") and words.endswith("no event within ten years was found to change that.")
+
+
 def test_time_passes_for_the_other_rules_too() -> None:
     """Waiting alone would turn the first rule and lose the second."""
     query = group("AND", event("report", "last", "more_than_days_ago", 5), event("page-view", "last", "less_than_days_ago", 1))
@@ -385,6 +416,14 @@ def test_rules_that_contradict_each_other() -> None:
 
 def test_nothing_is_asked_for_a_million_times() -> None:
     assert "more than 1,000 more of an event are not thought of" in refusal(event("paid", "count", ">", 10**6))
+
+
+def test_what_segments_come_to_is_not_searched_without_end() -> None:
+    segment = parse(group("OR", *(event("paid", "count", ">", number) for number in range(150))), retention_days=90)
+    outlook = Outlook(zone=UTC, retention_ms=RETENTION, attributes={"role": "user"})
+    assert nearest_change(Group("AND", (segment,) * 2), outlook, NOW, UTC).change is not None
+    nearest = nearest_change(Group("AND", (segment,) * 150), outlook, NOW, UTC)
+    assert nearest.why_none == f"With its segments the query has 22,500 rules; a change is looked for among {MOST_RULES}."
 
 
 def test_a_large_query_on_a_long_history_is_answered() -> None:

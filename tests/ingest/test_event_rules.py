@@ -77,6 +77,24 @@ def test_the_timeline_is_counted_too_once(world: World, tracker: Tracker) -> Non
     assert counts(world, tracker) == {"page-view": 4, "saw-pricing": 3}
 
 
+def test_a_view_that_meets_several_rules_of_one_name_counts_once(world: World, tracker: Tracker, rule: EventRule) -> None:
+    wider = new_rule(world, {"field": "path", "operator": "starts", "value": "/pri"})
+    tracker.view("/pricing")
+    tracker.view("/prices")
+    go_back(world, rule)
+    go_back(world, wider)
+    assert counts(world, tracker) == {"page-view": 2, "saw-pricing": 2}
+
+
+def test_a_rule_made_anew_adds_what_it_missed_and_counts_nothing_again(world: World, tracker: Tracker, rule: EventRule) -> None:
+    tracker.view("/pricing")
+    archive(world, rule)
+    tracker.view("/pricing")
+    assert counts(world, tracker) == {"page-view": 2, "saw-pricing": 1}
+    go_back(world, new_rule(world))
+    assert counts(world, tracker) == {"page-view": 2, "saw-pricing": 2}
+
+
 def test_what_was_made_of_the_timeline_belongs_to_whoever_viewed(world: World, tracker: Tracker) -> None:
     tracker.view("/pricing")
     tracker.identify("u-1")

@@ -41,6 +41,7 @@ _REASONS = (
     "no event was found that meets these conditions",
     "more than 1,000 more of an event are not thought of",
     "what happened cannot be undone, and what is still to come does not change that",
+    "no event within ten years was found to change that",
 )
 WHY_NONE = re.compile(
     "(?:This cannot (?:be made to hold|stop holding) any more|No few steps were found after which this would (?:no longer )?hold): "

@@ -107,7 +107,7 @@ def test_an_error_names_its_place(changed: Any, field: str) -> None:
     assert set(fields(**changed)) == {field}
 
 
-@pytest.mark.parametrize("attribute", ["value", "VALUE", "aria-valuenow", "aria-valuetext"])
+@pytest.mark.parametrize("attribute", ["value", "VALUE", "aria-checked", "aria-valuenow", "aria-valuetext"])
 def test_attributes_that_mirror_what_was_entered_are_refused(attribute: str) -> None:
     assert fields(metadata=reading(attribute=attribute)) == ["metadata[0].attribute"]
 

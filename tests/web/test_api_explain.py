@@ -85,8 +85,20 @@ def test_a_segment_is_explained_by_its_own_rules(rest: Rest) -> None:
     contact_id = rest.contact(external_id="u-1")["id"]
     segment = rest.post("/segments", {"name": "Reporters", "query": REPORTS}).json["id"]
     answer = explained(rest, contact_id, {"field": "segment_id", "operator": "=", "value": segment})
-    assert answer["tree"]["value"][0]["in_words"] == "“created-report” never happened, expected more than 2."
+    assert answer == explained(rest, contact_id, REPORTS)
+    assert answer["tree"]["in_words"] == "“created-report” never happened, expected more than 2."
     assert answer["nearest_change"]["in_words"] == "3 “created-report”"
+
+
+@pytest.mark.parametrize(("operator", "holds"), [("=", False), ("!=", True)])
+def test_a_segment_that_there_is_not_says_so(rest: Rest, operator: str, holds: bool) -> None:
+    contact_id = rest.contact(external_id="u-1")["id"]
+    made = explained(rest, contact_id, {"field": "segment_id", "operator": operator, "value": "gone"})
+    assert (made["matches"], made["in_words"]) == (holds, "There is no such segment, so nobody is in it.")
+    assert made["nearest_change"] is None
+    assert made["why_no_change"] == (
+        f"This cannot {'stop holding' if holds else 'be made to hold'} any more: There is no such segment, so nobody is in it."
+    )
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ def test_without_a_query_everybody_is_found(rest: Rest) -> None:
         ({"query": {"event": "a", "field": "count", "operator": ">", "value": 1, "within_days": 91}}, "query.within_days"),
         ({"query": None, "pagination": {"per_page": 0}}, "pagination.per_page"),
         ({"query": None, "pagination": {"starting_after": "abc"}}, "pagination.starting_after"),
+        ({"query": None, "pagination": {"page": 2}}, "pagination.page"),
         ({"query": None, "sort": {"field": "nothing"}}, "sort.field"),
         ({"query": None, "sort": {"field": "name", "order": "up"}}, "sort.order"),
         ({"query": None, "sort": []}, "sort"),

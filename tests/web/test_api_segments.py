@@ -83,6 +83,17 @@ def test_a_message_for_a_segment_follows_the_segment(rest: Rest) -> None:
     assert shown(rest, message["id"]) == ["b"]
 
 
+@pytest.mark.parametrize("operator", ["=", "!=", "IN", "NIN"])
+def test_a_message_for_or_against_a_segment_that_there_is_not_is_refused(rest: Rest, operator: str) -> None:
+    value = [made(rest)["id"], "unknown"] if operator in {"IN", "NIN"} else "unknown"
+    rule = {"field": "segment_id", "operator": operator, "value": value}
+    body = {"name": "Whoever", "type": "popup", "content": {"body": "Hello"}, "audience": {"operator": "AND", "value": [PRO, rule]}}
+    answer = rest.post("/auto_messages", body)
+    assert problem(answer) == (400, "query_invalid", "audience")
+    assert "unknown" in answer.json["errors"][0]["message"]
+    assert rest.get("/auto_messages").json["total_count"] == 0
+
+
 def shown(rest: Rest, message_id: str) -> list[str]:
     """Whose audience the message's is."""
     services, site = rest.world.services, rest.world.site

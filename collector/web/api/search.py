@@ -70,7 +70,7 @@ def _asked(services: Services, site: Site, body: dict[str, Any]) -> _Asked:
     unknown = unknown_key(body, frozenset({"query", "pagination", "sort"}))
     if unknown is not None:
         raise problem(400, Reason.FIELD_UNKNOWN, unknown)
-    pagination = _object(body, "pagination", frozenset({"per_page", "starting_after", "page"}))
+    pagination = _object(body, "pagination", frozenset({"per_page", "starting_after"}))
     sort = _object(body, "sort", frozenset({"field", "order"}))
     per_page = pagination.get("per_page", DEFAULT_PER_PAGE)
     if isinstance(per_page, bool) or not isinstance(per_page, int) or not 1 <= per_page <= MOST_PER_PAGE:

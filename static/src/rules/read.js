@@ -5,7 +5,7 @@ const children = /** @type {() => NodeListOf<Node>} */ (Object.getOwnPropertyDes
 
 /** Fields, native ones and those that pages make. */
 const FIELD = "input,textarea,select,option,optgroup,datalist,[contenteditable]:not([contenteditable=false i])"
-  + ["textbox", "searchbox", "combobox", "listbox", "spinbutton"].map((role) => `,[role~=${role} i]`).join("");
+  + ["textbox", "searchbox", "combobox", "listbox", "option", "slider", "spinbutton"].map((role) => `,[role~=${role} i]`).join("");
 const LINK = /^(https?|mailto|tel):/i;
 const LONGEST = 255;
 const LONGEST_LINK = 2048;
