@@ -32,18 +32,14 @@ const text = (value, above) => {
   const type = typeof value;
   if ((left -= EACH) < 0) return;
   if (type == "string" || type == "bigint" || value instanceof Error || value instanceof URL) return quote(value);
-  if (value === null || type == "boolean" || type == "number") return "" + (isFinite(value) ? value : null);
-  if (type != "object" || above.length > DEEPEST || above.includes(value)) return;
+  if (type != "object" || !value) return stringify(value);
+  if (above.length > DEEPEST || above.includes(value)) return;
   if (value.toISOString) return quote(value.toISOString());
   const list = Array.isArray(value);
   const parts = [];
   for (const key of Object.keys(value)) {
-    let part;
-    try {
-      part = text(value[key], [...above, value]);
-    } catch {
-      // a throwing getter, an invalid date: this value alone is dropped
-    }
+    // A throwing getter, an invalid date: this value alone is dropped.
+    const part = attempt(() => text(value[key], [...above, value]));
     if (list) parts.push(part || "null");
     else if (part) parts.push(quote(key) + ":" + part);
   }

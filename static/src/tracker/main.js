@@ -3,7 +3,7 @@ import { attempt, log, prefix, site } from "./options.js";
 import { ask, choice, choose, held } from "./consent.js";
 import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
-import { end, learn, listeners, offer, show } from "./messages.js";
+import { end, host, learn, offer, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
 import { assert, lead, leave, user } from "./sender.js";
 import { get, open, wipe } from "./store.js";
@@ -50,7 +50,7 @@ const calls = {
   },
   showMessage: show,
   onMessage: (listener) => {
-    listeners.push(listener);
+    host.listeners.push(listener);
   },
   status: () => ({
     site,
@@ -115,5 +115,5 @@ const start = () => {
   started = true;
 };
 
-if (document.prerendering) document.addEventListener("prerenderingchange", start, { once: true });
+if (document.prerendering) document.addEventListener("prerenderingchange", start);
 else start();

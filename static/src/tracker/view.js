@@ -33,7 +33,7 @@ export const page = () => ({ url, title: "" + document.title, referrer });
 
 /** @param {string} name @param {any} metadata @param {number} time @param {string} [id] */
 export const happened = (name, metadata, time = Date.now(), id = uuid()) =>
-  record({ type: "event", id, name, at: time, visit: visit(), view, page: page(), metadata }, id);
+  record({ type: "event", id, name, at: time, visit: visit(), view, page: page(), metadata });
 
 /** Queues the view that waited for its title. */
 export const settle = () => {
