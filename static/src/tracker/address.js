@@ -6,6 +6,7 @@ const KNOWN = /^(utm_\w+|ref|\w{1,2}clk?id|[gw]braid|li_fat_id)$/;
 
 const asked = ("" + option("query")).split(/[\s,]+/);
 const hashes = option("hash");
+const wanted = option("canonical");
 
 /** @param {string} address @returns {string} the part of it that may be sent; empty for none */
 export const visible = (address) =>
@@ -17,3 +18,10 @@ export const visible = (address) =>
     url.hash = hashes ? url.hash.replace(/[?&=].*/, "") : "";
     return url.href;
   })) || "";
+
+/** @returns {string | false} the address that the page gives as its own, where the site goes by it and it is of this host */
+export const canonical = () => {
+  /** @type {HTMLLinkElement | null} */
+  const link = wanted && document.querySelector("link[rel~=canonical]");
+  return link?.href.split("/")[2] == location.host && visible(link.href);
+};

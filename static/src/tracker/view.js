@@ -1,9 +1,6 @@
-/**
- * Page views: one for each document load, for each change of the visible address inside a document, however the router does it, and for
- * each return from the back-forward cache.
- */
+/** Page views: one for each document load, and for each change of the visible address inside a document, however the router does it. */
 import { attempt } from "./options.js";
-import { visible } from "./address.js";
+import { canonical, visible } from "./address.js";
 import { visit } from "./sender.js";
 import { record, wake } from "./delivery.js";
 import { uuid } from "./ids.js";
@@ -29,7 +26,7 @@ let leave = () => {};
 export const unsettled = () => pending && shown;
 
 /** @returns {{url: string, title: string, referrer: string}} */
-export const page = () => ({ url, title: "" + document.title, referrer });
+export const page = () => ({ url: canonical() || url, title: "" + document.title, referrer });
 
 /** @param {string} name @param {any} metadata @param {number} time @param {string} [id] */
 export const happened = (name, metadata, time = Date.now(), id = uuid()) =>
@@ -89,5 +86,4 @@ export const watch = (ended) => {
   addEventListener("popstate", turn);
   // A router that kept the original pushState is heard here.
   /** @type {any} */ (window).navigation?.addEventListener("currententrychange", turn);
-  addEventListener("pageshow", ({ persisted }) => persisted && again());
 };
