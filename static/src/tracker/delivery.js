@@ -98,7 +98,7 @@ const pick = (keys, room, exit) => {
   for (const key of keys) {
     const next = row(key);
     if (!next) remove(key);
-    else if (!parked.has(next[2]) && (!rows[0] || rows[0][2] == next[2])) {
+    else if (!parked.has(next[2]) && next[2] == (rows[0] || next)[2]) {
       const size = new Blob([next[1]]).size;
       if (size <= room || (!exit && !rows[0])) {
         room -= size;

@@ -36,13 +36,11 @@ const text = (value, above) => {
   if (above.length > DEEPEST || above.includes(value)) return;
   if (value.toISOString) return quote(value.toISOString());
   const list = Array.isArray(value);
-  const parts = [];
-  for (const key of Object.keys(value)) {
+  const parts = Object.keys(value).flatMap((key) => {
     // A throwing getter, an invalid date: this value alone is dropped.
     const part = attempt(() => text(value[key], [...above, value]));
-    if (list) parts.push(part || "null");
-    else if (part) parts.push(quote(key) + ":" + part);
-  }
+    return list ? part || "null" : part ? quote(key) + ":" + part : [];
+  });
   // an object of which nothing can be written is dropped like any other such value, or the event would be refused for it
   return list ? `[${parts}]` : parts[0] || !above[0] ? `{${parts}}` : undefined;
 };
