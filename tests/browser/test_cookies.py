@@ -191,6 +191,16 @@ def test_where_cookies_are_refused_the_lead_lies_in_storage(
     assert lead(page) != first
 
 
+def test_where_cookies_are_refused_a_withdrawal_is_remembered_in_storage(page: Page, pages: Pages, snippet: str, lead_cookie: str) -> None:
+    page.add_init_script("Object.defineProperty(Document.prototype, 'cookie', {get: () => '', set: () => {}})")
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    call(page, "optOut")
+    visit(page, shop)
+    assert status(page)["held"] == "opted_out"
+    assert storage(page) == {f"{lead_cookie}_choice": "out"}
+
+
 def test_where_neither_cookies_nor_storage_last_each_page_is_somebody_new(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
     page.add_init_script("""
         const refuse = { get() { throw new DOMException('no', 'SecurityError') }, set() { throw new DOMException('no', 'SecurityError') } };

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jwt
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -43,6 +44,11 @@ def user_hash(collector: Collector, user_id: str) -> str:
     return hmac.new(collector.identity_secret.encode(), user_id.encode(), hashlib.sha256).hexdigest()
 
 
+def token(collector: Collector, user_id: str, seconds: int) -> str:
+    """A signed identity token that ends so many seconds from now."""
+    return jwt.encode({"user_id": user_id, "exp": time.time() + seconds}, collector.identity_secret, algorithm="HS256")
+
+
 def test_identify_makes_lead_and_user_one_person_with_one_history(
     page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored
 ) -> None:
@@ -76,6 +82,26 @@ def test_a_wrong_user_hash_reaches_nobody(page: Page, pages: Pages, snippet: str
     page.wait_for_function("leadlight('status').refused.some(({code}) => code == 'user_hash_invalid')")
     assert collector.client.api("GET", "/contacts/find_by_external_id/victim").status == 404
     assert stored.events("as-victim") == []
+
+
+def test_what_a_proof_that_has_run_out_leaves_behind_waits_for_the_same_user(
+    page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored
+) -> None:
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    call(page, "identify", "back-later", {"jwt": token(collector, "back-later", -60)})
+    call(page, "track", "before-proof")
+    page.wait_for_function("leadlight('status').refused.some(({code}) => code == 'session_expired')")
+    call(page, "identify", "other-user", {"user_hash": user_hash(collector, "other-user")})
+    call(page, "track", "of-somebody-else")
+    assert until(page, lambda: stored.events("of-somebody-else"))
+    assert stored.events("before-proof") == []
+    call(page, "reset")
+    visit(page, shop)
+    call(page, "identify", "back-later", {"jwt": token(collector, "back-later", 600)})
+    fence(page)
+    assert [(event.kind, event.owner) for event in stored.events("before-proof")] == [("user", "back-later")]
+    assert len(stored.events("of-somebody-else")) == 1
 
 
 def test_a_page_that_asserts_nobody_is_counted_for_the_person_without_being_them(
