@@ -15,6 +15,7 @@ from collector.storage.database import Connection, Database
 from collector.values.errors import Problem
 from collector.values.ids import RowIds, new_public_id
 from collector.values.messages import AutoMessageDefinition, clean_auto_message
+from collector.values.page_rules import query_names
 from collector.values.query_tree import NOTHING, Needs, needs
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class AutoMessages:
         self._database = database
         self._row_ids = row_ids
         self._lock = threading.Lock()
-        self._live: dict[int, tuple[float, list[AutoMessage]]] = {}
+        self._live: dict[int, tuple[float, list[AutoMessage], frozenset[str]]] = {}
 
     def kept(self, site: int) -> list[AutoMessage] | None:
         """Return the live messages where they are in memory and fresh, without asking the database."""
@@ -67,9 +68,15 @@ class AutoMessages:
             return kept
         with self._database.read() as connection:
             found = self._select(connection, "site = ? AND state = 'live' ORDER BY priority DESC, id", (site,))
+        names = frozenset(name for message in found for name in query_names(message.definition.page))
         with self._lock:
-            self._live[site] = (time.monotonic() + _CACHE_SECONDS, found)
+            self._live[site] = (time.monotonic() + _CACHE_SECONDS, found, names)
         return found
+
+    def query_names(self, site: int) -> frozenset[str]:
+        """Return the query parameters that the pages of live messages ask for, as last read; none before that."""
+        kept = self._live.get(site)
+        return kept[2] if kept is not None else frozenset()
 
     def all(self, connection: Connection, site: int) -> list[AutoMessage]:
         """Return every message of a site, the newest first."""

@@ -1,5 +1,6 @@
 /** What of an address may leave the page: no query parameter that nobody named, no user name, no hash that was not asked for. */
 import { attempt, option } from "./options.js";
+import { get } from "./store.js";
 
 // Campaigns, and the click ids of advertisers: gclid, fbclid, msclkid, ttclid, twclid, yclid, gbraid, wbraid, LinkedIn's.
 const KNOWN = /^(utm_\w+|ref|\w{1,2}clk?id|[gw]braid|li_fat_id)$/;
@@ -13,7 +14,9 @@ export const visible = (address) =>
   (address && attempt(() => {
     const url = new URL(address);
     url.username = url.password = "";
-    for (const name of [...url.searchParams.keys()]) KNOWN.test(name) || asked.includes(name) || url.searchParams.delete(name);
+    for (const name of [...url.searchParams.keys()]) {
+      if (!KNOWN.test(name) && !asked.includes(name) && !get("query")?.split("\n").includes(name)) url.searchParams.delete(name);
+    }
     // A route in the hash is wanted, the tokens that sign-in services leave there are not.
     url.hash = hashes ? url.hash.replace(/[?&=].*/, "") : "";
     return url.href;

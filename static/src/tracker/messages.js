@@ -7,7 +7,7 @@ import { envelope, flush, record } from "./delivery.js";
 import { mine } from "./queue.js";
 import { held } from "./consent.js";
 import { sender } from "./sender.js";
-import { page, settle, view } from "./view.js";
+import { page, reread, settle, view } from "./view.js";
 import { track } from "./events.js";
 import { set } from "./store.js";
 import { write } from "./json.js";
@@ -59,11 +59,15 @@ const hand = (candidates) => {
 };
 
 /**
- * @param {{messages?: Candidate[], rules?: string}} answer
+ * @param {{messages?: Candidate[], rules?: string, query?: string[]}} answer
  * @param {import("./queue.js").Row[]} rows the items it answered
  */
-export const offer = ({ messages, rules }, rows) => {
-  if (!held) learn(rules);
+export const offer = ({ messages, rules, query = [] }, rows) => {
+  if (!held) {
+    learn(rules);
+    set("query", query.join("\n"));
+    reread();
+  }
   // Ids grow: an answer to items of the last view alone says nothing about this one.
   if (messages && rows.some(([key]) => mine(key) && key.slice(2) >= view)) hand(messages);
 };

@@ -63,6 +63,13 @@ export const begin = (from) => {
 /** Another view of the address that is shown, because the page says so. */
 export const again = () => begin(referrer);
 
+/** Other parameters may leave the page. Where this address has some, the collector hears of the view again; the same id counts nothing. */
+export const reread = () => {
+  const before = url;
+  url = visible(location.href);
+  if (!pending && url != before) happened("page-view", {}, at, view);
+};
+
 const turn = () => {
   if (visible(location.href) != url) begin(url);
 };
