@@ -65,7 +65,7 @@ const hand = (candidates) => {
 export const offer = ({ messages, rules, query = [] }, rows) => {
   if (!held) {
     learn(rules);
-    set("query", query.join("\n"));
+    set("query", query);
     reread();
   }
   // Ids grow: an answer to items of the last view alone says nothing about this one.

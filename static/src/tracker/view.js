@@ -65,9 +65,10 @@ export const again = () => begin(referrer);
 
 /** Other parameters may leave the page. Where this address has some, the collector hears of the view again; the same id counts nothing. */
 export const reread = () => {
-  const before = url;
-  url = visible(location.href);
-  if (!pending && url != before) happened("page-view", {}, at, view);
+  if (visible(location.href) != url) {
+    url = visible(location.href);
+    if (!pending) happened("page-view", {}, at, view);
+  }
 };
 
 const turn = () => {
