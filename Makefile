@@ -30,10 +30,10 @@ install: $(VENV)/.test $(VENV)/.chromium $(NODE_PACKAGES) ## everything that the
 
 test: install lint types static-check pytest ## all checks and all tests, as CI runs them
 
-pytest: $(VENV)/.test $(VENV)/.chromium $(NODE_PACKAGES) ## the tests alone
+pytest: install ## the tests alone
 	$(PY) -m pytest -n $(JOBS) --engine $(ENGINE) $(PYTEST)
 
-long: $(VENV)/.test $(VENV)/.chromium $(NODE_PACKAGES) ## the tests with the time of a night
+long: install ## the tests with the time of a night
 	$(PY) -m pytest --engine $(ENGINE) --long $(PYTEST)
 
 lint: $(VENV)/.test ## ruff: rules and format

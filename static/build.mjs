@@ -15,14 +15,14 @@ const goals = { "tracker.js": 4096, "tracker.mjs": 4096, "messenger.js": 9216, "
 let failed = false;
 
 /** One script of plain text without white space, the same for the same sources. */
-async function bundle(entry, format, define = {}, inject = []) {
+async function bundle(entry, define = {}) {
   const bundled = await build({
     absWorkingDir: here,
     entryPoints: [entry],
     bundle: true,
     minify: true, // the two minifiers together save more than each alone
     write: false,
-    format,
+    format: "esm",
     target: "es2020",
     charset: "utf8",
     legalComments: "none",
@@ -32,7 +32,7 @@ async function bundle(entry, format, define = {}, inject = []) {
   });
   const small = await minify(bundled.outputFiles[0].text, {
     ecma: 2020,
-    module: format === "esm",
+    module: true,
     toplevel: true,
     compress: { passes: 4, unsafe: true, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, hoist_funs: true },
     mangle: { toplevel: true },
@@ -53,11 +53,10 @@ function finish(name, text) {
   }
 }
 
-const messenger = await bundle("src/messenger/main.js", "esm");
+const messenger = await bundle("src/messenger/main.js");
 const digest = createHash("sha256").update(messenger).digest("hex").slice(0, 12);
-const named = { MESSENGER: JSON.stringify(`messenger-${digest}.js`) };
+const tracker = await bundle("src/tracker/main.js", { MESSENGER: JSON.stringify(`messenger-${digest}.js`) });
 finish("messenger.js", messenger);
-finish("tracker.js", await bundle("src/tracker/main.js", "iife", named));
-finish("tracker.mjs", await bundle("src/tracker/main.js", "esm", { ...named, "document.currentScript": "SELF" }, ["src/module/self.js"]));
-finish("rules.js", await bundle("src/rules/main.js", "esm"));
+finish("tracker.js", `(()=>{${tracker.trim()}})()\n`); // a classic script: its names would be the page's
+finish("rules.js", await bundle("src/rules/main.js"));
 process.exit(failed ? 1 : 0);

@@ -13,6 +13,8 @@ declare namespace Leadlight {
     query?: string | string[];
     /** Count a change of the hash as a page view, and send the hash. */
     hash?: boolean;
+    /** The page's `<link rel="canonical">` is its address, where it is of the same host. For routers that keep it up to date. */
+    canonical?: boolean;
     /** Track inside frames. */
     frames?: boolean;
     /** `count`: a browser driven by a program is counted (for a site's own tests). */

@@ -16,7 +16,7 @@ from collector.values.errors import Problem, Reason, problem
 from collector.values.fields import shown
 from collector.values.ids import RowIds, new_public_id
 from collector.values.messages import AutoMessageDefinition, clean_auto_message
-from collector.values.page_rules import page_matches
+from collector.values.page_rules import page_matches, query_names
 from collector.values.query_tree import NOTHING, Needs, needs
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,8 @@ class Live:
                 self._after.setdefault(message.definition.trigger.event or "", []).append(message)
         self.rank = {message.id: place for place, message in enumerate(messages)}
         """By row id: the place in the list."""
+        self.query_names = frozenset(name for message in messages for name in query_names(message.definition.page))
+        """The query parameters that page rules ask for."""
 
     def on_page(self, url: str) -> list[AutoMessage]:
         """Return the messages triggered by a page whose page rule holds at this address."""
@@ -122,6 +124,11 @@ class AutoMessages:
         with self._lock:
             self._live[site] = (time.monotonic() + _CACHE_SECONDS, found)
         return found
+
+    def query_names(self, site: int) -> frozenset[str]:
+        """Return the query parameters that the pages of live messages ask for, as last read; none before that."""
+        kept = self._live.get(site)
+        return kept[1].query_names if kept is not None else frozenset()
 
     def all(self, connection: Connection, site: int) -> list[AutoMessage]:
         """Return every message of a site, the newest first."""

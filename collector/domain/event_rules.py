@@ -23,7 +23,7 @@ from collector.storage.slices import with_tables
 from collector.values.clock import SECOND
 from collector.values.element_rules import ElementRuleDefinition
 from collector.values.ids import RowIds, derived_event_id, event_id_time, new_public_id
-from collector.values.page_rules import PageRule, page_matches, parse_page_rule, rule_json
+from collector.values.page_rules import PageRule, page_matches, parse_page_rule, query_names, rule_json
 
 _KEPT_SECONDS = 1.0
 SETTLED = 5 * SECOND
@@ -49,6 +49,8 @@ class ActiveRules(msgspec.Struct, frozen=True):
 
     views: tuple[EventRule, ...]
     elements: tuple[ElementRule, ...]
+    query_names: frozenset[str]
+    """The query parameters that their pages ask for."""
 
 
 class EventRules:
@@ -72,7 +74,9 @@ class EventRules:
             return kept
         with self._database.read() as connection:
             views = tuple(_select(connection, "site = ? AND archived_at IS NULL ORDER BY id", (site,)))
-            found = ActiveRules(views, element_rules.active(connection, site))
+            elements = element_rules.active(connection, site)
+        pages = [rule.page for rule in views] + [rule.definition.page for rule in elements]
+        found = ActiveRules(views, elements, frozenset(name for page in pages for name in query_names(page)))
         with self._lock:
             self._active[site] = (time.monotonic() + _KEPT_SECONDS, found)
         return found

@@ -39,6 +39,7 @@ class Collection:
         self.duplicates = 0
         self.messages: list[dict[str, Any]] = []
         self.rules: str | None = None
+        self.query_names: frozenset[str] = frozenset()
         self.envelope: wire.AnyEnvelope
         self.site: Site
         self.sender: senders.Verified
@@ -68,6 +69,8 @@ class Collection:
                 body["messages"] = self.messages
             if self.rules is not None:
                 body["rules"] = self.rules
+            if self.query_names:
+                body["query"] = sorted(self.query_names)
         return body
 
 
@@ -94,6 +97,7 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
     if decide is not None:
         with contextlib.suppress(TimeoutError):
             collection.messages = yield Read(decide, services.settings.message_budget_ms / 1000)
+    collection.query_names |= services.auto_messages.query_names(collection.site.id)
     return collection.answer()
 
 
@@ -151,6 +155,7 @@ def apply_rules(c: Collection) -> Exchange[None]:
     if rules.views and any(event.name == PAGE_VIEW for event in c.submission.events):
         c.submission.events += event_rules.derived(rules.views, c.site.salt, c.submission.events)
     c.rules = c.services.rule_scripts.name(c.site.key, rules.elements)
+    c.query_names = rules.query_names
 
 
 def note_outcome(c: Collection, outcome: Outcome) -> None:

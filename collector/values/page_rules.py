@@ -90,8 +90,10 @@ def page_matches(rule: PageRule, url: str) -> bool:
     return page is not None and _matches(rule, page)
 
 
-def query_names(rule: PageRule) -> frozenset[str]:
+def query_names(rule: PageRule | None) -> frozenset[str]:
     """Return the query parameters a rule asks for; the tracker may send these."""
+    if rule is None:
+        return frozenset()
     if isinstance(rule, FieldRule):
         return frozenset() if rule.name is None else frozenset({rule.name})
     return frozenset().union(*(query_names(child) for child in rule.value))

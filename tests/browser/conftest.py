@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expec
 
 from tests.browser.gateway import Gateway, gateway_to
 from tests.browser.messages import Message
+from tests.browser.rules import Rules
 from tests.browser.stored import Stored, open_stored
 from tests.browser.tabs import until
 from tests.environment import find_chromium
@@ -264,3 +265,11 @@ def new_message(collector: Collector) -> Callable[..., Message]:
         return Message(collector.client, {**base, "content": content, **fields})
 
     return make
+
+
+@pytest.fixture
+def rules(collector: Collector) -> Iterator[Rules]:
+    """Rules of the site, archived afterwards: the collector is shared, and most tests are about a site without any."""
+    made = Rules(collector.client)
+    yield made
+    made.archive_all()

@@ -135,6 +135,45 @@ def test_a_withdrawal_in_one_tab_holds_in_the_others(
     assert gateway.sent() == []
 
 
+def test_a_withdrawal_holds_in_a_page_that_comes_back_from_the_cache(
+    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway, lead_cookie: str
+) -> None:
+    mark = "<script>addEventListener('pageshow', event => { window.restored = event.persisted })</script>"
+    script = tag(address=gateway.address)
+    visit(page, pages.add("/before", head=mark + script))
+    fence(page)
+    visit(page, pages.add("/privacy", head=script))
+    fence(page)
+    call(page, "optOut")
+    gateway.log.clear()
+    page.evaluate("history.back()")
+    page.wait_for_function("window.restored === true")
+    call(page, "track", "after-withdrawal-before")
+    page.evaluate("window.dispatchEvent(new Event('pagehide'))")
+    assert status(page)["held"] == "opted_out"
+    assert gateway.sent() == []
+    assert [one["name"] for one in context.cookies()] == [f"{lead_cookie}_choice"]
+    assert storage(page) == {}
+
+
+def test_an_opt_in_outweighs_a_site_that_denies_by_default(page: Page, pages: Pages, tag: Callable[..., str], stored: Stored) -> None:
+    shop = pages.add("/", head=tag('data-consent="denied"'))
+    visit(page, shop)
+    call(page, "optIn", "2026-03")
+    visit(page, shop)
+    fence(page)
+    assert status(page)["choice"] == "in.2026-03"
+    assert len(stored.views(lead(page))) == 2
+
+
+def test_a_choice_holds_on_sibling_hosts(page: Page, pages: Pages, snippet: str) -> None:
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/", host="app.shop.example"))
+    call(page, "optOut")
+    visit(page, pages.url("/"))
+    assert status(page)["held"] == "opted_out"
+
+
 def test_who_opts_in_again_is_somebody_new(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
     visit(page, pages.add("/", head=snippet))
     fence(page)

@@ -1,10 +1,11 @@
 """A guest in somebody else's page: nothing thrown, nothing left behind, nothing sent that was not allowed."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.browser.gateway import Gateway
 from tests.browser.stored import Stored
@@ -150,6 +151,20 @@ def test_a_page_that_changes_the_language_is_tracked(page: Page, pages: Pages, s
     until(page, lambda: stored.events("tampered", lead=who))
     assert [event.metadata for event in stored.events("tampered", lead=who)] == [{"list": "a", "n": 1}]
     assert [view.path for view in stored.views(who)] == ["/"]
+
+
+def test_a_browser_whose_clock_was_never_set_is_tracked_with_the_collectors_time(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored
+) -> None:
+    context.clock.set_fixed_time(0)
+    visit(page, pages.add("/", head=snippet))
+    fence(page)
+    for n in (1, 2, 3):
+        call(page, "track", "clock-unset", {"n": n})
+    fence(page)
+    found = stored.events("clock-unset")
+    assert [event.metadata["n"] for event in found] == [1, 2, 3]
+    assert all(abs(event.at / 1000 - time.time()) < 60 for event in found)
 
 
 def test_requests_are_plain_text_and_need_no_preflight(

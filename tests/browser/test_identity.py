@@ -4,12 +4,13 @@ import base64
 import hashlib
 import hmac
 import json
-import re
 import time
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page
+import jwt
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.gateway import Gateway
 from tests.browser.stored import Stored
@@ -43,66 +44,9 @@ def user_hash(collector: Collector, user_id: str) -> str:
     return hmac.new(collector.identity_secret.encode(), user_id.encode(), hashlib.sha256).hexdigest()
 
 
-def test_the_lead_is_one_cookie_of_the_sites_widest_domain_for_four_hundred_days(
-    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
-) -> None:
-    pages.add("/", head=snippet)
-    visit(page, pages.url("/", host="app.shop.example"))
-    (only,) = context.cookies()
-    assert only["name"] == lead_cookie
-    assert re.fullmatch(r"[\w-]{22}\.[\w-]{22}", only["value"])
-    assert (only["domain"], only["path"], only["sameSite"], only["secure"]) == (".shop.example", "/", "Lax", False)
-    assert abs(only["expires"] - time.time() - 400 * DAY) < 120
-
-
-def test_sibling_hosts_share_the_lead(page: Page, pages: Pages, snippet: str) -> None:
-    pages.add("/", head=snippet)
-    visit(page, pages.url("/", host="app.shop.example"))
-    first = lead(page)
-    visit(page, pages.url("/"))
-    assert lead(page) == first
-
-
-def test_the_lead_belongs_to_this_host_alone_where_the_site_asks(
-    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str]
-) -> None:
-    pages.add("/", head=tag('data-cookie-domain="none"'))
-    visit(page, pages.url("/", host="app.shop.example"))
-    assert [one["domain"] for one in context.cookies()] == ["app.shop.example"]
-
-
-def test_localhost_takes_a_cookie_without_a_domain(context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
-    pages.add("/", head=snippet)
-    visit(page, pages.url("/", host="localhost"))
-    fence(page)
-    assert [one["domain"] for one in context.cookies()] == ["localhost"]
-    assert len(stored.views(lead(page))) == 1
-
-
-def test_each_visit_gives_the_cookie_its_full_life_again(
-    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
-) -> None:
-    shop = pages.add("/", head=snippet)
-    visit(page, shop)
-    before = cookie(context, lead_cookie)
-    context.add_cookies([{**before, "expires": time.time() + DAY}])
-    visit(page, shop)
-    after = cookie(context, lead_cookie)
-    assert after["value"] == before["value"]
-    assert after["expires"] - time.time() > 399 * DAY
-
-
-def test_a_browser_whose_cookies_were_cleared_is_somebody_new(
-    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
-) -> None:
-    shop = pages.add("/", head=snippet)
-    visit(page, shop)
-    first = lead(page)
-    # To a page of the same site, so that the first one has said goodbye before this one is there, and writes no cookie any more.
-    page.goto(pages.add("/bare"))
-    context.clear_cookies()
-    visit(page, shop)
-    assert lead(page) != first
+def token(collector: Collector, user_id: str, seconds: int) -> str:
+    """A signed identity token that ends so many seconds from now."""
+    return jwt.encode({"user_id": user_id, "exp": time.time() + seconds}, collector.identity_secret, algorithm="HS256")
 
 
 def test_identify_makes_lead_and_user_one_person_with_one_history(
@@ -138,6 +82,26 @@ def test_a_wrong_user_hash_reaches_nobody(page: Page, pages: Pages, snippet: str
     page.wait_for_function("leadlight('status').refused.some(({code}) => code == 'user_hash_invalid')")
     assert collector.client.api("GET", "/contacts/find_by_external_id/victim").status == 404
     assert stored.events("as-victim") == []
+
+
+def test_what_a_proof_that_has_run_out_leaves_behind_waits_for_the_same_user(
+    page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored
+) -> None:
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    call(page, "identify", "back-later", {"jwt": token(collector, "back-later", -60)})
+    call(page, "track", "before-proof")
+    page.wait_for_function("leadlight('status').refused.some(({code}) => code == 'session_expired')")
+    call(page, "identify", "other-user", {"user_hash": user_hash(collector, "other-user")})
+    call(page, "track", "of-somebody-else")
+    assert until(page, lambda: stored.events("of-somebody-else"))
+    assert stored.events("before-proof") == []
+    call(page, "reset")
+    visit(page, shop)
+    call(page, "identify", "back-later", {"jwt": token(collector, "back-later", 600)})
+    fence(page)
+    assert [(event.kind, event.owner) for event in stored.events("before-proof")] == [("user", "back-later")]
+    assert len(stored.events("of-somebody-else")) == 1
 
 
 def test_a_page_that_asserts_nobody_is_counted_for_the_person_without_being_them(
@@ -240,6 +204,96 @@ def test_a_reset_in_one_tab_is_one_in_the_others(context: BrowserContext, page: 
     assert [event.owner for event in stored.events("after-reset-elsewhere")] == [lead(page)]
 
 
+def test_who_signs_in_in_one_tab_ends_the_session_of_somebody_else_in_the_others(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=snippet))
+    call(page, "identify", "sat-here-first")
+    fence(page)
+    other = context.new_page()
+    visit(other, pages.url("/"))
+    call(other, "identify", "sat-here-next")
+    page.wait_for_function("!leadlight('status').user")
+    assert status(other)["user"] == "sat-here-next"
+    fence(other)
+    call(page, "track", "on-the-old-page")
+    fence(page)
+    assert lead(page) == lead(other)
+    assert [event.owner for event in stored.events("on-the-old-page")] == [lead(page)]
+    assert counts(collector, "sat-here-first") == {}
+
+
+def test_tabs_of_the_same_user_leave_each_other_alone(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=snippet))
+    call(page, "identify", "two-tabs")
+    other = context.new_page()
+    visit(other, pages.url("/"))
+    call(other, "identify", "two-tabs", {"plan": "Team"})
+    fence(other)
+    call(page, "track", "in-both")
+    call(other, "track", "in-both")
+    fence(page)
+    fence(other)
+    assert [event.owner for event in stored.events("in-both")] == ["two-tabs", "two-tabs"]
+
+
+def test_a_message_of_somebody_who_signed_out_elsewhere_ends(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, new_message: Callable[..., Any]
+) -> None:
+    new_message("/left-open", title="For whoever was here")
+    visit(page, pages.add("/left-open", head=snippet))
+    expect(page.locator("leadlight-message").get_by_role("dialog")).to_be_visible()
+    other = context.new_page()
+    visit(other, pages.add("/elsewhere", head=snippet))
+    call(other, "reset")
+    expect(page.locator("leadlight-message").get_by_role("dialog")).to_have_count(0)
+
+
+@pytest.mark.parametrize("then", [("reset",), ("identify", "came-after")], ids=["signed out", "somebody else signed in"])
+def test_a_page_back_from_the_cache_does_not_speak_for_who_was_there_before(
+    page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored, then: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    before = f"was-there {request.node.callspec.id}"
+    mark = "<script>addEventListener('pageshow', event => { window.restored = event.persisted })</script>"
+    visit(page, pages.add("/account", head=mark + snippet))
+    call(page, "identify", before)
+    fence(page)
+    visit(page, pages.add("/bye", head=snippet))
+    call(page, *then)
+    fence(page)
+    page.evaluate("history.back()")
+    page.wait_for_function("window.restored === true")
+    assert status(page)["user"] is None
+    call(page, "track", "pressed-back")
+    fence(page)
+    assert counts(collector, before.replace(" ", "%20")) == {}
+    assert {(event.kind, event.owner) for event in stored.events("pressed-back")} == {("lead", lead(page))}
+
+
+def test_after_the_session_has_ended_whoever_sits_there_is_somebody_new(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored
+) -> None:
+    """Days later nobody has signed out, and the page asserts nobody."""
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    call(page, "identify", "long-gone")
+    fence(page)
+    known = lead(page)
+    context.clock.set_fixed_time(time.time() + 6 * DAY)
+    visit(page, shop)
+    assert lead(page) == known
+    context.clock.set_fixed_time(time.time() + 8 * DAY)
+    visit(page, shop)
+    call(page, "track", "after-the-session")
+    assert lead(page) != known
+    fence(page)
+    assert [event.owner for event in stored.events("after-the-session")] == [lead(page)]
+    assert counts(collector, "long-gone") == {}
+    assert known not in json.dumps(storage(page))
+
+
 def test_a_cookie_with_another_secret_pulls_nothing_and_is_replaced(
     new_context: Callable[..., BrowserContext], pages: Pages, snippet: str, collector: Collector, stored: Stored, lead_cookie: str
 ) -> None:
@@ -262,18 +316,6 @@ def test_a_cookie_with_another_secret_pulls_nothing_and_is_replaced(
     assert stored.events("as-robbed") == []
     assert [event.owner for event in stored.events("as-myself")] == [lead(page)]
     assert counts(collector, "robbed") == {}
-
-
-def test_a_cookie_that_is_no_lead_is_replaced(
-    context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored, lead_cookie: str
-) -> None:
-    forged = {"name": lead_cookie, "value": "../../etc/passwd", "domain": ".shop.example", "path": "/"}
-    context.add_cookies([forged])
-    visit(page, pages.add("/", head=snippet))
-    fence(page)
-    assert re.fullmatch(r"[\w-]{22}", lead(page))
-    assert len(stored.views(lead(page))) == 1
-    assert [one["value"].partition(".")[0] for one in context.cookies()] == [lead(page)]
 
 
 def test_the_session_of_a_user_is_kept_and_stands_in_for_the_proof(

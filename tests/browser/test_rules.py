@@ -1,6 +1,6 @@
 """Events without code in the page: what a rule selects is tracked, with what it may read, and a page without rules pays nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,14 +12,6 @@ from tests.browser.stored import Stored, StoredEvent
 from tests.browser.tabs import call, fence, lead, push, ready, storage, until, visit
 from tests.support.pages import Pages
 from tests.support.servers import Collector
-
-
-@pytest.fixture
-def rules(collector: Collector) -> Iterator[Rules]:
-    """Rules of the site, archived afterwards: the collector is shared, and most tests are about a site without any."""
-    made = Rules(collector.client)
-    yield made
-    made.archive_all()
 
 
 @pytest.fixture

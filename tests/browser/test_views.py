@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.gateway import Gateway
@@ -62,6 +63,23 @@ def test_replace_state_is_a_view_only_where_the_address_changes(page: Page, page
     assert paths(page, stored) == ["/list", "/other"]
 
 
+def test_a_router_that_pushes_and_replaces_in_one_task_shows_one_page(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    visit(page, pages.add("/list", head=snippet))
+    page.evaluate(
+        "() => { history.pushState({}, '', '/item'); history.replaceState({scroll: 0}, ''); history.replaceState({}, '', '/item') }"
+    )
+    assert paths(page, stored) == ["/list", "/item"]
+
+
+def test_what_is_tracked_right_after_a_push_belongs_to_the_new_view(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    visit(page, pages.add("/list", head=snippet))
+    page.evaluate("() => { history.pushState({}, '', '/item'); leadlight('track', 'opened-item') }")
+    fence(page)
+    (event,) = stored.events("opened-item")
+    assert event.page["url"] == pages.url("/item")
+    assert [view.path for view in stored.views(lead(page))] == ["/list", "/item"]
+
+
 def test_going_back_inside_a_document_is_a_view(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
     visit(page, pages.add("/list", head=snippet))
     push(page, "/item")
@@ -111,6 +129,40 @@ def test_the_hash_makes_a_view_only_where_the_site_asks(
     assert [view.metadata["url"] for view in views(page, stored)[1:]] == [pages.url("/hashes"), pages.url("/hashes#/route")]
 
 
+def test_the_canonical_address_is_the_pages_where_the_site_goes_by_it(
+    page: Page, pages: Pages, snippet: str, tag: Callable[..., str], stored: Stored
+) -> None:
+    link = '<link rel="canonical" href="/product?utm_source=own&amp;variant=hidden">'
+    pages.add("/plain", head=link + snippet)
+    pages.add("/product/red", head=link + tag("data-canonical"))
+    visit(page, pages.url("/plain"))
+    visit(page, pages.url("/product/red"))
+    assert [view.metadata["url"] for view in views(page, stored)] == [pages.url("/plain"), pages.url("/product?utm_source=own")]
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        pytest.param('<link rel="canonical" href="https://other.example/product">', id="of another host"),
+        pytest.param('<link rel="canonical">', id="without an address"),
+        pytest.param("", id="missing"),
+    ],
+)
+def test_a_canonical_address_that_is_not_the_pages_own_does_not_count(
+    page: Page, pages: Pages, tag: Callable[..., str], stored: Stored, link: str
+) -> None:
+    visit(page, pages.add("/product/red", head=link + tag("data-canonical")))
+    assert [view.metadata["url"] for view in views(page, stored)] == [pages.url("/product/red")]
+
+
+def test_the_canonical_address_is_read_when_the_router_has_set_it(
+    page: Page, pages: Pages, tag: Callable[..., str], stored: Stored
+) -> None:
+    visit(page, pages.add("/list", head='<link rel="canonical" href="/list">' + tag("data-canonical")))
+    page.evaluate("() => { history.pushState({}, '', '/item/red'); document.querySelector('link').href = '/item' }")
+    assert paths(page, stored) == ["/list", "/item"]
+
+
 def test_the_referrer_goes_through_the_same_filter(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
     pages.add("/from", body='<a href="/to">on</a>')
     pages.add("/to", head=snippet)
@@ -119,6 +171,26 @@ def test_the_referrer_goes_through_the_same_filter(page: Page, pages: Pages, sni
     ready(page)
     (view,) = views(page, stored)
     assert view.metadata["referrer"] == pages.url("/from?utm_source=news")
+
+
+def test_where_a_visit_came_from_stays_with_it_over_the_pages_of_the_site(
+    page: Page, pages: Pages, snippet: str, collector: Collector
+) -> None:
+    outside = pages.url("/found", host="app.shop.example")
+    pages.add("/found", body=f'<a href="{pages.url("/landing")}" referrerpolicy="no-referrer-when-downgrade">found</a>')
+    pages.add("/landing", head=snippet, body='<a href="/next">on</a>')
+    pages.add("/next", head=snippet)
+    page.goto(outside)
+    page.click("a")
+    ready(page)
+    page.click("a")
+    page.wait_for_url("**/next")
+    ready(page)
+    push(page, "/route")
+    call(page, "identify", "came-from-outside")
+    fence(page)
+    found = collector.client.api("GET", "/contacts/find_by_external_id/came-from-outside").json
+    assert (found["referrer"], found["first_referrer"]) == (outside, outside)
 
 
 def test_a_return_from_the_back_forward_cache_is_a_new_view_with_a_new_id(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
@@ -136,7 +208,10 @@ def test_a_return_from_the_back_forward_cache_is_a_new_view_with_a_new_id(page: 
 def test_a_prerender_never_shown_is_no_view_and_one_that_is_shown_is_one(
     page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway, stored: Stored
 ) -> None:
-    page.add_init_script("Object.defineProperty(document, 'prerendering', {get: () => !window.activated})")
+    page.add_init_script("""
+        Object.defineProperty(document, 'prerendering', {get: () => !window.activated});
+        Object.defineProperty(document, 'hidden', {get: () => !window.activated});
+    """)
     page.goto(pages.add("/", head=tag(address=gateway.address)))
     assert [sent.path for sent in gateway.log] == ["/tracker.js"]
     assert page.context.cookies() == []

@@ -163,6 +163,23 @@ def test_going_back_begins_when_every_collector_knows_the_rule(world: World, rul
         assert event_rules.pending(connection, world.clock()) == []
 
 
+def test_answers_name_the_query_parameters_that_active_rules_ask_for(world: World, tracker: Tracker) -> None:
+    made = new_rule(world, {"field": "query.step", "operator": "is", "value": "2"})
+    assert tracker.view("/pricing")["query"] == ["step"]
+    archive(world, made)
+    assert "query" not in tracker.view("/pricing")
+
+
+def test_a_view_sent_again_with_a_parameter_that_is_allowed_now_meets_the_rule(world: World, tracker: Tracker) -> None:
+    new_rule(world, {"field": "query.step", "operator": "is", "value": "2"})
+    tracker.url = "https://shop.example/form"
+    view = tracker.event()
+    tracker.collect(view)
+    answer = tracker.collect({**view, "page": {**view["page"], "url": "https://shop.example/form?step=2"}})
+    assert (answer["accepted"], answer["duplicates"]) == (0, 1)
+    assert counts(world, tracker) == {"page-view": 1, "saw-pricing": 1}
+
+
 def test_an_archived_rule_makes_nothing_more(world: World, tracker: Tracker, rule: EventRule) -> None:
     tracker.view("/pricing")
     archive(world, rule)

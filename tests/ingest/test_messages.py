@@ -55,6 +55,14 @@ def test_the_view_that_makes_a_visitor_eligible_offers_the_message(tracker: Trac
     assert [offered(tracker.view("/pricing")) for _ in range(4)] == [[], [], [], [message]]
 
 
+def test_answers_name_the_query_parameters_that_live_pages_ask_for(tracker: Tracker, world: World) -> None:
+    assert "query" not in tracker.view()
+    create(world, page={"operator": "OR", "value": [{"field": f"query.{name}", "operator": "is", "value": "x"} for name in ("plan", "ad")]})
+    create(world, state="draft", page={"field": "query.draft", "operator": "is", "value": "x"})
+    assert tracker.view()["query"] == ["ad", "plan"]
+    assert tracker.collect({"type": "identify", "at": world.clock(), "attributes": {}})["query"] == ["ad", "plan"]
+
+
 def test_a_claim_gives_out_the_content_and_counts_as_sent(tracker: Tracker, world: World) -> None:
     message = create(world)
     tracker.view()

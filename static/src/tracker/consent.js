@@ -10,8 +10,8 @@ export const counted = option("automation") == "count";
 /** `in` or `out`, and after a point the version of the text that was agreed to. */
 export let choice = "";
 
-/** Why nothing is kept or sent; empty where it may be. */
-export let held = "prerender";
+/** Why nothing is kept or sent; empty where it may be. Nothing before it was asked for. @type {string} */
+export let held;
 
 /**
  * Reads the choice anew; another tab may have made one.

@@ -8,7 +8,7 @@ const AGE = 34560000; // 400 days, the longest a browser keeps one
 let domain;
 
 /** @param {string} name */
-const read = (name) => attempt(() => document.cookie.split("; ").find((pair) => pair.startsWith(name + "=")))?.slice(name.length + 1);
+const read = (name) => attempt(() => ("; " + document.cookie).split(`; ${name}=`)[1]?.split(";")[0]);
 
 /** @param {string} name @param {string} value @param {number} age in seconds */
 const bake = (name, value, age) => {
@@ -17,11 +17,10 @@ const bake = (name, value, age) => {
 
 /** Finds the widest domain that takes a cookie. Only a trial tells: no rule knows that `co.uk` or `github.io` is nobody's own. */
 const widen = () => {
-  const asked = option("cookie-domain");
+  const asked = option("cookieDomain", "cookie_domain");
   const labels = location.hostname.split(".");
   const probe = prefix + "_try";
-  // Addresses take none: they end in a digit or a bracket.
-  for (let count = 2; !asked && count <= labels.length && !/[\d\]]$/.test(location.hostname); count++) {
+  for (let count = 2; !asked && count <= labels.length; count++) {
     domain = ";domain=" + labels.slice(-count).join(".");
     bake(probe, "1", 9);
     if (read(probe)) return bake(probe, "", 0);

@@ -20,7 +20,7 @@ const ADDRESS = base + "collect";
 // Taken before the page wraps it.
 const { fetch } = window;
 
-/** Whose items wait until the page identifies that user. @type {Set<string>} */
+/** Senders whose items wait until their user is identified again. @type {Set<string>} */
 const parked = new Set();
 
 /** How many items were acknowledged in this page. */
@@ -45,7 +45,7 @@ let busy = false;
 
 /** Whether the first items had better wait. @type {() => boolean} */
 let unsettled;
-/** @type {(answer: any, keys: string[]) => void} */
+/** @type {(answer: any, rows: Row[]) => void} */
 let offer;
 
 /** @param {number} [wait] ms until the queue is sent; an earlier appointment stays */
@@ -58,9 +58,9 @@ export const wake = (wait = SOON) => {
   }
 };
 
-/** @param {Record<string, any>} item @param {string} [id] */
-export const record = (item, id) => {
-  add(item, id);
+/** @param {Record<string, any>} item */
+export const record = (item) => {
+  add(item);
   wake();
 };
 
@@ -71,7 +71,7 @@ export const record = (item, id) => {
 export const envelope = (from) => {
   const kept = session();
   // Proof given later for the same user serves what was tracked before it.
-  const who = from.user && user?.id == from.user.id ? user : from.user;
+  const who = user?.id == from.user?.id ? user : from.user;
   return {
     v: 1,
     site,
@@ -98,7 +98,7 @@ const pick = (keys, room, exit) => {
   for (const key of keys) {
     const next = row(key);
     if (!next) remove(key);
-    else if (!parked.has(next[2]) && (!rows[0] || rows[0][2] == next[2])) {
+    else if (!parked.has(next[2]) && next[2] == (rows[0] || next)[2]) {
       const size = new Blob([next[1]]).size;
       if (size <= room || (!exit && !rows[0])) {
         room -= size;
@@ -129,7 +129,7 @@ const post = async (rows) => {
       signal: AbortSignal.timeout?.(3e4),
     });
     status = response.status;
-    after = Math.min(+(/** @type {any} */ (response.headers.get("Retry-After"))) || 0, 3600) * 1e3;
+    after = Math.min(/** @type {any} */ (response.headers.get("Retry-After")) * 1e3 || 0, 36e5);
     answer = Object(await response.json());
   } catch (error) {
     log(error);
@@ -138,9 +138,8 @@ const post = async (rows) => {
   const { session: given, time, errors = [], refused = [] } = answer;
   if (status == 413 && rows[1]) batch = text.length >> 1;
   else if (status == 401) parked.add(rows[0][2]);
-  else if (/202|40[03]|41[03]|422/.test(status)) {
-    rows.forEach(([key]) => remove(key));
-  } else {
+  else if (/202|40[03]|41[03]|422/.test(status)) for (const [key] of rows) remove(key);
+  else {
     retryAt = Date.now() + Math.max(after, Math.min(1e3 * 2 ** failures++, 3e5) * (0.5 + Math.random() / 2));
     // Asked to wait, the next page waits too.
     if (after) set("wait", retryAt);
@@ -158,22 +157,25 @@ const post = async (rows) => {
     if (head.dropped) set("lost", Math.max(0, lost() - head.dropped));
     // A reset in the meantime wiped the user; an answer on its way does not bring it back.
     if (given && session().id == who?.id) saveSession({ ...given, id: who.id, lead: head.lead });
-    offer(answer, rows.map(([key]) => key));
+    offer(answer, rows);
   }
   for (const { code, field, index } of [...errors, ...refused]) {
     refuse(code, field, rows[index]);
-    if (code == "lead_secret_invalid") answer.lead = "rotate";
   }
-  if (answer.lead == "rotate" && head.lead == lead()) rotate();
+  if ((answer.lead || errors[0]?.code == "lead_secret_invalid") && head.lead == lead()) rotate();
   return true;
 };
 
 /** @param {any} lock who holds it also sends what closed tabs left; the others send their own only */
 const round = async (lock) => {
-  let rows;
-  do {
-    rows = pick(waiting().filter((key) => mine(key) || (lock && Date.now() - parseInt(key.slice(2).replace("-", ""), 16) > ORPHAN)), batch);
-  } while (!held && rows[0] && (await post(rows)));
+  try {
+    let rows;
+    do {
+      rows = pick(waiting().filter((key) => mine(key) || (lock && Date.now() - parseInt(key.slice(2).replace("-", ""), 16) > ORPHAN)), batch);
+    } while (!held && rows[0] && (await post(rows)));
+  } catch (error) {
+    log(error);
+  }
 };
 
 /** Sends what waits. */
@@ -181,16 +183,11 @@ export const flush = async () => {
   due = Infinity;
   if (busy || held || unsettled()) return;
   busy = true;
-  let entered;
-  const enter = (/** @type {any} */ lock) => {
-    entered = true;
-    return round(lock);
-  };
   try {
-    await navigator.locks.request(prefix, { ifAvailable: true }, enter);
-  } catch (error) {
+    await navigator.locks.request(prefix, { ifAvailable: true }, round);
+  } catch {
     // no locks on plain http and in sandboxes; the ids absorb what several tabs send
-    if (!entered) await round(1).catch(log);
+    await round(1);
   }
   busy = false;
   // After a failure; or another tab left them, and may still be alive.
@@ -207,7 +204,7 @@ export const exit = () => {
   let rows;
   while ((rows = pick(keys, room, 1).sort())[0]) {
     const text = body(rows, envelope(rows[0][3]));
-    log("exit", rows.length);
+    log(text);
     attempt(() => navigator.sendBeacon(ADDRESS, text));
     room -= text.length;
     const went = rows.map(([key]) => key);
@@ -215,9 +212,9 @@ export const exit = () => {
   }
 };
 
-/** @param {string} id of the user who is identified (again): what waited for that goes on */
-export const unpark = (id) => {
-  for (const group of parked) if (group.endsWith("/" + id)) parked.delete(group);
+/** A user is identified (again): what waited for that goes on. What waits for somebody else is parked again by its answer. */
+export const unpark = () => {
+  parked.clear();
   wake();
 };
 

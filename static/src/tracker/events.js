@@ -22,10 +22,8 @@ const mark = (text) => [...text].reduce((sum, letter) => (sum * 31 + letter.char
  * @param {any} [about] attributes
  */
 export const identify = (id, about) => {
-  const alone = typeof id == "object";
-  if (alone) about = id || about;
-  const { user_id, user_hash, jwt, intercom_user_jwt, ...attributes } = plain(about);
-  if (alone) id = user_id;
+  const { user_id, user_hash, jwt, intercom_user_jwt, ...attributes } = plain(Object(id) === id ? id : about);
+  if (typeof id == "object") id = user_id;
   if (id != null) {
     if (id === +id) id = "" + id;
     if (typeof id != "string" || !/^[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
@@ -33,12 +31,12 @@ export const identify = (id, about) => {
     if (user && user.id != id) settle();
     assert({ id, hash: user_hash, jwt: jwt || intercom_user_jwt });
     if (session().id != id) saveSession({ id });
-    unpark(id);
+    unpark();
   }
   // Said once for each lead and day: often enough to keep the session alive, seldom enough for pages that identify at every load.
   const said = mark(write([lead(), user && user.id, attributes, (Date.now() / DAY) | 0]));
-  if (get("said") != said) {
-    set("said", said);
+  if (get("whosaid") != said) {
+    set("whosaid", said);
     record({ type: "identify", at: Date.now(), attributes });
   }
 };

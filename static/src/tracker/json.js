@@ -32,21 +32,15 @@ const text = (value, above) => {
   const type = typeof value;
   if ((left -= EACH) < 0) return;
   if (type == "string" || type == "bigint" || value instanceof Error || value instanceof URL) return quote(value);
-  if (value === null || type == "boolean" || type == "number") return "" + (isFinite(value) ? value : null);
-  if (type != "object" || above.length > DEEPEST || above.includes(value)) return;
+  if (type != "object" || !value) return stringify(value);
+  if (above.length > DEEPEST || above.includes(value)) return;
   if (value.toISOString) return quote(value.toISOString());
   const list = Array.isArray(value);
-  const parts = [];
-  for (const key of Object.keys(value)) {
-    let part;
-    try {
-      part = text(value[key], [...above, value]);
-    } catch {
-      // a throwing getter, an invalid date: this value alone is dropped
-    }
-    if (list) parts.push(part || "null");
-    else if (part) parts.push(quote(key) + ":" + part);
-  }
+  const parts = Object.keys(value).flatMap((key) => {
+    // A throwing getter, an invalid date: this value alone is dropped.
+    const part = attempt(() => text(value[key], [...above, value]));
+    return list ? part || "null" : part ? quote(key) + ":" + part : [];
+  });
   // an object of which nothing can be written is dropped like any other such value, or the event would be refused for it
   return list ? `[${parts}]` : parts[0] || !above[0] ? `{${parts}}` : undefined;
 };

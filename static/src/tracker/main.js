@@ -3,9 +3,9 @@ import { attempt, log, prefix, site } from "./options.js";
 import { ask, choice, choose, held } from "./consent.js";
 import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
-import { end, learn, listeners, offer, show } from "./messages.js";
+import { end, host, learn, offer, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
-import { assert, lead, leave, user } from "./sender.js";
+import { assert, lead, leave, session, user } from "./sender.js";
 import { get, open, wipe } from "./store.js";
 import { again, arm, settle, unsettled, view, watch } from "./view.js";
 
@@ -23,6 +23,15 @@ const consent = () => {
     end();
   }
   learn(get("rules"));
+};
+
+/** What other pages of this browser may have done: signed the user of this one out, or somebody else in; chosen anew. */
+const meanwhile = () => {
+  if (user && session().id != user.id) {
+    assert();
+    end();
+  }
+  consent();
 };
 
 /** Whether the calls made before the script arrived are done: until then the first view belongs to whoever they leave here. */
@@ -50,7 +59,7 @@ const calls = {
   },
   showMessage: show,
   onMessage: (listener) => {
-    listeners.push(listener);
+    host.listeners.push(listener);
   },
   status: () => ({
     site,
@@ -96,12 +105,14 @@ const start = () => {
   });
   addEventListener("online", hurry);
   addEventListener("storage", ({ key }) => {
-    // Another tab was reset, or emptied: the user asserted here is gone as well.
-    if (!key || key == prefix + ".reset") {
-      assert();
-      end();
+    if (key == prefix + ".reset") end();
+    meanwhile();
+  });
+  addEventListener("pageshow", ({ persisted }) => {
+    if (persisted) {
+      meanwhile();
+      again();
     }
-    consent();
   });
   /** @type {any} */
   const leadlight = (/** @type {any[]} */ ...given) => call(given);
@@ -115,5 +126,5 @@ const start = () => {
   started = true;
 };
 
-if (document.prerendering) document.addEventListener("prerenderingchange", start, { once: true });
+if (document.prerendering) document.addEventListener("prerenderingchange", start);
 else start();

@@ -7,7 +7,7 @@ import { envelope, flush, record } from "./delivery.js";
 import { mine } from "./queue.js";
 import { held } from "./consent.js";
 import { sender } from "./sender.js";
-import { page, settle, view } from "./view.js";
+import { page, reread, settle, view } from "./view.js";
 import { track } from "./events.js";
 import { set } from "./store.js";
 import { write } from "./json.js";
@@ -26,19 +26,19 @@ import { write } from "./json.js";
  * @property {() => void} [stop] set by the script of the rules: other rules hold now, or none
  */
 
-/** @type {((event: {id: string, action: string}) => void)[]} */
-export const listeners = [];
-
 /** @type {Host} */
-const host = {
+export const host = {
   view: () => view,
   claim: (question) => write({ ...envelope(sender()), view, page: page(), ...question }),
   record,
   track,
-  listeners,
+  listeners: [],
   log,
   page,
 };
+
+/** @param {string} name @param {(module: any) => void} use */
+const load = (name, use) => import(base + name).then(use).catch(log);
 
 /** The script whose rules hold. */
 let known = "";
@@ -48,24 +48,28 @@ export const learn = (name = "") => {
   if (name != known) {
     set("rules", (known = name));
     host.stop?.();
-    if (name) import(base + name).then(({ start }) => name == known && start(host)).catch(log);
+    if (name) load(name, ({ start }) => name == known && start(host));
   }
 };
 
 /** @param {Candidate[]} candidates best first */
 const hand = (candidates) => {
   const named = view;
-  if (!held) import(base + MESSENGER).then(({ offer }) => named == view && offer(host, candidates)).catch(log);
+  if (!held) load(MESSENGER, ({ offer }) => named == view && offer(host, candidates));
 };
 
 /**
- * @param {{messages?: Candidate[], rules?: string}} answer
- * @param {string[]} keys of the items it answered
+ * @param {{messages?: Candidate[], rules?: string, query?: string[]}} answer
+ * @param {import("./queue.js").Row[]} rows the items it answered
  */
-export const offer = ({ messages, rules }, keys) => {
-  if (!held) learn(rules);
+export const offer = ({ messages, rules, query = [] }, rows) => {
+  if (!held) {
+    learn(rules);
+    set("query", query);
+    reread();
+  }
   // Ids grow: an answer to items of the last view alone says nothing about this one.
-  if (messages && keys.some((key) => mine(key) && key.slice(2) >= view)) hand(messages);
+  if (messages && rows.some(([key]) => mine(key) && key.slice(2) >= view)) hand(messages);
 };
 
 /** @param {any} id of a message that the page wants to show; the collector decides, after it has seen what led here */

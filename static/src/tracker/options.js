@@ -11,22 +11,22 @@ export const attempt = (work) => {
   }
 };
 
-/** @type {Record<string, any>} */
-const settings = Object(window.leadlightSettings);
+/** @type {Record<string, any> | undefined} */
+const settings = window.leadlightSettings;
 
 // Loaders that re-create scripts leave currentScript null: then the tag is found by its address, one that names a site first.
 const current = /** @type {any} */ (document.currentScript);
 /** @type {HTMLScriptElement | null} */
 const script = current?.src ? current
-  : document.querySelector('script[data-site][src*="/tracker.js"],script[src*="/tracker.js?"]') || document.querySelector('script[src*="/tracker.js"]');
+  : document.querySelector('script[src*="/tracker.js"][data-site],script[src*="/tracker.js?"]') || document.querySelector('script[src*="/tracker.js"]');
 const address = script && new URL(script.src);
 
 /**
- * An option: the attribute `data-NAME`, else the setting NAME (with `_` for `-`). An attribute without a value is true.
- * @param {string} name @returns {any}
+ * An option: the attribute of the tag, else the setting. An attribute without a value is true.
+ * @param {string} name as in `dataset` @param {string} [setting] its name among the settings @returns {any}
  */
-export const option = (name) => {
-  const value = script?.getAttribute("data-" + name) ?? settings[name.replace("-", "_")];
+export const option = (name, setting = name) => {
+  const value = script?.dataset[name] ?? settings?.[setting];
   return value === "" || (value != "false" && value);
 };
 
@@ -39,7 +39,7 @@ export const site = option("site") || address?.searchParams.get("site");
 /** The name of the cookie, and the beginning of every key in storage. */
 export const prefix = "leadlight_" + site;
 
-const debug = option("debug") || /[?&]leadlight_debug=1/.test(location.search);
+const debug = option("debug") || /leadlight_debug=1/.test(location.search);
 
 /** @param {...any} words said in the console while debugging */
 export const log = (...words) => {

@@ -11,7 +11,7 @@ import { uuid } from "./ids.js";
 
 /**
  * @typedef {import("./sender.js").Sender} Sender
- * @typedef {[key: string, text: string, group: string, from: Sender]} Row the group names the sender
+ * @typedef {[key: string, text: string, head: string, from: Sender]} Row the item as the wire has it, its sender as text and read
  */
 
 const MOST = 6e5; // characters; an item has 500 and more
@@ -40,8 +40,8 @@ export const mine = (key) => key.startsWith(tab, 38);
 /** @param {string} key @returns {number} 1 for page views */
 export const isView = (key) => +key.endsWith("v");
 
-/** @param {string} key */
-const length = (key) => (get(key) || "").length;
+/** @param {string} key @returns {number} */
+const length = (key) => get(key)?.length || 0;
 
 /** Page views go first, then the oldest, until a tenth is free. */
 const evict = () => {
@@ -57,13 +57,12 @@ const evict = () => {
   }
 };
 
-/** @param {Record<string, any>} item as the wire has it @param {string} [id] a UUIDv7 */
-export const add = (item, id = uuid()) => {
+/** @param {Record<string, any>} item as the wire has it */
+export const add = (item) => {
   log(held, item);
   if (!mayWait()) return;
-  const text = write(item);
-  const row = write(sender()) + "\n" + text;
-  set("q." + id + tab + (item.name == "page-view" ? ".v" : "."), row);
+  const row = write(sender()) + "\n" + write(item);
+  set("q." + (item.id || uuid()) + tab + (item.name == "page-view" ? ".v" : "."), row);
   size += row.length;
   if (!(size < MOST)) evict();
 };
@@ -71,7 +70,5 @@ export const add = (item, id = uuid()) => {
 /** @param {string} key @returns {Row | undefined} nothing where another tab was quicker, or the text is not ours */
 export const row = (key) => attempt(() => {
   const [head, text] = /** @type {string} */ (get(key)).split("\n");
-  /** @type {Sender} */
-  const from = parse(head);
-  return [key, text, from.lead + "/" + from.user?.id, from];
+  return [key, text, head, parse(head)];
 });

@@ -5,7 +5,7 @@ import { attempt, prefix } from "./options.js";
 import { token, uuid } from "./ids.js";
 import { keep, recall } from "./cookie.js";
 import { held } from "./consent.js";
-import { get, remove, set } from "./store.js";
+import { get, names, remove, set } from "./store.js";
 import { parse, write } from "./json.js";
 
 /**
@@ -48,23 +48,23 @@ export const rotate = () => {
 /** Nothing of the user, the visit and the lead remains. */
 export const leave = () => {
   assert();
-  ["user", "visit", "said"].forEach(remove);
+  names("who").forEach(remove);
   // the other tabs hear of this
   set("reset", Date.now());
   rotate();
 };
 
 /** @returns {Session} of the user last identified in this browser; empty for none */
-export const session = () => attempt(() => parse(get("user") || "{}")) || {};
+export const session = () => attempt(() => parse(get("who") || "{}")) || {};
 
 /** @param {Session} value */
-export const saveSession = (value) => set("user", write(value));
+export const saveSession = (value) => set("who", write(value));
 
 /** @returns {Sender} */
 export const sender = () => {
   // Whoever sits here after the session has ended is not known to be that user any more.
   if (!user && /** @type {number} */ (session().expires_at) < Date.now()) {
-    remove("user");
+    remove("who");
     rotate();
   }
   return { lead: lead(), user };
@@ -72,8 +72,8 @@ export const sender = () => {
 
 /** @returns {string} the visit, shared by the tabs; a new one after thirty idle minutes */
 export const visit = () => {
-  const [id, last] = (get("visit") || "").split(" ");
+  const [id, last] = (get("whovisit") || "").split(" ");
   const same = Date.now() - +last < IDLE ? id : uuid();
-  set("visit", same + " " + Date.now());
+  set("whovisit", same + " " + Date.now());
   return same;
 };

@@ -43,9 +43,8 @@ export const set = (name, value) => {
 
 /** @param {string} start @returns {string[]} the names that begin so, in order */
 export const names = (start) =>
-  Object.keys(disk).concat(Object.keys(memory))
-    .filter((key) => key.startsWith(PREFIX + start))
-    .map((key) => key.slice(PREFIX.length))
+  [...Object.keys(disk), ...Object.keys(memory)]
+    .flatMap((key) => (key.startsWith(PREFIX + start) ? key.slice(PREFIX.length) : []))
     .sort();
 
 /** From now on the disk may be used; what waited in memory goes there. */
@@ -58,7 +57,6 @@ export const open = () => {
 
 /** Leaves nothing of ours, neither in memory nor on the disk. */
 export const wipe = () => {
-  names("").forEach(remove);
   disk = local;
   names("").forEach(remove);
   disk = {};

@@ -1,9 +1,6 @@
-/**
- * Page views: one for each document load, for each change of the visible address inside a document, however the router does it, and for
- * each return from the back-forward cache.
- */
+/** Page views: one for each document load, and for each change of the visible address inside a document, however the router does it. */
 import { attempt } from "./options.js";
-import { visible } from "./address.js";
+import { canonical, visible } from "./address.js";
 import { visit } from "./sender.js";
 import { record, wake } from "./delivery.js";
 import { uuid } from "./ids.js";
@@ -29,11 +26,11 @@ let leave = () => {};
 export const unsettled = () => pending && shown;
 
 /** @returns {{url: string, title: string, referrer: string}} */
-export const page = () => ({ url, title: "" + document.title, referrer });
+export const page = () => ({ url: canonical() || url, title: "" + document.title, referrer });
 
 /** @param {string} name @param {any} metadata @param {number} time @param {string} [id] */
 export const happened = (name, metadata, time = Date.now(), id = uuid()) =>
-  record({ type: "event", id, name, at: time, visit: visit(), view, page: page(), metadata }, id);
+  record({ type: "event", id, name, at: time, visit: visit(), view, page: page(), metadata });
 
 /** Queues the view that waited for its title. */
 export const settle = () => {
@@ -66,6 +63,14 @@ export const begin = (from) => {
 /** Another view of the address that is shown, because the page says so. */
 export const again = () => begin(referrer);
 
+/** Other parameters may leave the page. Where this address has some, the collector hears of the view again; the same id counts nothing. */
+export const reread = () => {
+  if (visible(location.href) != url) {
+    url = visible(location.href);
+    if (!pending) happened("page-view", {}, at, view);
+  }
+};
+
 const turn = () => {
   if (visible(location.href) != url) begin(url);
 };
@@ -89,5 +94,4 @@ export const watch = (ended) => {
   addEventListener("popstate", turn);
   // A router that kept the original pushState is heard here.
   /** @type {any} */ (window).navigation?.addEventListener("currententrychange", turn);
-  addEventListener("pageshow", ({ persisted }) => persisted && again());
 };

@@ -1,0 +1,224 @@
+"""The lead's cookie: how wide, how long, and what takes its place where there is none."""
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from tests.browser.stored import Stored
+from tests.browser.tabs import call, cookie, fence, lead, status, storage, visit
+from tests.support.pages import Pages
+from tests.support.servers import Collector
+
+DAY = 86_400
+
+
+@pytest.fixture
+def at(page: Page, collector: Collector) -> Callable[[str], str]:
+    """Puts a page with the tracker at an origin where no server of ours is, and returns its address."""
+    script = collector.client.get("/tracker.js").text
+    tag = f'<script src="/tracker.js" data-site="{collector.site_key}" data-automation="count"></script>'
+
+    def put(origin: str) -> str:
+        page.route(f"{origin}/", lambda route: route.fulfill(content_type="text/html", body=tag))
+        page.route(f"{origin}/tracker.js", lambda route: route.fulfill(content_type="text/javascript", body=script))
+        page.route(f"{origin}/collect", lambda route: route.abort())
+        return f"{origin}/"
+
+    return put
+
+
+def spied(page: Page) -> None:
+    """Note what every page from now on writes into its cookies, in `window.written`."""
+    page.add_init_script("""
+        window.written = [];
+        const {get, set} = Object.getOwnPropertyDescriptor(Document.prototype, 'cookie');
+        Object.defineProperty(Document.prototype, 'cookie', {get, set(text) { written.push(text); set.call(this, text) }});
+    """)
+
+
+def test_the_lead_is_one_cookie_of_the_sites_widest_domain_for_four_hundred_days(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
+) -> None:
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/", host="app.shop.example"))
+    (only,) = context.cookies()
+    assert only["name"] == lead_cookie
+    assert re.fullmatch(r"[\w-]{22}\.[\w-]{22}", only["value"])
+    assert (only["domain"], only["path"], only["sameSite"], only["secure"]) == (".shop.example", "/", "Lax", False)
+    assert abs(only["expires"] - time.time() - 400 * DAY) < 120
+
+
+def test_sibling_hosts_share_the_lead(page: Page, pages: Pages, snippet: str) -> None:
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/", host="app.shop.example"))
+    first = lead(page)
+    visit(page, pages.url("/"))
+    assert lead(page) == first
+
+
+def test_the_lead_belongs_to_this_host_alone_where_the_site_asks(
+    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str]
+) -> None:
+    pages.add("/", head=tag('data-cookie-domain="none"'))
+    visit(page, pages.url("/", host="app.shop.example"))
+    assert [one["domain"] for one in context.cookies()] == ["app.shop.example"]
+
+
+def test_localhost_takes_a_cookie_without_a_domain(context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/", host="localhost"))
+    fence(page)
+    assert [one["domain"] for one in context.cookies()] == ["localhost"]
+    assert len(stored.views(lead(page))) == 1
+
+
+def test_each_visit_gives_the_cookie_its_full_life_again(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
+) -> None:
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    before = cookie(context, lead_cookie)
+    context.add_cookies([{**before, "expires": time.time() + DAY}])
+    visit(page, shop)
+    after = cookie(context, lead_cookie)
+    assert after["value"] == before["value"]
+    assert after["expires"] - time.time() > 399 * DAY
+
+
+def test_a_browser_whose_cookies_were_cleared_is_somebody_new(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
+) -> None:
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    first = lead(page)
+    # To a page of the same site, so that the first one has said goodbye before this one is there, and writes no cookie any more.
+    page.goto(pages.add("/bare"))
+    context.clear_cookies()
+    visit(page, shop)
+    assert lead(page) != first
+
+
+def test_a_cookie_that_is_no_lead_is_replaced(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored, lead_cookie: str
+) -> None:
+    forged = {"name": lead_cookie, "value": "../../etc/passwd", "domain": ".shop.example", "path": "/"}
+    context.add_cookies([forged])
+    visit(page, pages.add("/", head=snippet))
+    fence(page)
+    assert re.fullmatch(r"[\w-]{22}", lead(page))
+    assert len(stored.views(lead(page))) == 1
+    assert [one["value"].partition(".")[0] for one in context.cookies()] == [lead(page)]
+
+
+@pytest.mark.parametrize(
+    ("host", "domain"),
+    [
+        pytest.param("www.shop.example.co.uk", ".example.co.uk", id="public suffix of two labels"),
+        pytest.param("a.github.io", ".a.github.io", id="suffix that tenants share"),
+        pytest.param("127.0.0.1", "127.0.0.1", id="address"),
+        pytest.param("[::1]", "[::1]", id="IPv6 address"),
+    ],
+)
+def test_the_cookie_is_as_wide_as_the_browser_allows(
+    context: BrowserContext, page: Page, at: Callable[[str], str], lead_cookie: str, host: str, domain: str
+) -> None:
+    address = at(f"http://{host}")
+    visit(page, address)
+    assert [(one["name"], one["domain"]) for one in context.cookies()] == [(lead_cookie, domain)]
+    first = lead(page)
+    visit(page, address)
+    assert lead(page) == first
+
+
+def test_a_domain_that_the_site_names_is_taken_without_trial(
+    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str], lead_cookie: str
+) -> None:
+    spied(page)
+    pages.add("/", head=tag('data-cookie-domain="app.shop.example"'))
+    visit(page, pages.url("/", host="app.shop.example"))
+    assert [one["domain"] for one in context.cookies()] == [".app.shop.example"]
+    assert {text.partition("=")[0] for text in page.evaluate("written")} == {lead_cookie}
+
+
+def test_a_domain_may_also_stand_in_the_settings(context: BrowserContext, page: Page, pages: Pages, snippet: str) -> None:
+    settings = "<script>window.leadlightSettings = {cookie_domain: 'none'}</script>"
+    pages.add("/", head=settings + snippet)
+    visit(page, pages.url("/", host="app.shop.example"))
+    assert [one["domain"] for one in context.cookies()] == ["app.shop.example"]
+
+
+def test_a_cookie_for_this_host_alone_is_written_without_a_probe(
+    page: Page, pages: Pages, tag: Callable[..., str], lead_cookie: str
+) -> None:
+    spied(page)
+    pages.add("/", head=tag('data-cookie-domain="none"'))
+    visit(page, pages.url("/", host="app.shop.example"))
+    written = page.evaluate("written")
+    assert {text.partition("=")[0] for text in written} == {lead_cookie}
+    assert not [text for text in written if "domain" in text]
+
+
+def test_the_probe_leaves_nothing_behind(context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str) -> None:
+    spied(page)
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/", host="app.shop.example"))
+    assert any("domain=.shop.example" in text or "domain=shop.example" in text for text in page.evaluate("written"))
+    assert [one["name"] for one in context.cookies()] == [lead_cookie]
+
+
+def test_a_cookie_on_https_is_secure(context: BrowserContext, page: Page, at: Callable[[str], str]) -> None:
+    visit(page, at("https://shop.example"))
+    (only,) = context.cookies()
+    assert (only["secure"], only["sameSite"], only["domain"]) == (True, "Lax", ".shop.example")
+
+
+def test_where_cookies_are_refused_the_lead_lies_in_storage(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored
+) -> None:
+    page.add_init_script("Object.defineProperty(Document.prototype, 'cookie', {get: () => '', set: () => {}})")
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    first = lead(page)
+    visit(page, shop)
+    fence(page)
+    assert lead(page) == first
+    assert len(stored.views(first)) == 2
+    call(page, "reset")
+    assert first not in "".join(storage(page).values())
+    assert lead(page) != first
+
+
+def test_where_cookies_are_refused_a_withdrawal_is_remembered_in_storage(page: Page, pages: Pages, snippet: str, lead_cookie: str) -> None:
+    page.add_init_script("Object.defineProperty(Document.prototype, 'cookie', {get: () => '', set: () => {}})")
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    call(page, "optOut")
+    visit(page, shop)
+    assert status(page)["held"] == "opted_out"
+    assert storage(page) == {f"{lead_cookie}_choice": "out"}
+
+
+def test_where_neither_cookies_nor_storage_last_each_page_is_somebody_new(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    page.add_init_script("""
+        const refuse = { get() { throw new DOMException('no', 'SecurityError') }, set() { throw new DOMException('no', 'SecurityError') } };
+        for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, refuse);
+        Object.defineProperty(Document.prototype, 'cookie', refuse);
+    """)
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    fence(page)
+    first = lead(page)
+    call(page, "identify", "no-storage-user")
+    call(page, "track", "without-storage")
+    fence(page)
+    assert [event.owner for event in stored.events("without-storage")] == ["no-storage-user"]
+    call(page, "reset")
+    assert status(page)["user"] is None
+    assert lead(page) != first
+    visit(page, shop)
+    fence(page)
+    assert len(stored.views(first)) == 1
+    assert len(stored.views(lead(page))) == 1
