@@ -1,5 +1,5 @@
 /**
- * Builds tracker.js, messenger.js and rules.js out of src/. `--check` writes nothing and fails where the committed files differ.
+ * Builds tracker.js, messenger.js, rules.js and intercom.js out of src/. `--check` writes nothing and fails where the committed files differ.
  * The messenger comes first: its file name holds its digest, and the tracker holds the name.
  */
 import { createHash } from "node:crypto";
@@ -11,7 +11,7 @@ import { minify } from "terser";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const check = process.argv.includes("--check");
-const goals = { "tracker.js": 4096, "messenger.js": 9216, "rules.js": 2048 };
+const goals = { "tracker.js": 4096, "messenger.js": 9216, "rules.js": 2048, "intercom.js": 2048 };
 let failed = false;
 
 /** One script of plain text without white space, the same for the same sources. */
@@ -57,5 +57,6 @@ const digest = createHash("sha256").update(messenger).digest("hex").slice(0, 12)
 const tracker = await bundle("src/tracker/main.js", "iife", { MESSENGER: JSON.stringify(`messenger-${digest}.js`) });
 finish("messenger.js", messenger);
 finish("tracker.js", tracker);
+finish("intercom.js", await bundle("src/intercom/main.js", "iife"));
 finish("rules.js", await bundle("src/rules/main.js", "esm"));
 process.exit(failed ? 1 : 0);

@@ -19,6 +19,12 @@ declare namespace Leadlight {
     automation?: "count";
     /** Say in the console what happens. Also `?leadlight_debug=1`. */
     debug?: boolean;
+    /** Nothing is tracked while this is true. A setting only, which may change at any time. */
+    paused?: boolean;
+    /** No message is shown while this is true. A setting only, which may change at any time. */
+    hide_messages?: boolean;
+    /** What to read address and attributes of where tracker.js is imported, so that it has no tag. A setting only. */
+    script?: Pick<HTMLScriptElement, "src" | "getAttribute"> | null;
   }
 
   /** Values that are none of these are replaced or dropped; they never throw. */
@@ -35,7 +41,7 @@ declare namespace Leadlight {
 
   interface MessageEvent {
     id: string;
-    action: "shown" | "seen" | "clicked" | "dismissed";
+    action: "shown" | "seen" | "clicked" | "dismissed" | "closed";
   }
 
   interface Status {
@@ -86,4 +92,7 @@ declare namespace Leadlight {
 interface Window {
   leadlight: Leadlight.Call;
   leadlightSettings?: Leadlight.Settings;
+  /** Intercom's call, served by intercom.js where the page speaks it. */
+  Intercom?: (method: string, ...given: any[]) => any;
+  intercomSettings?: { app_id?: string; [name: string]: any };
 }

@@ -1,4 +1,5 @@
-"""The scripts pages load: `tracker.js` under its stable name, the messenger and each site's rules under the hash of their content.
+"""The scripts pages load: `tracker.js` and `intercom.js` under stable names, the messenger and each site's rules under the hash of their
+content.
 
 They are the same for everybody (a shared cache must never hand one visitor's answer to another): they set no cookie and reflect
 nothing. A tracker cached for months may ask for a messenger of its own time; it gets today's, for a short while.
@@ -18,12 +19,18 @@ def blueprint(services: Services) -> Blueprint:
     """Return the views of the scripts."""
     bp = Blueprint("assets", __name__)
     CORS(bp, origins="*", send_wildcard=True)  # `import()` of another origin's module needs it
-    tracker, messenger = load("tracker.js"), load("messenger.js")
+    tracker, messenger, intercom = load("tracker.js"), load("messenger.js"), load("intercom.js")
 
     @bp.get("/tracker.js")
     def tracker_js() -> Response:
         """Serve the tracker; its query string is for the page, not for us."""
         return _serve(tracker, f"public, max-age={_HOUR}")
+
+    @bp.get("/intercom.js")
+    @bp.get("/widget/<site_key>")
+    def intercom_js(site_key: str = "") -> Response:  # noqa: ARG001 - the script reads it in its own address
+        """Serve the drop-in, also at the address of Intercom's own kind."""
+        return _serve(intercom, f"public, max-age={_HOUR}")
 
     @bp.get("/messenger-<name>.js")
     def messenger_js(name: str) -> Response:

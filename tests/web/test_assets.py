@@ -59,6 +59,13 @@ def test_an_old_tracker_gets_todays_messenger_for_a_short_while(pages: FlaskClie
     assert old.headers["Cache-Control"] == "public, max-age=300"
 
 
+@pytest.mark.parametrize("path", ["/intercom.js", "/widget/abc123"])
+def test_the_drop_in_is_one_script_for_every_site_and_kept_for_an_hour(pages: FlaskClient, path: str) -> None:
+    served = pages.get(path)
+    assert served.data == load("intercom.js").plain
+    assert (served.mimetype, served.headers["Cache-Control"]) == ("text/javascript", "public, max-age=3600")
+
+
 def make_rule(rest: Rest, event: str = "bought") -> str:
     answer = rest.post("/event_rules", {"event_name": event, "source": "click", "selector": "[title='</script>']"})
     assert answer.status_code == 201, answer.text
@@ -112,7 +119,7 @@ def test_a_site_that_is_none_has_no_script(pages: FlaskClient, name: str) -> Non
 
 
 def test_any_page_may_load_them_and_they_set_and_reflect_nothing(rest: Rest, pages: FlaskClient, messenger: str) -> None:
-    for path in ("/tracker.js?site=<script>", messenger, f"/rules-{rest.world.site.key}-evil.js"):
+    for path in ("/tracker.js?site=<script>", messenger, f"/rules-{rest.world.site.key}-evil.js", "/widget/evil?<script>"):
         answer = pages.get(path, headers={"Origin": "https://shop.example", "Host": "evil.example"})
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
