@@ -92,7 +92,4 @@ declare namespace Leadlight {
 interface Window {
   leadlight: Leadlight.Call;
   leadlightSettings?: Leadlight.Settings;
-  /** Intercom's call, served by intercom.js where the page speaks it. */
-  Intercom?: (method: string, ...given: any[]) => any;
-  intercomSettings?: { app_id?: string; [name: string]: any };
 }

@@ -14,9 +14,6 @@ let state = "early";
 /** The site of this page, once it has booted. */
 let site = "";
 
-/** The user said last, as the page gave it. @type {any} */
-let user;
-
 /** The settings that a shutdown left in the page: of whoever is gone. @type {any} */
 let left;
 
@@ -71,10 +68,11 @@ const track = (on) =>
 const introduce = (about) => {
   const [id, attributes] = person(about);
   if ("hide_notifications" in about) settings.hide_messages = !!about.hide_notifications;
-  // Named again without its proof, the user keeps the proof it gave.
-  const same = id == null || (id == user && !attributes.user_hash && !attributes.intercom_user_jwt);
-  if (!same) tell("identify", (user = id), attributes);
-  else if (Object.keys(attributes)[0]) tell("identify", null, attributes);
+  later(() => {
+    // Named again without its proof, the user keeps the proof it gave. Another tab may have forgotten the user meanwhile.
+    const same = id == null || ("" + id == leadlight("status").user && !attributes.user_hash && !attributes.intercom_user_jwt);
+    if (!same || Object.keys(attributes)[0]) leadlight("identify", same ? null : id, attributes);
+  });
 };
 
 /** @param {Record<string, any>} about */
@@ -112,7 +110,6 @@ const calls = {
     left = window.intercomSettings;
     if (state == "on") {
       state = "over";
-      user = null;
       tell("reset");
       track(false);
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jwt
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.gateway import Gateway
 from tests.browser.intercom.speaking import delivered, say
@@ -19,7 +19,8 @@ from tests.support.servers import Collector
 
 def token(collector: Collector, **claims: Any) -> str:
     """An identity token as the site's server signs it."""
-    return jwt.encode({"exp": int(time.time()) + 600, **claims}, collector.identity_secret, algorithm="HS256")
+    payload = json.dumps({"exp": int(time.time()) + 600, **claims}, ensure_ascii=False)
+    return jwt.PyJWS().encode(payload.encode(), collector.identity_secret, algorithm="HS256")
 
 
 def test_a_user_hash_proves_the_user_and_stays_when_the_user_is_named_again_without_it(
@@ -58,6 +59,45 @@ def test_a_shutdown_leaves_nothing_of_the_user_in_the_browser(boot: Callable[...
     delivered(page)
     left = json.dumps([storage(page), page.evaluate("document.cookie"), say(page, "whoami"), say(page, "getVisitorId")])
     assert [word for word in ("gone-4711", "Lovelace", before) if word in left] == []
+
+
+def test_what_waited_for_a_boot_is_forgotten_by_a_shutdown(open_page: Callable[..., Page], collector: Collector, stored: Stored) -> None:
+    page = open_page()
+    say(page, "trackEvent", "of-who-never-booted")
+    say(page, "shutdown")
+    say(page, "boot", {"app_id": collector.site_key})
+    ready(page)
+    fence(page)
+    assert stored.events("of-who-never-booted") == []
+
+
+def test_the_same_user_may_come_back_after_a_shutdown(boot: Callable[..., Page], collector: Collector, stored: Stored) -> None:
+    page = boot(user_id="comes-back")
+    say(page, "shutdown")
+    say(page, "boot", {"app_id": collector.site_key, "user_id": "comes-back"})
+    say(page, "trackEvent", "back-again")
+    fence(page)
+    assert [event.owner for event in stored.events("back-again")] == ["comes-back"]
+
+
+def test_a_shutdown_in_one_tab_is_one_in_the_others_until_they_name_the_user_again(
+    boot: Callable[..., Page], context: BrowserContext, pages: Pages, head: str, collector: Collector, stored: Stored
+) -> None:
+    page = boot(user_id="two-tabs")
+    other = context.new_page()
+    other.goto(pages.add("/other-tab", head=head))
+    say(other, "boot", {"app_id": collector.site_key, "user_id": "two-tabs"})
+    ready(other)
+    fence(other)
+    say(page, "shutdown")
+    other.wait_for_function("!leadlight('status').user")
+    say(other, "trackEvent", "by-whoever-is-here")
+    say(other, "update", {"user_id": "two-tabs", "plan": "Team"})
+    say(other, "trackEvent", "by-the-user")
+    fence(other)
+    assert [event.kind for event in stored.events("by-whoever-is-here")] == ["lead"]
+    assert [event.owner for event in stored.events("by-the-user")] == ["two-tabs"]
+    assert contact(collector, "two-tabs")["custom_attributes"] == {"plan": "Team"}
 
 
 def test_nothing_is_tracked_between_a_shutdown_and_the_next_boot(
