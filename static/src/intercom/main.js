@@ -56,12 +56,11 @@ const came = () => {
   announce();
 };
 
-/** @param {boolean} on whether anything is tracked; a view begun while nothing is has no events and no messages */
+/** @param {boolean} on whether anything is tracked. Either way a view begins: what answers to the one before has no effect any more. */
 const track = (on) =>
   later(() => {
-    if (!on) settings.paused = true;
     leadlight("page");
-    if (on) settings.paused = false;
+    settings.paused = !on;
   });
 
 /** @param {Record<string, any>} about */

@@ -12,7 +12,7 @@ from tests.browser.gateway import Gateway
 from tests.browser.intercom.speaking import delivered, say
 from tests.browser.people import contact, counts, user_hash
 from tests.browser.stored import Stored
-from tests.browser.tabs import fence, lead, push, ready, status, storage
+from tests.browser.tabs import fence, lead, push, ready, status, storage, until
 from tests.support.pages import Pages
 from tests.support.servers import Collector
 
@@ -113,6 +113,8 @@ def test_nothing_is_tracked_between_a_shutdown_and_the_next_boot(
     push(page, "/in-between")
     page.evaluate("window.dispatchEvent(new Event('pagehide'))")
     say(page, "boot", {"app_id": collector.site_key})
+    # The view waits for its title: what is tracked after it may arrive before it.
+    until(page, lambda: stored.views(lead(page)))
     fence(page)
     assert counts(collector, "left-the-desk") == {"last-words": 1}
     assert stored.events("in-between") == []

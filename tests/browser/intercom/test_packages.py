@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 from tests.browser.intercom.speaking import COUNTED, bundle, delivered, snippet
 from tests.browser.people import contact, counts
 from tests.browser.stored import Stored
-from tests.browser.tabs import fence, lead, push, ready
+from tests.browser.tabs import fence, lead, push, ready, until
 from tests.support.pages import Pages
 from tests.support.servers import Collector
 
@@ -124,6 +124,8 @@ def test_a_visitor_becomes_a_user_and_another_one_follows_after_a_shutdown(
 
     page.evaluate("id => app.user(id)", two)
     page.evaluate("app.track('bought')")
+    # The view waits for its title: what is tracked after it may arrive before it.
+    until(page, lambda: stored.events("page-view", user=two))
     fence(page)
     assert lead(page) != first
     assert counts(collector, two) == {"bought": 1}
