@@ -1,6 +1,6 @@
 /**
- * Builds tracker.js, messenger.js and rules.js out of src/, and tracker.mjs, the tracker for those who import it. `--check` writes nothing
- * and fails where the committed files differ. The messenger comes first: its file name holds its digest, and the tracker holds the name.
+ * Builds tracker.js, messenger.js, rules.js and intercom.js out of src/. `--check` writes nothing and fails where the committed files differ.
+ * The messenger comes first: its file name holds its digest, and the tracker holds the name.
  */
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { minify } from "terser";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const check = process.argv.includes("--check");
-const goals = { "tracker.js": 4096, "tracker.mjs": 4096, "messenger.js": 9216, "rules.js": 2048 };
+const goals = { "tracker.js": 4096, "messenger.js": 9216, "rules.js": 2048, "intercom.js": 2048 };
 let failed = false;
 
 /** One script of plain text without white space, the same for the same sources. */
@@ -28,7 +28,6 @@ async function bundle(entry, define = {}) {
     legalComments: "none",
     tsconfigRaw: "{}", // else a "use strict" for tsc is written out
     define,
-    inject,
   });
   const small = await minify(bundled.outputFiles[0].text, {
     ecma: 2020,
@@ -40,6 +39,9 @@ async function bundle(entry, define = {}) {
   });
   return small.code + "\n";
 }
+
+/** A classic script, whose names would be the page's otherwise. */
+const classic = (text) => `(()=>{${text.trim()}})()\n`;
 
 function finish(name, text) {
   const path = here + name;
@@ -57,6 +59,7 @@ const messenger = await bundle("src/messenger/main.js");
 const digest = createHash("sha256").update(messenger).digest("hex").slice(0, 12);
 const tracker = await bundle("src/tracker/main.js", { MESSENGER: JSON.stringify(`messenger-${digest}.js`) });
 finish("messenger.js", messenger);
-finish("tracker.js", `(()=>{${tracker.trim()}})()\n`); // a classic script: its names would be the page's
+finish("tracker.js", classic(tracker));
+finish("intercom.js", classic(await bundle("src/intercom/main.js")));
 finish("rules.js", await bundle("src/rules/main.js"));
 process.exit(failed ? 1 : 0);

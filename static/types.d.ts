@@ -21,6 +21,12 @@ declare namespace Leadlight {
     automation?: "count";
     /** Say in the console what happens. Also `?leadlight_debug=1`. */
     debug?: boolean;
+    /** Nothing is tracked while this is true. A setting only, which may change at any time. */
+    paused?: boolean;
+    /** No message is shown while this is true. A setting only, which may change at any time. */
+    hide_messages?: boolean;
+    /** What to read address and attributes of where tracker.js is imported, so that it has no tag. A setting only. */
+    script?: Pick<HTMLScriptElement, "src" | "dataset"> | null;
   }
 
   /** Values that are none of these are replaced or dropped; they never throw. */
@@ -37,7 +43,7 @@ declare namespace Leadlight {
 
   interface MessageEvent {
     id: string;
-    action: "shown" | "seen" | "clicked" | "dismissed";
+    action: "shown" | "seen" | "clicked" | "dismissed" | "closed";
   }
 
   interface Status {

@@ -1,18 +1,17 @@
 """Who sends: the lead in the cookie, the user whom the page asserts, and what must never be mixed up."""
 
 import base64
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jwt
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.gateway import Gateway
+from tests.browser.messages import Message
+from tests.browser.people import contact, counts, user_hash
 from tests.browser.stored import Stored
 from tests.browser.tabs import call, cookie, fence, lead, status, storage, until, visit
 from tests.support.pages import Pages
@@ -24,24 +23,6 @@ OTHER_SECRET = "A" * 22
 
 def names(stored: Stored, **whose: str) -> list[str]:
     return [event.name for event in stored.events(**whose) if event.name not in ("page-view", "fence")]
-
-
-def contact(collector: Collector, user_id: str) -> dict[str, Any]:
-    answer = collector.client.api("GET", f"/contacts/find_by_external_id/{user_id}")
-    assert answer.status == 200, answer.text
-    found: dict[str, Any] = answer.json
-    return found
-
-
-def counts(collector: Collector, user_id: str) -> dict[str, int]:
-    """The totals of a user's person, without page views."""
-    answer = collector.client.api("GET", f"/events?type=user&user_id={user_id}&summary=true")
-    assert answer.status == 200, answer.text
-    return {one["name"]: one["count"] for one in answer.json["events"] if one["name"] not in ("page-view", "fence")}
-
-
-def user_hash(collector: Collector, user_id: str) -> str:
-    return hmac.new(collector.identity_secret.encode(), user_id.encode(), hashlib.sha256).hexdigest()
 
 
 def token(collector: Collector, user_id: str, seconds: int) -> str:
@@ -240,7 +221,7 @@ def test_tabs_of_the_same_user_leave_each_other_alone(
 
 
 def test_a_message_of_somebody_who_signed_out_elsewhere_ends(
-    context: BrowserContext, page: Page, pages: Pages, snippet: str, new_message: Callable[..., Any]
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, new_message: Callable[..., Message]
 ) -> None:
     new_message("/left-open", title="For whoever was here")
     visit(page, pages.add("/left-open", head=snippet))

@@ -295,7 +295,7 @@ def test_the_page_is_told_what_becomes_of_a_message(page: Page, pages: Pages, sn
     shown(page)
     page.wait_for_function("told.length == 2")
     card(page).get_by_role("button", name="Close").click()
-    assert page.evaluate("told") == [[message.id, action] for action in ("shown", "seen", "dismissed")]
+    assert page.evaluate("told") == [[message.id, action] for action in ("shown", "seen", "dismissed", "closed")]
 
 
 def test_a_message_the_page_asks_for_is_shown(page: Page, pages: Pages, snippet: str, new_message: Make) -> None:

@@ -156,12 +156,12 @@ def test_what_cannot_be_loaded_is_said_and_the_page_goes_on(page: Page, bundled:
 
 def test_the_address_may_be_a_path_of_the_site_or_a_name_alone(page: Page, bundled: Callable[..., str], pages: Pages) -> None:
     asked = []
-    page.route("**/tracker.mjs", lambda route: (asked.append(route.request.url), route.abort()))
+    page.route("**/tracker.js", lambda route: (asked.append(route.request.url), route.abort()))
     for host in ("/ll", "/ll/", "collect.other", "collect.other/ll"):
         with page.expect_event("requestfailed"):
             page.goto(bundled(f"import {{ load }} from 'leadlight'; load({{ site: 'KEY', host: '{host}' }})"))
-    own = f"{pages.origin}/ll/tracker.mjs"
-    assert asked == [own, own, "https://collect.other/tracker.mjs", "https://collect.other/ll/tracker.mjs"]
+    own = f"{pages.origin}/ll/tracker.js"
+    assert asked == [own, own, "https://collect.other/tracker.js", "https://collect.other/ll/tracker.js"]
 
 
 def test_the_snippet_of_the_documentation(page: Page, bundled: Callable[..., str], collector: Collector, stored: Stored) -> None:
@@ -177,12 +177,4 @@ def test_a_page_without_a_bundler_imports_it_from_the_collector(
     visit(page, pages.add("/imported", head=f'<script type="module">{program}</script>'))
     fence(page)
     assert [event.name for event in stored.events(lead=lead(page))] == ["page-view", "imported", "fence"]
-    assert {sent.path for sent in gateway.log} == {"/leadlight.js", "/tracker.mjs", "/collect"}
-
-
-def test_the_tracker_itself_can_be_imported(page: Page, pages: Pages, collector: Collector, stored: Stored) -> None:
-    address = f"{collector.url_as('collect.other')}/tracker.mjs?site={collector.site_key}"
-    settings = "<script>leadlightSettings = { automation: 'count' }</script>"
-    visit(page, pages.add("/alone", head=f'{settings}<script type="module">import "{address}"</script>'))
-    fence(page)
-    assert len(stored.views(lead(page))) == 1
+    assert {sent.path for sent in gateway.log} == {"/leadlight.js", "/tracker.js", "/collect"}

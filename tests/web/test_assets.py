@@ -14,7 +14,7 @@ from collector.scripts import load, package, script_folder
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, serving
 
-PUBLISHED = {"1.0.0": "56158a1f4e040bee505650c89bb87d9aa6c2d24c3a7ceb928c49a5deb3ba947a"}
+PUBLISHED = {"1.0.0": "15eafa6fd6043a06f7de5a63a09e94277074df3b3f0c8781e24cc7f848d5f52f"}
 """Digests (SHA-256) of the package by its version."""
 
 
@@ -38,7 +38,7 @@ def test_the_tracker_names_the_messenger_by_its_content(messenger: str) -> None:
     assert messenger[1:].encode() in load("tracker.js").plain
 
 
-@pytest.mark.parametrize("name", ["tracker.js", "tracker.mjs", "leadlight.js", "messenger.js"])
+@pytest.mark.parametrize("name", ["tracker.js", "intercom.js", "leadlight.js", "messenger.js"])
 def test_scripts_come_compressed_where_that_is_understood(pages: FlaskClient, messenger: str, name: str) -> None:
     path = messenger if name == "messenger.js" else f"/{name}"
     plain, packed = pages.get(path), pages.get(path, headers={"Accept-Encoding": "br, gzip"})
@@ -50,7 +50,7 @@ def test_scripts_come_compressed_where_that_is_understood(pages: FlaskClient, me
     assert plain.headers["ETag"] != packed.headers["ETag"]
 
 
-@pytest.mark.parametrize("name", ["tracker.js", "tracker.mjs", "leadlight.js", "leadlight.tgz"])
+@pytest.mark.parametrize("name", ["tracker.js", "intercom.js", "leadlight.js", "leadlight.tgz"])
 def test_what_keeps_its_name_is_kept_for_an_hour_and_not_sent_again_unless_it_changed(pages: FlaskClient, name: str) -> None:
     first = pages.get(f"/{name}")
     assert first.headers["Cache-Control"] == "public, max-age=3600"
@@ -87,6 +87,13 @@ def test_an_old_tracker_gets_todays_messenger_for_a_short_while(pages: FlaskClie
     old = pages.get("/messenger-0123456789ab.js")
     assert old.data == pages.get(messenger).data
     assert old.headers["Cache-Control"] == "public, max-age=300"
+
+
+@pytest.mark.parametrize("path", ["/intercom.js", "/widget/abc123"])
+def test_the_drop_in_is_one_script_for_every_site_and_kept_for_an_hour(pages: FlaskClient, path: str) -> None:
+    served = pages.get(path)
+    assert served.data == load("intercom.js").plain
+    assert (served.mimetype, served.headers["Cache-Control"]) == ("text/javascript", "public, max-age=3600")
 
 
 def make_rule(rest: Rest, event: str = "bought") -> str:
@@ -142,7 +149,7 @@ def test_a_site_that_is_none_has_no_script(pages: FlaskClient, name: str) -> Non
 
 
 def test_any_page_may_load_them_and_they_are_the_same_for_everybody(rest: Rest, pages: FlaskClient, messenger: str) -> None:
-    named = ("/tracker.js", "/tracker.mjs", "/leadlight.js", "/leadlight.tgz")
+    named = ("/tracker.js", "/intercom.js", "/widget/evil", "/leadlight.js", "/leadlight.tgz")
     pages.set_cookie("leadlight_site", "somebody", domain="localhost")
     for path in (*named, messenger, f"/rules-{rest.world.site.key}-evil.js"):
         plain = pages.get(path)

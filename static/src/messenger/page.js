@@ -21,8 +21,11 @@ export const modal = () => {
   return [...document.querySelectorAll('[aria-modal="true"]')].some(rendered);
 };
 
-/** Whether a message has to wait: nobody looks, or the page shows a modal or a video in full screen. */
-export const blocked = () => document.hidden || !!document.fullscreenElement || modal();
+/** Whether the page wants no message now; it may change its mind at any time. */
+export const quiet = () => !!window.leadlightSettings?.hide_messages;
+
+/** Whether a message has to wait: nobody looks, or the page wants none, or shows a modal or a video in full screen. */
+export const blocked = () => quiet() || document.hidden || !!document.fullscreenElement || modal();
 
 /** @param {() => boolean} ready @returns {Promise<void>} resolved once it is so; no event tells of a modal that closes */
 export const until = (ready) =>

@@ -2,7 +2,7 @@
  * Shows one message in an open shadow root on the document element, which body swaps leave alone. A card in the corner lies beside the
  * page and takes no focus; one in the centre is a modal dialog of the browser's own.
  */
-import { modal } from "./page.js";
+import { modal, quiet } from "./page.js";
 import { watch } from "./seen.js";
 import { style } from "./style.js";
 import { build, link, make, picture, safe } from "./tree.js";
@@ -45,7 +45,7 @@ export const show = (host, message, signal) =>
 
     /** @param {string} action @param {string} [label] of the button or address of the link */
     const tell = (action, label) => {
-      if (action != "shown") {
+      if (action != "shown" && action != "closed") {
         host.record({ type: "message", message: message.id, delivery: message.delivery, action, at: Date.now(), link: label });
       }
       for (const listener of host.listeners) {
@@ -81,6 +81,7 @@ export const show = (host, message, signal) =>
       clearInterval(looking);
       const inside = center || !!shadow.activeElement;
       card.classList.add("leaving");
+      tell("closed");
       setTimeout(() => {
         if (center) /** @type {HTMLDialogElement} */ (card).close();
         root.remove();
@@ -141,6 +142,7 @@ export const show = (host, message, signal) =>
 
     // A modal that the page opens later is never covered, whatever the page's own layers are.
     const looking = setInterval(() => {
+      if (quiet()) return end();
       if (!center) root.hidden = modal();
       // Frameworks that throw the document away take the message with it.
       if (!root.isConnected) document.documentElement.append(root);

@@ -17,11 +17,13 @@ const call = (...given) => {
   return /** @type {any} */ (window.leadlight)(...given);
 };
 
-/** @param {string} host @returns {Promise<unknown>} */
-const fetched = async (host) => {
+/** @param {string} host @param {Leadlight.Settings} settings @returns {Promise<unknown>} */
+const fetched = async (host, settings) => {
   const folder = (/^(https?:\/)?\//.test(host) ? host : "https://" + host).replace(/\/?$/, "/");
+  const src = new URL(folder + "tracker.js", location.href).href;
+  window.leadlightSettings = { ...window.leadlightSettings, ...settings, script: { src, dataset: {} } };
   // Not a script tag: import() passes Trusted Types, and takes the nonce of the script that calls it.
-  return import(/* webpackIgnore: true */ /* turbopackIgnore: true */ /* @vite-ignore */ new URL(folder + "tracker.mjs", location.href).href);
+  return import(/* webpackIgnore: true */ /* turbopackIgnore: true */ /* @vite-ignore */ src);
 };
 
 let loaded = false;
@@ -31,8 +33,7 @@ export const load = ({ site, host, ...options } = /** @type {any} */ ({})) => {
   if (typeof window == "undefined" || loaded) return;
   if (!site || !host) return console.error("leadlight: load() needs site and host, got", { site, host });
   loaded = true;
-  window.leadlightSettings = { ...window.leadlightSettings, ...options, site };
-  fetched(host).catch((error) => console.warn("leadlight: no tracker from", host, error));
+  fetched(host, { ...options, site }).catch((error) => console.warn("leadlight: no tracker from", host, error));
 };
 
 /** @type {Leadlight.Module["track"]} */

@@ -36,5 +36,5 @@ export const ask = () => {
 /** @param {string} made */
 export const choose = (made) => keep(NAME, (choice = made));
 
-/** Whether a call may wait in memory for a consent to come. */
-export const mayWait = () => !held || /^[gdc]/.test(held);
+/** Whether anything may be tracked, if only to wait in memory for a consent to come. What a page asks of us in `paused` may change. */
+export const mayWait = () => !window.leadlightSettings?.paused && (!held || /^[gdc]/.test(held));

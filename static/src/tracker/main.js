@@ -1,5 +1,5 @@
 /** The public call, and the order in which things start. */
-import { attempt, log, prefix, site } from "./options.js";
+import { attempt, base, log, prefix, script, settings, site } from "./options.js";
 import { ask, choice, choose, held } from "./consent.js";
 import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
@@ -126,5 +126,9 @@ const start = () => {
   started = true;
 };
 
-if (document.prerendering) document.addEventListener("prerenderingchange", start);
+if (!site && (window.Intercom || window.intercomSettings)) {
+  // The page speaks Intercom: it says there who it is, and when to begin.
+  window.leadlightSettings = { ...settings, script };
+  import(base + "intercom.js").catch(log);
+} else if (document.prerendering) document.addEventListener("prerenderingchange", start);
 else start();

@@ -12,12 +12,13 @@ export const attempt = (work) => {
 };
 
 /** @type {Record<string, any> | undefined} */
-const settings = window.leadlightSettings;
+export const settings = window.leadlightSettings;
 
 // Loaders that re-create scripts leave currentScript null: then the tag is found by its address, one that names a site first.
-const current = /** @type {any} */ (document.currentScript);
-/** @type {HTMLScriptElement | null} */
-const script = current?.src ? current
+// Imported there is no tag, and whoever imports says what stands for it.
+const current = settings?.script || document.currentScript;
+/** @type {Pick<HTMLScriptElement, "src" | "dataset"> | null} */
+export const script = current?.src ? current
   : document.querySelector('script[src*="/tracker.js"][data-site],script[src*="/tracker.js?"]') || document.querySelector('script[src*="/tracker.js"]');
 const address = script && new URL(script.src);
 
