@@ -11,6 +11,7 @@ import msgspec
 from collector.domain import segments
 from collector.domain.compiled_audiences import Holds, compiled
 from collector.domain.identities import marks
+from collector.domain.staff import others
 from collector.storage.database import Connection, Database
 from collector.values.errors import Problem
 from collector.values.ids import RowIds, new_public_id
@@ -167,15 +168,15 @@ _COLUMNS = "id, public_id, version, state, name, priority, definition, created_a
 
 
 def stats(connection: Connection, site: int, message: AutoMessage) -> dict[str, Any]:
-    """Return a message's numbers, counted from its deliveries: each person counts once for each step.
+    """Return a message's numbers, counted from its deliveries: each person counts once for each step, staff not at all.
 
     `matched` counts the people for whom everything held when they met it: those it was sent to and those held out.
     """
     numbers = recipients(connection, site, [message.id])[message.id]
     links = connection.rows(
         "SELECT link, count(DISTINCT i.principal_id) FROM delivery_links l JOIN identities i ON i.site = l.site AND i.id = l.identity "
-        "WHERE l.site = ? AND l.message = ? GROUP BY link ORDER BY 2 DESC, 1",
-        (site, message.id),
+        f"WHERE l.site = ? AND l.message = ? AND {others('i.principal_id')} GROUP BY link ORDER BY 2 DESC, 1",
+        (site, message.id, site),
     )
     return {
         **numbers,
@@ -187,7 +188,7 @@ def stats(connection: Connection, site: int, message: AutoMessage) -> dict[str, 
 
 
 def recipients(connection: Connection, site: int, messages: list[int]) -> dict[int, dict[str, int]]:
-    """Return the people counted at each step, by message row id."""
+    """Return the people counted at each step, by message row id; staff is not among them."""
     counts = {number: dict.fromkeys(("matched", "held_out", *STEPS), 0) for number in messages}
     if not messages:
         return counts
@@ -198,8 +199,8 @@ def recipients(connection: Connection, site: int, messages: list[int]) -> dict[i
     rows = connection.rows(
         f"SELECT d.message, count(DISTINCT i.principal_id), count(DISTINCT CASE WHEN d.arm <> 'shown' THEN i.principal_id END), {columns} "
         "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
-        f"WHERE d.site = ? AND d.message IN ({marks(messages)}) GROUP BY d.message",
-        (site, *messages),
+        f"WHERE d.site = ? AND d.message IN ({marks(messages)}) AND {others('i.principal_id')} GROUP BY d.message",
+        (site, *messages, site),
     )
     for number, matched, held_out, *steps in rows:
         counts[number] = {"matched": matched, "held_out": held_out, **dict(zip(STEPS, steps, strict=True))}
