@@ -18,7 +18,7 @@ NODE_PACKAGES := static/node_modules/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo install test pytest long lint types static static-check format breaks bench bench-audiences clean
+.PHONY: help demo install test pytest long lint types static static-check format breaks bench bench-audiences bench-tracker clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,9 @@ bench: $(VENV)/.test ## ingest benchmarks, as ratios side by side (needs wrk)
 
 bench-audiences: $(VENV)/.test ## audiences beside DuckDB, and decisions, as they grow (needs duckdb)
 	$(PY) -m tests.benchmarks.growth
+
+bench-tracker: install ## what the tracker costs a page, beside its peers (installs their npm packages into a cache folder)
+	$(WITH_NODE) $(PY) -m tests.benchmarks.trackers
 
 clean: ## remove what these commands made (demo data stays)
 	rm -rf $(VENV) static/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -17,6 +17,8 @@ declare namespace Leadlight {
     canonical?: boolean;
     /** Track inside frames. */
     frames?: boolean;
+    /** Somebody of the staff looks at the page as a customer: nothing is tracked, shown or used up. */
+    impersonated?: boolean;
     /** `count`: a browser driven by a program is counted (for a site's own tests). */
     automation?: "count";
     /** Say in the console what happens. Also `?leadlight_debug=1`. */
@@ -38,6 +40,8 @@ declare namespace Leadlight {
     /** A signed identity token (HS256), instead of `user_hash`. */
     jwt?: string;
     intercom_user_jwt?: string;
+    /** Somebody of the staff looks at the page as this user: nothing is tracked, shown or used up until the next page or the next user. */
+    impersonated?: boolean;
     [name: string]: Value;
   }
 
@@ -49,8 +53,8 @@ declare namespace Leadlight {
   interface Status {
     site: string | undefined;
     /**
-     * Why nothing is sent; empty when it is: `site_missing`, `frame`, `automation`, `opted_out`, `gpc`, `dnt`,
-     * `consent_required`, `consent_denied`.
+     * Why nothing is sent; empty when it is: `site_missing`, `frame`, `automation`, `impersonated`, `opted_out`, `gpc`,
+     * `dnt`, `consent_required`, `consent_denied`.
      */
     held: string;
     /** The visitor's explicit choice: `in.TEXT_VERSION`, `out`, or empty. */

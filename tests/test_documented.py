@@ -24,7 +24,7 @@ def readme() -> str:
 
 @pytest.fixture(scope="module")
 def everywhere(readme: str) -> str:
-    return "\n".join([readme, *((ROOT / name).read_text("utf-8") for name in ("CONTRIBUTING.md", "static/WIRE.md"))])
+    return "\n".join([readme, *((ROOT / name).read_text("utf-8") for name in ("CONTRIBUTING.md", "static/WIRE.md", "docs/intercom.md"))])
 
 
 OPTIONS = (ROOT / "docs" / "options.md").read_text("utf-8")

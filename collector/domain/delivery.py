@@ -18,6 +18,7 @@ from collector.domain.deliveries import HELD_OUT, SHOWN, Delivery
 from collector.domain.names import Names
 from collector.domain.people import Person
 from collector.domain.sites import Site
+from collector.domain.staff import is_internal
 from collector.storage.database import Connection
 from collector.values.clock import DAY, MINUTE
 from collector.values.page_rules import page_matches
@@ -60,6 +61,8 @@ class Recipient(msgspec.Struct):
     person: Person
     facts: PersonFacts
     deliveries: list[Delivery]
+    uncapped: bool = False
+    """Whether it is one of the staff, from whom caps hold nothing back."""
     _by_message: dict[int, list[Delivery]] | None = None
     _today: tuple[int, tuple[int, int | None]] | None = None
 
@@ -146,7 +149,10 @@ def load_recipient(
     wanted = united([*(message.needs for message in messages), *(message.goal_needs for message in messages if goals)])
     variables = any(message.has_variables for message in messages)
     known = facts.load(connection, site, names, person, wanted, now_ms, retention_ms, everything=variables)
-    return Recipient(person, known, deliveries.of_person(connection, site.id, person.id))
+    had = deliveries.of_person(connection, site.id, person.id)
+    # Asked where a cap could hold something back, and nowhere else.
+    recent = bool(had) and now_ms - had[-1].claimed_at < max(DAY, site.settings.message_gap)
+    return Recipient(person, known, had, uncapped=recent and is_internal(connection, site.id, person.id))
 
 
 def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Decision:
@@ -291,7 +297,7 @@ def _is_leased(had: Sequence[Delivery], moment: Moment) -> bool:
 
 
 def _caps_hold(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
-    if message.definition.ignore_caps:
+    if message.definition.ignore_caps or recipient.uncapped:
         return True
     today, last = recipient.today(moment.now)
     limits = site.settings
@@ -302,6 +308,8 @@ def _caps_told(site: Site, message: AutoMessage, recipient: Recipient, moment: M
     expected = {"gap_minutes": site.settings.message_gap // MINUTE, "per_day": site.settings.messages_per_day}
     if message.definition.ignore_caps:
         return expected, "ignored"
+    if recipient.uncapped:
+        return expected, "internal"
     today, last = recipient.today(moment.now)
     return expected, {"today": today, "last": last}
 

@@ -1,4 +1,4 @@
-"""What became of a message, counted from its deliveries: each person counts once for each step.
+"""What became of a message, counted from its deliveries: each person counts once for each step, staff not at all.
 
 A person is of the arm of the first delivery, also where two became one person. `matched` are the people for whom everything held when
 they met the message: those it was sent to and those held out.
@@ -10,6 +10,7 @@ from typing import Any
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.deliveries import SHOWN
 from collector.domain.identities import marks
+from collector.domain.staff import others
 from collector.storage.database import Connection
 
 STEPS = ("sent", "seen", "clicked", "dismissed", "answered", "goal")
@@ -26,8 +27,8 @@ def stats(connection: Connection, site: int, message: AutoMessage) -> dict[str, 
     numbers = _together(shown, held_out)
     links = connection.rows(
         "SELECT link, count(DISTINCT i.principal_id) FROM delivery_links l JOIN identities i ON i.site = l.site AND i.id = l.identity "
-        "WHERE l.site = ? AND l.message = ? GROUP BY link ORDER BY 2 DESC, 1",
-        (site, message.id),
+        f"WHERE l.site = ? AND l.message = ? AND {others('i.principal_id')} GROUP BY link ORDER BY 2 DESC, 1",
+        (site, message.id, site),
     )
     definition = message.definition
     return {
@@ -112,8 +113,8 @@ def _by_arm(connection: Connection, site: int, messages: list[int]) -> dict[int,
         f"SELECT d.message, i.principal_id AS person, {', '.join(f'd.{column}' for column in _TIMES)}, d.goal_before, first_value(d.arm) "
         "OVER (PARTITION BY d.message, i.principal_id ORDER BY d.claimed_at, d.identity, d.n) AS first_arm "
         "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
-        f"WHERE d.site = ? AND d.message IN ({marks(messages)})) everybody GROUP BY message, first_arm",
-        (site, *messages),
+        f"WHERE d.site = ? AND d.message IN ({marks(messages)}) AND {others('i.principal_id')}) everybody GROUP BY message, first_arm",
+        (site, *messages, site),
     )
     found: dict[int, tuple[Numbers, Numbers]] = {}
     for message, arm, *counts in rows:

@@ -1,4 +1,4 @@
-"""Who did something most often: of all time from the totals, lately from the timeline. The same counts as in queries.
+"""Who did something most often: of all time from the totals, lately from the timeline. The same counts as in queries; without staff.
 
 Several statements belong together here: read in one moment (`Database.snapshot`).
 """
@@ -10,6 +10,7 @@ import msgspec
 
 from collector.domain.identities import marks
 from collector.domain.names import EVENT, Names
+from collector.domain.staff import others
 from collector.storage.database import Connection
 
 _CHUNK = 500
@@ -40,10 +41,10 @@ def of_all_time(connection: Connection, site: int, names: Names, event: str, *, 
     if number is None:
         return []
     sql = (
-        "SELECT identity, count, first, last FROM totals WHERE site = ? AND name = ? AND count > 0 "
+        f"SELECT identity, count, first, last FROM totals WHERE site = ? AND name = ? AND count > 0 AND {others('identity')} "
         "ORDER BY count DESC, last DESC, identity LIMIT ? OFFSET ?"
     )
-    return [Place(*row) for row in connection.rows(sql, (site, number, limit, offset))]
+    return [Place(*row) for row in connection.rows(sql, (site, number, site, limit, offset))]
 
 
 def since(connection: Connection, site: int, names: Names, event: str, after_ms: int, *, limit: int, offset: int = 0) -> list[Place]:
@@ -57,8 +58,11 @@ def since(connection: Connection, site: int, names: Names, event: str, after_ms:
         return []
     wanted = limit + offset
     best: list[Place] = []
-    sql = "SELECT identity, count FROM totals WHERE site = ? AND name = ? AND count > 0 AND last > ? ORDER BY count DESC, identity"
-    with closing(connection.chunks(sql, (site, number, after_ms), _CHUNK)) as candidates:
+    sql = (
+        f"SELECT identity, count FROM totals WHERE site = ? AND name = ? AND count > 0 AND last > ? AND {others('identity')} "
+        "ORDER BY count DESC, identity"
+    )
+    with closing(connection.chunks(sql, (site, number, after_ms, site), _CHUNK)) as candidates:
         for rows in candidates:
             if len(best) == wanted and rows[0][1] < best[-1].count:
                 break
@@ -73,8 +77,11 @@ def sums(connection: Connection, site: int, names: Names, events: Iterable[str])
     found = dict.fromkeys(numbers.values(), Sum())
     for start in range(0, len(known), _CHUNK):
         some = known[start : start + _CHUNK]
-        sql = f"SELECT name, sum(count), count(*) FROM totals WHERE site = ? AND name IN ({marks(some)}) AND count > 0 GROUP BY name"
-        found.update({numbers[name]: Sum(int(count), people) for name, count, people in connection.rows(sql, (site, *some))})
+        sql = (
+            f"SELECT name, sum(count), count(*) FROM totals WHERE site = ? AND name IN ({marks(some)}) AND count > 0 "
+            f"AND {others('identity')} GROUP BY name"
+        )
+        found.update({numbers[name]: Sum(int(count), people) for name, count, people in connection.rows(sql, (site, *some, site))})
     return found
 
 

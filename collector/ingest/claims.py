@@ -112,7 +112,7 @@ class _Claim:
         if ready.owner.id not in locked or locked[ready.owner.id].principal_id != ready.owner.principal_id:
             return None
         had = deliveries.of_person(tx, self.site.id, ready.owner.principal_id)
-        recipient = Recipient(ready.recipient.person, ready.recipient.facts, had)
+        recipient = Recipient(ready.recipient.person, ready.recipient.facts, had, uncapped=ready.recipient.uncapped)
         same = [one for one in had if one.nonce == self.request.nonce and one.message == ready.message.id]
         if any(one.identity != ready.owner.id or one.acted for one in same):  # given to somebody else, or done with
             return _no("frequency")

@@ -4,7 +4,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.browser.tabs import ready
+from tests.browser.tabs import ready, wait_for
 from tests.support.client import Client
 
 # The last thing that the script of the rules does when it starts.
@@ -57,7 +57,7 @@ def open_ruled(page: Page, url: str) -> None:
 
 def ruled(page: Page, scripts: int = 1) -> None:
     """Wait until so many scripts with rules have started in the page."""
-    page.wait_for_function("count => window.ruled >= count", arg=scripts)
+    wait_for(page, "count => window.ruled >= count", scripts)
 
 
 def text(key: str, selector: str | None = None) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.gateway import Gateway
+from tests.browser.messages import Message
 from tests.browser.stored import Stored
-from tests.browser.tabs import call, fence, lead, push, status, storage, visit
+from tests.browser.tabs import call, fence, lead, push, status, storage, visit, wait_for
 from tests.support.pages import Pages
 from tests.support.servers import Collector
 
@@ -42,6 +43,62 @@ def test_without_consent_there_is_no_request_no_cookie_and_no_storage(
     visit(page, pages.add("/", head=tag(attributes, gateway.address)))
     assert left_traces(context, page, gateway) == []
     assert status(page)["held"] == held
+
+
+# The visitor's choice, then the browser's signals, then the site's default; and which of them is said to hold back.
+ORDER = [
+    ("optIn", GPC + ";" + DNT, "denied", ""),
+    ("optIn", "", "required", ""),
+    ("optOut", "", "granted", "opted_out"),
+    ("optOut", GPC, "denied", "opted_out"),
+    (None, GPC + ";" + DNT, "granted", "gpc"),
+    (None, GPC, "required", "gpc"),
+    (None, DNT, "granted", "dnt"),
+    (None, DNT, "denied", "dnt"),
+    (None, "", "required", "consent_required"),
+    (None, "", "denied", "consent_denied"),
+    (None, "", "granted", ""),
+]
+
+
+@pytest.mark.parametrize(("choice", "signal", "default", "held"), ORDER)
+def test_the_visitors_choice_counts_before_the_browsers_signal_and_that_before_the_sites_default(
+    page: Page,
+    pages: Pages,
+    tag: Callable[..., str],
+    gateway: Gateway,
+    stored: Stored,
+    choice: str | None,
+    signal: str,
+    default: str,
+    held: str,
+) -> None:
+    page.add_init_script(signal)
+    visit(page, pages.add("/order", head=tag(f'data-consent="{default}"', gateway.address)))
+    if choice:
+        call(page, choice)
+        visit(page, pages.url("/order"))
+    call(page, "track", "ordered")
+    assert status(page)["held"] == held
+    if held:
+        assert gateway.sent() == []
+    else:
+        fence(page)
+        assert [event.name for event in stored.events("ordered", lead=lead(page))] == ["ordered"]
+
+
+@pytest.mark.parametrize("signal", [GPC, DNT])
+def test_a_refusal_of_the_browser_is_outweighed_by_a_choice_made_later_in_the_same_page(
+    page: Page, pages: Pages, snippet: str, stored: Stored, signal: str
+) -> None:
+    page.add_init_script(signal)
+    visit(page, pages.add("/later", head=snippet))
+    call(page, "track", "before-choice")
+    call(page, "identify", "chose-later", {"name": "Ada"})
+    call(page, "optIn")
+    fence(page)
+    assert [event.name for event in stored.events(lead=lead(page))] == ["before-choice"]
+    assert sorted(event.name for event in stored.events(user="chose-later")) == ["fence", "page-view"]
 
 
 def test_what_waited_for_consent_is_sent_once_it_is_given(
@@ -172,6 +229,30 @@ def test_a_choice_holds_on_sibling_hosts(page: Page, pages: Pages, snippet: str)
     call(page, "optOut")
     visit(page, pages.url("/"))
     assert status(page)["held"] == "opted_out"
+
+
+def test_a_withdrawal_empties_what_waits_and_ends_the_messages_of_all_tabs(
+    context: BrowserContext, page: Page, pages: Pages, through: str, gateway: Gateway, new_message: Callable[..., Message], stored: Stored
+) -> None:
+    new_message("/going", title="Going")
+    visit(page, pages.add("/going", head=through))
+    page.get_by_role("dialog").wait_for()
+    other = context.new_page()
+    visit(other, pages.add("/elsewhere", head=through))
+    fence(other)
+    gateway.fate = "drop"
+    call(page, "track", "waiting-when-withdrawn")
+    call(other, "track", "waiting-when-withdrawn")
+    call(other, "optOut")
+    page.get_by_role("dialog").wait_for(state="detached")
+    wait_for(page, "() => leadlight('status').held == 'opted_out'")
+    assert (status(page)["queued"], status(other)["queued"]) == (0, 0)
+    assert storage(page) == storage(other) == {}
+    gateway.fate = "pass"
+    call(page, "optIn")
+    fence(page)
+    fence(other)
+    assert stored.events("waiting-when-withdrawn") == []
 
 
 def test_who_opts_in_again_is_somebody_new(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:

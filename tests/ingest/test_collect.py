@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import secrets
 
 import pytest
 
 from collector.values.clock import DAY, HOUR
 from collector.values.ids import new_uuid7
+from tests.ingest.test_messages import create
 from tests.support.browserless import Tracker
 from tests.support.world import World
 
@@ -210,6 +212,15 @@ def test_global_privacy_control_is_honoured_by_the_server_too(tracker: Tracker, 
 
 def test_an_explicit_opt_in_outweighs_it(tracker: Tracker, world: World) -> None:
     assert tracker.post("/collect", tracker.envelope(tracker.event(), consent="granted"), Sec_GPC="1").json["accepted"] == 1
+
+
+def test_who_asked_not_to_be_tracked_is_shown_nothing(tracker: Tracker, world: World) -> None:
+    message = create(world)
+    tracker.view()
+    body = {key: value for key, value in tracker.envelope().items() if key != "items"}
+    claim = {**body, "message": message, "nonce": secrets.token_urlsafe(16), "page": {"url": tracker.url}}
+    assert tracker.post("/claim", claim, Sec_GPC="1").json == {"message": None, "reason": "consent"}
+    assert tracker.post("/claim", {**claim, "consent": "granted"}, Sec_GPC="1").json["message"]
 
 
 @pytest.mark.parametrize(

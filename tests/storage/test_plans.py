@@ -110,6 +110,10 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
     assert wholes(world, dict(statements)) == []
 
 
+STAFF = "SEARCH attributes USING PRIMARY KEY (site=? AND attr=?)"
+"""How those are found who stay out of the numbers."""
+
+
 def test_a_ranking_reads_the_totals_of_its_event_and_the_events_of_those_who_did_it(world: World, statements: dict[str, Any]) -> None:
     names, site = world.services.names, world.site.id
     world.send(lead(), world.event("saved"), world.event("paid"))
@@ -124,7 +128,7 @@ def test_a_ranking_reads_the_totals_of_its_event_and_the_events_of_those_who_did
     plans = {sql: plan(world, sql, parameters) for sql, parameters in asked.items() if "FROM totals" in sql or "FROM events" in sql}
     assert len(plans) == 4
     for sql, lines in plans.items():
-        reads = [line for line in lines if line.startswith(("SCAN totals", "SCAN events_", "SEARCH"))]
+        reads = [line for line in lines if line.startswith(("SCAN totals", "SCAN events_", "SEARCH")) and STAFF not in line]
         key = "(site=? AND name=?" if "FROM totals" in sql else "(site=? AND identity=? AND at>?)"
         assert reads
         assert all(key in line for line in reads), (sql, lines)

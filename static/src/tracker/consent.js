@@ -13,17 +13,23 @@ export let choice = "";
 /** Why nothing is kept or sent; empty where it may be. Nothing before it was asked for. @type {string} */
 export let held;
 
+/** @type {any} */
+let impersonated = option("impersonated");
+
 /**
  * Reads the choice anew; another tab may have made one.
+ * @param {any} [staff] whether somebody of the staff looks at the page as the user who is identified; without it as before
  * @returns {boolean} whether this changed what holds
  */
-export const ask = () => {
+export const ask = (staff = impersonated) => {
+  impersonated = staff;
   const before = held;
   const asked = option("consent");
   choice = recall(NAME) || choice;
   held = !site || !base ? "site_missing"
     : top != self && !option("frames") ? "frame"
     : navigator.webdriver && !counted ? "automation"
+    : impersonated ? "impersonated"
     : choice[0] == "i" ? ""
     : choice ? "opted_out"
     : navigator.globalPrivacyControl ? "gpc"

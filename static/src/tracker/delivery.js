@@ -99,7 +99,7 @@ const pick = (keys, room, exit) => {
     const next = row(key);
     if (!next) remove(key);
     else if (!parked.has(next[2]) && next[2] == (rows[0] || next)[2]) {
-      const size = new Blob([next[1]]).size;
+      const size = new TextEncoder().encode(next[1]).length; // a Blob would ask the process of the browser, and wait for it
       if (size <= room || (!exit && !rows[0])) {
         room -= size;
         rows.push(next);

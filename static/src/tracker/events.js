@@ -4,6 +4,7 @@ import { refuse } from "./queue.js";
 import { assert, lead, saveSession, session, user } from "./sender.js";
 import { happened, settle } from "./view.js";
 import { get, set } from "./store.js";
+import { option } from "./options.js";
 import { plain, write } from "./json.js";
 
 const DAY = 864e5;
@@ -19,14 +20,17 @@ const mark = (text) => [...text].reduce((sum, letter) => (sum * 31 + letter.char
 
 /**
  * @param {any} id the user id; null or the attributes alone leave the sender as it is
- * @param {any} [about] attributes
+ * @param {any} about attributes
+ * @param {(staff?: any) => void} consent
  */
-export const identify = (id, about) => {
-  const { user_id, user_hash, jwt, intercom_user_jwt, ...attributes } = plain(Object(id) === id ? id : about);
+export const identify = (id, about, consent) => {
+  const { user_id, user_hash, jwt, intercom_user_jwt, impersonated = option("impersonated"), ...attributes } = plain(Object(id) === id ? id : about);
   if (typeof id == "object") id = user_id;
+  if (impersonated) return consent(1);
   if (id != null) {
     if (id === +id) id = "" + id;
     if (typeof id != "string" || !/^[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
+    consent(0);
     // The view that waits for its title belongs to whoever was here when it began, not to the next user.
     if (user && user.id != id) settle();
     assert({ id, hash: user_hash, jwt: jwt || intercom_user_jwt });

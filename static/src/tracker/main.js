@@ -9,18 +9,20 @@ import { assert, lead, leave, session, user } from "./sender.js";
 import { get, open, wipe } from "./store.js";
 import { again, arm, settle, unsettled, view, watch } from "./view.js";
 
-/** Brings storage in line with what the visitor, the browser and the site allow now. */
-const consent = () => {
-  if (!ask()) return;
+/** Brings storage in line with what the visitor, the browser and the site allow now. @param {any} [staff] see `ask` */
+const consent = (staff) => {
+  if (!ask(staff)) return;
   log(held);
   if (!held) {
     open();
     lead(1);
     wake();
-  } else if (/^[gdco]/.test(held)) {
-    leave();
-    wipe();
+  } else {
     end();
+    if (/^[gdco]/.test(held)) {
+      leave();
+      wipe();
+    }
   }
   learn(get("rules"));
 };
@@ -46,7 +48,7 @@ const reset = () => {
 /** @type {Record<string, (...given: any[]) => any>} */
 const calls = {
   track,
-  identify,
+  identify: (id, about) => identify(id, about, consent),
   reset,
   page: again,
   optIn: (version = "") => {

@@ -35,7 +35,7 @@ export const lost = () => +(/** @type {any} */ (get("lost"))) || 0;
 export const waiting = () => names("q.");
 
 /** @param {string} key @returns {boolean} tracked in this tab */
-export const mine = (key) => key.startsWith(tab, 38);
+export const mine = (key) => key.slice(38, 44) == tab; // startsWith of Prototype.js looks at the start alone
 
 /** @param {string} key @returns {number} 1 for page views */
 export const isView = (key) => +key.endsWith("v");

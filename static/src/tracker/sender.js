@@ -14,7 +14,7 @@ import { parse, write } from "./json.js";
  * @typedef {{id?: string, lead?: string, token?: string, expires_at?: number}} Session the newest one the collector gave, for its user and lead
  */
 
-const IDLE = 18e5;
+const IDLE = 1800; // seconds
 
 /** Never stored: another page view has to assert it again. @type {User | undefined} */
 export let user;
@@ -72,8 +72,11 @@ export const sender = () => {
 
 /** @returns {string} the visit, shared by the tabs; a new one after thirty idle minutes */
 export const visit = () => {
-  const [id, last] = (get("whovisit") || "").split(" ");
-  const same = Date.now() - +last < IDLE ? id : uuid();
-  set("whovisit", same + " " + Date.now());
+  const kept = get("whovisit") || "";
+  const [id, last] = kept.split(" ");
+  const now = Math.floor(Date.now() / 1e3);
+  const same = now - +last < IDLE ? id : uuid();
+  // What a page tracks in one go is written down once.
+  if (same + " " + now != kept) set("whovisit", same + " " + now);
   return same;
 };
