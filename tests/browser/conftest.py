@@ -1,7 +1,8 @@
 """Fixtures for tests that drive a real Chromium.
 
 Pages live at http://shop.example:PORT (and app.shop.example), the collector at http://collect.other:PORT: two sites, so that cookies
-and requests behave as they do on the web. All names lead to this machine.
+and requests behave as they do on the web. All names lead to this machine. The same over https, where browsers offer more: `secure_pages`
+and `secure_gateway`.
 """
 
 import shutil
@@ -19,6 +20,7 @@ from tests.browser.messages import Message
 from tests.browser.stored import Stored, open_stored
 from tests.browser.tabs import until
 from tests.environment import find_chromium
+from tests.support.certificates import Certificate, new_certificate
 from tests.support.pages import Pages, page_server
 from tests.support.postgres import new_database
 from tests.support.servers import Collector, Demo
@@ -80,17 +82,24 @@ def playwright() -> Iterator[Playwright]:
 
 
 @pytest.fixture(scope="session")
-def launch_browser(playwright: Playwright) -> Iterator[Callable[..., Browser]]:
+def certificate() -> Certificate:
+    """What the servers over https show, and the browsers of the tests believe."""
+    return new_certificate(HOSTS)
+
+
+@pytest.fixture(scope="session")
+def launch_browser(playwright: Playwright, certificate: Certificate) -> Iterator[Callable[..., Browser]]:
     """Starts further browsers; `arguments` are added to the usual ones."""
     path = find_chromium()
     if path is None:
         raise RuntimeError("the browser tests need a Chromium: `make install` brings one, or set CHROMIUM to its path")
+    trusted = f"--ignore-certificate-errors-spki-list={certificate.pin}"
     browsers: list[Browser] = []
 
     def launch(arguments: tuple[str, ...] = ()) -> Browser:
         # Playwright turns the back-forward cache off; visitors have it.
         started = playwright.chromium.launch(
-            executable_path=path, args=[*ARGUMENTS, *arguments], ignore_default_args=["--disable-back-forward-cache"]
+            executable_path=path, args=[*ARGUMENTS, trusted, *arguments], ignore_default_args=["--disable-back-forward-cache"]
         )
         browsers.append(started)
         return started
@@ -168,10 +177,28 @@ def pages(site_server: Pages) -> Pages:
 
 
 @pytest.fixture(scope="session")
-def shared_collector(site_server: Pages, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Collector]:
+def secure_server(certificate: Certificate) -> Iterator[Pages]:
+    """The web server of the customer's site over https."""
+    with page_server(certificate.tls) as running:
+        yield running
+
+
+@pytest.fixture
+def secure_pages(secure_server: Pages) -> Pages:
+    """The customer's site over https, empty."""
+    secure_server.by_path.clear()
+    return secure_server
+
+
+@pytest.fixture(scope="session")
+def shared_collector(
+    site_server: Pages, secure_server: Pages, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Collector]:
     """One real collector for the run: making a site takes seconds, and tests are apart by visitor, path and event name."""
     folder = tmp_path_factory.mktemp("collector")
-    origins = [f"http://{host}:{site_server.port}" for host in ("shop.example", "app.shop.example", "localhost")]
+    origins = [
+        server.url("", host) for server in (site_server, secure_server) for host in ("shop.example", "app.shop.example", "localhost")
+    ]
     with ExitStack() as stack:
         url = f"sqlite:///{folder / 'leadlight.db'}"
         if request.config.getoption("engine") == "postgresql":
@@ -202,6 +229,13 @@ def stored(collector: Collector) -> Iterator[Stored]:
 def gateway(collector: Collector) -> Iterator[Gateway]:
     """A network in front of that collector that can be told to fail."""
     with gateway_to(collector.url) as running:
+        yield running
+
+
+@pytest.fixture
+def secure_gateway(collector: Collector, certificate: Certificate) -> Iterator[Gateway]:
+    """The same over https."""
+    with gateway_to(collector.url, certificate.tls) as running:
         yield running
 
 

@@ -34,18 +34,6 @@ def test_a_sandboxed_frame_is_tracked_where_frames_are_asked_for(page: Page, pag
     assert [found.path for found in stored.views(event.owner)] == ["/framed"]
 
 
-def test_getters_of_storage_and_cookies_that_throw_stop_nothing(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
-    page.add_init_script("""
-        const refuse = { get() { throw new DOMException('no', 'SecurityError') }, set() { throw new DOMException('no', 'SecurityError') } };
-        for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, refuse);
-        Object.defineProperty(Document.prototype, 'cookie', refuse);
-    """)
-    visit(page, pages.add("/", head=snippet))
-    call(page, "track", "refused-storage")
-    fence(page)
-    assert [event.name for event in stored.events(lead=lead(page))] == ["page-view", "refused-storage", "fence"]
-
-
 def test_a_full_storage_neither_throws_nor_loses(page: Page, pages: Pages, snippet: str, stored: Stored, numbers: Numbers) -> None:
     page.goto(pages.add("/fill"))
     page.evaluate("""() => {
