@@ -19,6 +19,8 @@ from collector.values.text import replace_unstorable
 
 LATEST_TIME = 253_402_300_800_000
 """The first ms of the year 10000."""
+LONGEST_WAY = 60_000
+"""No request of the tracker takes this long (ms); it gives up after half of it."""
 LONGEST_ADDRESS = 2_048
 LONGEST_TITLE = 255
 
@@ -53,9 +55,14 @@ class Times(msgspec.Struct, frozen=True):
 
 
 def times(sender: wire.Sender, now_ms: int, retention_ms: int) -> Times:
-    """Return the correction for one request: the browser's best round trip, else this request's own difference."""
+    """Return the correction for one request: the browser's best round trip, else this request's own difference.
+
+    The difference also serves where the two are further apart than any request is under way: then the clock was set since.
+    """
     sent_at = sender.sent_at if 0 <= sender.sent_at < LATEST_TIME else now_ms
-    offset = sender.offset if sender.offset is not None and abs(sender.offset) < LATEST_TIME else now_ms - sent_at
+    offset = now_ms - sent_at
+    if sender.offset is not None and abs(sender.offset - offset) < LONGEST_WAY:
+        offset = sender.offset
     return Times(now_ms, sent_at, offset, now_ms - retention_ms)
 
 

@@ -239,6 +239,14 @@ def test_the_best_round_trip_corrects_better_than_one_attempt(tracker: Tracker, 
     assert world.rows("SELECT at FROM events") == [(now - HOUR + 20,)]
 
 
+@pytest.mark.parametrize("wrong", [400 * DAY, -400 * DAY], ids=["ahead", "behind"])
+def test_a_round_trip_from_before_the_clock_was_set_right_corrects_nothing(tracker: Tracker, world: World, wrong: int) -> None:
+    now = world.clock()
+    answer = tracker.collect(tracker.event("x", at=now - HOUR), sent_at=now - 20, offset=-wrong)
+    assert answer["refused"] == []
+    assert world.rows("SELECT at FROM events") == [(now - HOUR + 20,)]
+
+
 def test_no_event_is_later_than_its_arrival(tracker: Tracker, world: World) -> None:
     answer = tracker.collect(tracker.event("x", at=world.clock() + 14 * DAY))
     assert answer["flagged"] == [{"index": 0, "code": "time_clamped", "field": "at"}]
