@@ -84,6 +84,9 @@ export const envelope = (from) => {
   };
 };
 
+/** @param {string} text */
+const bytes = (text) => new Blob([text]).size;
+
 /** @param {Row[]} rows @param {any} head */
 const body = (rows, head) => write(head).slice(0, -1) + `,"items":[${rows.map(([, text]) => text)}]}`;
 
@@ -99,7 +102,7 @@ const pick = (keys, room, exit) => {
     const next = row(key);
     if (!next) remove(key);
     else if (!parked.has(next[2]) && (!rows[0] || rows[0][2] == next[2])) {
-      const size = new Blob([next[1]]).size;
+      const size = bytes(next[1]);
       if (size <= room || (!exit && !rows[0])) {
         room -= size;
         rows.push(next);
@@ -209,7 +212,7 @@ export const exit = () => {
     const text = body(rows, envelope(rows[0][3]));
     log("exit", rows.length);
     attempt(() => navigator.sendBeacon(ADDRESS, text));
-    room -= text.length;
+    room -= bytes(text);
     const went = rows.map(([key]) => key);
     keys = keys.filter((key) => !went.includes(key));
   }
