@@ -118,6 +118,7 @@ const post = async (rows) => {
   const head = { ...envelope(rows[0][3]), dropped: lost() || undefined };
   const { user: who, sent_at } = head;
   const text = body(rows, head);
+  const keys = rows.map(([key]) => key);
   /** @type {any} */
   let answer = {};
   /** @type {any} */
@@ -138,11 +139,16 @@ const post = async (rows) => {
     log(error);
   }
   log(status, answer);
-  const { session: given, time, errors = [], refused = [] } = answer;
-  if (status == 413 && rows[1]) batch = text.length >> 1;
-  else if (status == 401) parked.add(rows[0][2]);
+  // Where the answer is somebody else's (a proxy's), its status is the reason.
+  const { session: given, time, errors = [{ code: "http_" + status }], refused = [] } = answer;
+  if (status == 413 && rows[1]) {
+    // Smaller each time, also where most of it is the envelope.
+    batch = Math.min(batch, text.length) >> 1;
+    return true;
+  }
+  if (status == 401) parked.add(rows[0][2]);
   else if (/202|40[03]|41[03]|422/.test(status)) {
-    rows.forEach(([key]) => remove(key));
+    keys.forEach(remove);
   } else {
     retryAt = Date.now() + Math.max(after, Math.min(1e3 * 2 ** failures++, 3e5) * (0.5 + Math.random() / 2));
     // Asked to wait, the next page waits too.
@@ -161,9 +167,9 @@ const post = async (rows) => {
     if (head.dropped) set("lost", Math.max(0, lost() - head.dropped));
     // A reset in the meantime wiped the user; an answer on its way does not bring it back.
     if (given && session().id == who?.id) saveSession({ ...given, id: who.id, lead: head.lead });
-    offer(answer, rows.map(([key]) => key));
+    offer(answer, keys);
   }
-  for (const { code, field, index } of [...errors, ...refused]) {
+  for (const { code, field, index } of status > 202 ? errors : refused) {
     refuse(code, field, rows[index]);
     if (code == "lead_secret_invalid") answer.lead = "rotate";
   }
