@@ -6,6 +6,7 @@ and `secure_gateway`.
 """
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -113,6 +114,20 @@ def launch_browser(playwright: Playwright, certificate: Certificate) -> Iterator
 def browser(launch_browser: Callable[..., Browser]) -> Browser:
     """The Chromium of this run."""
     return launch_browser()
+
+
+@pytest.fixture
+def unattended(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Opens an address in a Chromium that no debugger watches: with one, pages are not prerendered."""
+    with ExitStack() as stack:
+
+        def open_address(address: str) -> None:
+            command = [find_chromium() or "", "--headless", *ARGUMENTS, f"--user-data-dir={tmp_path / 'profile'}", address]
+            running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stack.callback(running.wait)
+            stack.callback(running.terminate)
+
+        yield open_address
 
 
 @pytest.fixture

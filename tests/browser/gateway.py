@@ -44,7 +44,7 @@ class Gateway:
     `busy`: 503 with Retry-After of one second. A number: that status and a page of somebody else's. `redirect`: to such a page.
     `empty`: status 200 and nothing. `garble`: handed on, and the answer's body replaced by no JSON. `shorten`: handed on, and only half
     of the answer's body comes back. `hang`: no answer until the test ends, which is also what becomes of `/endless`. `wait`: handed on
-    after `hold` was lifted. Bodies larger than `limit` meet 413, as from a proxy with a limit of its own.
+    once `hold` is lifted, as is `/held`. Bodies larger than `limit` meet 413, as from a proxy with a limit of its own.
     """
 
     def __init__(self, port: int, target: str, scheme: str) -> None:
@@ -66,8 +66,8 @@ class Gateway:
 
     def meets(self, request: Sent) -> str | int:
         """Return the fate of a request."""
-        if request.path == "/endless":
-            return "hang"
+        if request.path in ("/endless", "/held"):
+            return "hang" if request.path == "/endless" else "wait"
         if request.method != "POST" or request.path != self.path:
             return "pass"
         if len(request.body) > self.limit:

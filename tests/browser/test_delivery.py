@@ -37,44 +37,6 @@ def test_what_was_tracked_offline_arrives_when_the_network_is_back(
     assert numbers("offline", 2) == [1, 2]
 
 
-def test_three_tabs_with_stored_events_double_none(
-    context: BrowserContext, page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
-) -> None:
-    visit(page, pages.add("/", head=through))
-    tabs = [page, context.new_page(), context.new_page()]
-    for tab in tabs[1:]:
-        visit(tab, pages.url("/"))
-    for tab in tabs:
-        fence(tab)
-    gateway.fate = "drop"
-    for start, tab in enumerate(tabs):
-        track(tab, "three-tabs", *range(start, 21, 3))
-    assert until(page, lambda: len(gateway.tries("three-tabs")) >= 3)
-    gateway.fate = "pass"
-    for tab in tabs:
-        fence(tab)
-    assert sorted(numbers("three-tabs", 21)) == list(range(21))
-
-
-def test_what_a_closed_tab_left_behind_is_sent_by_another_tab_a_little_later(
-    context: BrowserContext, page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
-) -> None:
-    context.clock.install()
-    visit(page, pages.add("/", head=through))
-    other = context.new_page()
-    visit(other, pages.url("/"))
-    fence(other)
-    gateway.fate = "drop"
-    track(other, "orphan", 1)
-    assert until(page, lambda: gateway.tries("orphan"))
-    other.close()
-    gateway.fate = "pass"
-    track(page, "alive", 1)
-    assert numbers("alive", 1) == [1]
-    context.clock.fast_forward(11_000)
-    assert numbers("orphan", 1) == [1]
-
-
 def test_a_collector_that_hangs_holds_neither_the_page_nor_what_comes_after(
     page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
