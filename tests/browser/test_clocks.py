@@ -94,6 +94,21 @@ def test_a_clock_that_is_set_while_events_wait_holds_nothing_up(
     assert until(page, lambda: len(stored.events(name)) == 2)
 
 
+def test_the_next_page_waits_an_hour_at_most_though_the_clock_was_set_back_since(
+    page: Page, pages: Pages, through: str, gateway: Gateway
+) -> None:
+    turn_clock(page, 3 * DAY)
+    shop = pages.add("/", head=through)
+    visit(page, shop)
+    fence(page)
+    gateway.fates = ["busy"]
+    track(page, "asked to wait", 1)
+    page.wait_for_function("leadlight('status').retry_at")
+    turn_clock(page, 0)
+    visit(page, shop)
+    assert 0 < status(page)["retry_at"] - now() <= 60 * MINUTE
+
+
 def test_a_clock_that_is_set_right_while_the_page_is_open_makes_no_wrong_time(
     page: Page, pages: Pages, through: str, stored: Stored
 ) -> None:

@@ -135,6 +135,23 @@ def test_a_withdrawal_in_one_tab_holds_in_the_others(
     assert gateway.sent() == []
 
 
+def test_a_withdrawal_holds_in_a_page_that_comes_back_from_the_back_forward_cache(
+    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway, lead_cookie: str
+) -> None:
+    mark = "<script>addEventListener('pageshow', event => { window.restored = event.persisted })</script>"
+    visit(page, pages.add("/first", head=mark + tag(address=gateway.address)))
+    fence(page)
+    visit(page, pages.add("/second", head=tag(address=gateway.address)))
+    call(page, "optOut")
+    gateway.log.clear()
+    page.evaluate("history.back()")
+    page.wait_for_function("window.restored === true")
+    page.wait_for_function("leadlight('status').held == 'opted_out'")
+    page.evaluate("dispatchEvent(new Event('pagehide'))")
+    assert gateway.log == []
+    assert [one["name"] for one in context.cookies()] == [f"{lead_cookie}_choice"]
+
+
 def test_who_opts_in_again_is_somebody_new(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
     visit(page, pages.add("/", head=snippet))
     fence(page)

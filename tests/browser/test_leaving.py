@@ -170,7 +170,7 @@ def test_an_allowance_that_the_page_itself_has_used_up_stops_nothing(
     visit(page, pages.add("/", head=through))
     fence(page)
     endless = f"{gateway.address}/endless"
-    page.evaluate("address => { fetch(address, {method: 'POST', body: 'x'.repeat(65_000), keepalive: true}).catch(() => {}) }", endless)
+    page.evaluate("address => { fetch(address, {method: 'POST', body: 'x'.repeat(65_500), keepalive: true}).catch(() => {}) }", endless)
     assert until(page, lambda: gateway.sent("/endless"))
     track(page, "used-up", 1)
     assert numbers("used-up", 1) == [1]

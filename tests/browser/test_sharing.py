@@ -84,7 +84,7 @@ def test_what_a_closed_tab_left_behind_is_sent_by_another_tab_a_little_later(
         fence(tab)
     place.gateway.fate = "drop"
     track(closed, "orphan", 1)
-    assert until(closed, lambda: place.gateway.tries("orphan"))
+    closed.wait_for_function("leadlight('status').retry_at")
     closed.close()
     place.gateway.fate = "pass"
     place.gateway.log.clear()

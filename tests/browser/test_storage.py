@@ -48,6 +48,19 @@ def test_a_full_storage_neither_throws_nor_loses(page: Page, pages: Pages, snipp
     assert len(stored.views(lead(page))) == 1
 
 
+def test_a_page_that_empties_its_storage_loses_nothing_that_waits(page: Page, pages: Pages, snippet: str, numbers: Numbers) -> None:
+    """As many a site does when somebody signs out, and right before it leads elsewhere."""
+    visit(page, pages.add("/", head=snippet))
+    fence(page)
+    empty = "localStorage.clear(); sessionStorage.clear();"
+    page.evaluate(f"() => {{ leadlight('track', 'emptied', {{n: 1}}); {empty} }}")
+    assert numbers("emptied", 1) == [1]
+    elsewhere = pages.url("/no-script", host="app.shop.example")
+    page.evaluate(f"address => {{ leadlight('track', 'emptied', {{n: 2}}); {empty} location.href = address }}", elsewhere)
+    page.wait_for_url(elsewhere)
+    assert numbers("emptied", 2) == [1, 2]
+
+
 def test_the_store_is_bounded_gives_up_views_first_and_says_how_many_were_lost(
     page: Page, pages: Pages, through: str, gateway: Gateway, stored: Stored
 ) -> None:

@@ -232,7 +232,8 @@ export const unpark = (id) => {
 
 /** The network is back, or the page is. What the collector asked for holds. */
 export const hurry = () => {
-  retryAt = +(/** @type {any} */ (get("wait"))) || 0;
+  // An hour at most, also where the clock was set back since.
+  retryAt = Math.min(+(/** @type {any} */ (get("wait"))) || 0, Date.now() + 36e5);
   wake(0);
 };
 
