@@ -79,7 +79,7 @@ def test_a_machine_that_sleeps_while_it_waits_for_its_first_answer_learns_no_clo
 
 
 @pytest.mark.parametrize("by", [30 * DAY, -30 * DAY], ids=["forward", "back"])
-def test_a_clock_that_is_set_while_events_wait_holds_nothing_up(
+def test_a_clock_that_is_set_while_events_wait_holds_nothing_up_and_makes_no_wrong_time(
     page: Page, pages: Pages, through: str, gateway: Gateway, stored: Stored, by: int
 ) -> None:
     turn_clock(page, 0)
@@ -92,6 +92,7 @@ def test_a_clock_that_is_set_while_events_wait_holds_nothing_up(
     jump(page, by)
     track(page, name, 2)
     assert until(page, lambda: len(stored.events(name)) == 2)
+    assert all(abs(event.at - now()) < MINUTE for event in stored.events(name))
 
 
 def test_the_next_page_waits_an_hour_at_most_though_the_clock_was_set_back_since(
