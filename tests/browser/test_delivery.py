@@ -5,7 +5,8 @@ from collections.abc import Callable
 from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.gateway import Gateway
-from tests.browser.tabs import SECONDS, fence, track, until, visit
+from tests.browser.stored import Stored
+from tests.browser.tabs import SECONDS, fence, lead, track, until, visit
 from tests.support.pages import Pages
 
 Numbers = Callable[[str, int], list[int]]
@@ -61,6 +62,17 @@ def test_events_of_one_sender_arrive_in_the_order_they_were_tracked(
         range(600)
     )
     assert numbers("ordered", 600) == list(range(600))
+
+
+def test_an_address_of_twelve_kilobytes_costs_neither_its_view_nor_an_event(
+    page: Page, pages: Pages, snippet: str, stored: Stored, numbers: Numbers
+) -> None:
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/?ref=" + "x" * 12_000))
+    track(page, "long address", 1)
+    fence(page)
+    assert numbers("long address", 1) == [1]
+    assert [view.path for view in stored.views(lead(page))] == ["/"]
 
 
 def test_a_blocked_script_stops_nothing_of_the_page(page: Page, pages: Pages, snippet: str) -> None:

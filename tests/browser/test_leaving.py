@@ -37,14 +37,16 @@ def test_a_tab_closed_right_after_an_event_loses_nothing(
 
 
 def test_a_browser_closed_right_after_an_event_loses_nothing(
-    new_context: Callable[..., BrowserContext], page: Page, pages: Pages, snippet: str, numbers: Numbers
+    new_context: Callable[..., BrowserContext], page: Page, pages: Pages, through: str, gateway: Gateway, numbers: Numbers
 ) -> None:
+    """And has no time to ask the collector whether it may send."""
     context = new_context()
     tab = context.new_page()
-    visit(tab, pages.add("/", head=snippet))
+    visit(tab, pages.add("/", head=through))
     track(tab, "closing-all", 1)
     context.close()
     assert numbers("closing-all", 1) == [1]
+    assert {sent.method for sent in gateway.log} == {"GET", "POST"}
 
 
 def test_a_tab_that_dies_without_a_word_loses_nothing(
