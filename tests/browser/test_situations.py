@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.browser.gateway import Gateway
 from tests.browser.stored import Stored
@@ -35,6 +35,29 @@ def elsewhere(pages: Pages) -> str:
     return pages.url("/no-script", host="app.shop.example")
 
 
+@pytest.fixture(scope="module")
+def forgetful(launch_browser: Callable[..., Browser]) -> Browser:
+    """A browser without back-forward cache: on its way there a page still does what it had planned, and no exit is put to the test."""
+    return launch_browser(("--disable-features=BackForwardCache",))
+
+
+@pytest.fixture
+def leaver(forgetful: Browser, new_context: Callable[..., BrowserContext]) -> Page:
+    """A tab whose pages end when they are left."""
+    return new_context(forgetful).new_page()
+
+
+@pytest.fixture
+def arrived(leaver: Page, stored: Stored) -> Numbers:
+    """Waits for that many events of a name and returns the numbers they carry."""
+
+    def read(name: str, count: int) -> list[int]:
+        until(leaver, lambda: len(stored.events(name)) >= count)
+        return [event.metadata["n"] for event in stored.events(name)]
+
+    return read
+
+
 @pytest.fixture
 def visitors(new_context: Callable[..., BrowserContext]) -> list[Page]:
     """Tabs of as many visitors as there are tries, so that what they wait for passes at the same time."""
@@ -42,40 +65,40 @@ def visitors(new_context: Callable[..., BrowserContext]) -> list[Page]:
 
 
 def test_an_event_tracked_right_before_leaving_to_a_page_without_the_script_arrives(
-    page: Page, pages: Pages, snippet: str, elsewhere: str, numbers: Numbers
+    leaver: Page, pages: Pages, snippet: str, elsewhere: str, arrived: Numbers
 ) -> None:
     shop = pages.add("/", head=snippet)
     for n in TRIES:
-        visit(page, shop)
-        page.evaluate(LEAVE, ["last-word", n, elsewhere])
-        page.wait_for_url(elsewhere)
-        assert numbers("last-word", n + 1) == list(range(n + 1))
+        visit(leaver, shop)
+        leaver.evaluate(LEAVE, ["last-word", n, elsewhere])
+        leaver.wait_for_url(elsewhere)
+        assert arrived("last-word", n + 1) == list(range(n + 1))
 
 
 def test_an_event_tracked_before_the_page_has_loaded_arrives_when_it_is_left_at_once(
-    page: Page, pages: Pages, through: str, gateway: Gateway, elsewhere: str, numbers: Numbers
+    leaver: Page, pages: Pages, through: str, gateway: Gateway, elsewhere: str, arrived: Numbers
 ) -> None:
     shop = pages.add("/", head=through, body=f'<img alt="" src="{gateway.address}/endless">')
     for n in TRIES:
-        page.goto(shop, wait_until="commit")
-        ready(page)
-        assert page.evaluate("document.readyState") != "complete"
-        page.evaluate(LEAVE, ["still-loading", n, elsewhere])
-        page.wait_for_url(elsewhere)
-        assert numbers("still-loading", n + 1) == list(range(n + 1))
+        leaver.goto(shop, wait_until="commit")
+        ready(leaver)
+        assert leaver.evaluate("document.readyState") != "complete"
+        leaver.evaluate(LEAVE, ["still-loading", n, elsewhere])
+        leaver.wait_for_url(elsewhere)
+        assert arrived("still-loading", n + 1) == list(range(n + 1))
 
 
 def test_twelve_events_of_ten_kilobytes_arrive_though_the_page_is_left_at_once(
-    page: Page, pages: Pages, snippet: str, elsewhere: str, numbers: Numbers
+    leaver: Page, pages: Pages, snippet: str, elsewhere: str, arrived: Numbers
 ) -> None:
     shop = pages.add("/", head=snippet)
     for n in TRIES:
-        visit(page, shop)
-        page.evaluate(HEAVY, [f"heavy-{n}", elsewhere])
-        page.wait_for_url(elsewhere)
-        visit(page, shop)
-        fence(page)
-        assert numbers(f"heavy-{n}", 12) == list(range(12))
+        visit(leaver, shop)
+        leaver.evaluate(HEAVY, [f"heavy-{n}", elsewhere])
+        leaver.wait_for_url(elsewhere)
+        visit(leaver, shop)
+        fence(leaver)
+        assert arrived(f"heavy-{n}", 12) == list(range(12))
 
 
 def test_one_event_of_a_hundred_kilobytes_arrives(page: Page, pages: Pages, through: str, gateway: Gateway, stored: Stored) -> None:
