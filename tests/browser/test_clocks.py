@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.gateway import Gateway
 from tests.browser.stored import Stored
@@ -122,6 +122,24 @@ def test_a_clock_that_is_set_right_while_the_page_is_open_makes_no_wrong_time(
     track(page, "set right", 1)
     assert until(page, lambda: stored.events("set right"))
     assert before - 1_000 <= stored.events("set right")[0].at <= now()
+
+
+def test_what_a_tab_with_a_clock_ahead_left_behind_is_sent_by_one_whose_clock_is_right(
+    context: BrowserContext, page: Page, pages: Pages, through: str, gateway: Gateway, stored: Stored
+) -> None:
+    shop = pages.add("/", head=through)
+    ahead = context.new_page()
+    turn_clock(ahead, 3 * DAY)
+    visit(ahead, shop)
+    fence(ahead)
+    gateway.fate = "drop"
+    track(ahead, "from the future", 1)
+    ahead.wait_for_function("leadlight('status').retry_at")
+    ahead.close()
+    gateway.fate = "pass"
+    visit(page, shop)
+    assert until(page, lambda: stored.events("from the future"))
+    assert stored.events("from the future")[0].at <= now()
 
 
 def test_ids_and_order_hold_though_the_clock_is_set_back(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:

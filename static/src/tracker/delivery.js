@@ -177,11 +177,11 @@ const post = async (rows) => {
   return true;
 };
 
-/** @param {any} lock who holds it also sends what closed tabs left; the others send their own only */
+/** @param {any} lock who holds it also sends what closed tabs left, also under a clock that was ahead; the others send their own only */
 const round = async (lock) => {
   let rows;
   do {
-    rows = pick(waiting().filter((key) => mine(key) || (lock && Date.now() - parseInt(key.slice(2).replace("-", ""), 16) > ORPHAN)), batch);
+    rows = pick(waiting().filter((key) => mine(key) || (lock && Math.abs(Date.now() - parseInt(key.slice(2).replace("-", ""), 16)) > ORPHAN)), batch);
   } while (!held && rows[0] && (await post(rows)));
 };
 
