@@ -19,6 +19,8 @@ from collector.values.text import replace_unstorable
 
 LATEST_TIME = 253_402_300_800_000
 """The first ms of the year 10000."""
+LONGEST_WAY = 60_000
+"""No request of the tracker takes this long (ms); it gives up after half of it."""
 LONGEST_ADDRESS = 2_048
 LONGEST_TITLE = 255
 
@@ -26,11 +28,16 @@ Flags = list[tuple[Reason, str]]
 
 
 class Times(msgspec.Struct, frozen=True):
-    """How a browser's times become the collector's. All in ms."""
+    """How a browser's times become the collector's. All in ms.
+
+    `offset` is the one its best round trip gave, `difference` that of this request. They are the same unless the clock was set in between,
+    and then nobody knows on which side of that an event lies.
+    """
 
     arrival: int
     sent_at: float
     offset: float
+    difference: float
     oldest: int
 
     def correct(self, at: float, flags: Flags) -> int:
@@ -45,6 +52,11 @@ class Times(msgspec.Struct, frozen=True):
             flags.append((Reason.TIME_CLAMPED, "at"))
             at = self.sent_at
         corrected = int(at + self.offset)
+        if self.difference != self.offset:
+            # Of the two the later one that can be: nothing is from the future, and most is from a moment ago.
+            other = int(at + self.difference)
+            if corrected > self.arrival + LONGEST_WAY or corrected < other <= self.arrival:
+                corrected = other
         if corrected > self.arrival:
             return self.arrival
         if corrected < self.oldest:
@@ -55,8 +67,11 @@ class Times(msgspec.Struct, frozen=True):
 def times(sender: wire.Sender, now_ms: int, retention_ms: int) -> Times:
     """Return the correction for one request: the browser's best round trip, else this request's own difference."""
     sent_at = sender.sent_at if 0 <= sender.sent_at < LATEST_TIME else now_ms
-    offset = sender.offset if sender.offset is not None and abs(sender.offset) < LATEST_TIME else now_ms - sent_at
-    return Times(now_ms, sent_at, offset, now_ms - retention_ms)
+    difference = now_ms - sent_at
+    offset = sender.offset if sender.offset is not None and abs(sender.offset) < LATEST_TIME else difference
+    if abs(offset - difference) < LONGEST_WAY:
+        difference = offset
+    return Times(now_ms, sent_at, offset, difference, now_ms - retention_ms)
 
 
 def clean_event(item: wire.EventItem, when: Times, flags: Flags) -> Event:

@@ -1,10 +1,12 @@
 """Fixtures for tests that drive a real Chromium.
 
 Pages live at http://shop.example:PORT (and app.shop.example), the collector at http://collect.other:PORT: two sites, so that cookies
-and requests behave as they do on the web. All names lead to this machine.
+and requests behave as they do on the web. All names lead to this machine. The same over https, where browsers offer more: `secure_pages`
+and `secure_gateway`.
 """
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,6 +22,7 @@ from tests.browser.rules import Rules
 from tests.browser.stored import Stored, open_stored
 from tests.browser.tabs import until
 from tests.environment import find_chromium
+from tests.support.certificates import Certificate, new_certificate
 from tests.support.pages import Pages, page_server
 from tests.support.postgres import new_database
 from tests.support.servers import Collector, Demo
@@ -82,17 +85,24 @@ def playwright() -> Iterator[Playwright]:
 
 
 @pytest.fixture(scope="session")
-def launch_browser(playwright: Playwright) -> Iterator[Callable[..., Browser]]:
+def certificate() -> Certificate:
+    """What the servers over https show, and the browsers of the tests believe."""
+    return new_certificate(HOSTS)
+
+
+@pytest.fixture(scope="session")
+def launch_browser(playwright: Playwright, certificate: Certificate) -> Iterator[Callable[..., Browser]]:
     """Starts further browsers; `arguments` are added to the usual ones."""
     path = find_chromium()
     if path is None:
         raise RuntimeError("the browser tests need a Chromium: `make install` brings one, or set CHROMIUM to its path")
+    trusted = f"--ignore-certificate-errors-spki-list={certificate.pin}"
     browsers: list[Browser] = []
 
     def launch(arguments: tuple[str, ...] = ()) -> Browser:
         # Playwright turns the back-forward cache off; visitors have it.
         started = playwright.chromium.launch(
-            executable_path=path, args=[*ARGUMENTS, *arguments], ignore_default_args=["--disable-back-forward-cache"]
+            executable_path=path, args=[*ARGUMENTS, trusted, *arguments], ignore_default_args=["--disable-back-forward-cache"]
         )
         browsers.append(started)
         return started
@@ -106,6 +116,20 @@ def launch_browser(playwright: Playwright) -> Iterator[Callable[..., Browser]]:
 def browser(launch_browser: Callable[..., Browser]) -> Browser:
     """The Chromium of this run."""
     return launch_browser()
+
+
+@pytest.fixture
+def unattended(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Opens an address in a Chromium that no debugger watches: with one, pages are not prerendered."""
+    with ExitStack() as stack:
+
+        def open_address(address: str) -> None:
+            command = [find_chromium() or "", "--headless", *ARGUMENTS, f"--user-data-dir={tmp_path / 'profile'}", address]
+            running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stack.callback(running.wait)
+            stack.callback(running.terminate)
+
+        yield open_address
 
 
 @pytest.fixture
@@ -170,10 +194,28 @@ def pages(site_server: Pages) -> Pages:
 
 
 @pytest.fixture(scope="session")
-def shared_collector(site_server: Pages, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Collector]:
+def secure_server(certificate: Certificate) -> Iterator[Pages]:
+    """The web server of the customer's site over https."""
+    with page_server(certificate.tls) as running:
+        yield running
+
+
+@pytest.fixture
+def secure_pages(secure_server: Pages) -> Pages:
+    """The customer's site over https, empty."""
+    secure_server.by_path.clear()
+    return secure_server
+
+
+@pytest.fixture(scope="session")
+def shared_collector(
+    site_server: Pages, secure_server: Pages, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Collector]:
     """One real collector for the run: making a site takes seconds, and tests are apart by visitor, path and event name."""
     folder = tmp_path_factory.mktemp("collector")
-    origins = [f"http://{host}:{site_server.port}" for host in ("shop.example", "app.shop.example", "localhost")]
+    origins = [
+        server.url("", host) for server in (site_server, secure_server) for host in ("shop.example", "app.shop.example", "localhost")
+    ]
     with ExitStack() as stack:
         url = f"sqlite:///{folder / 'leadlight.db'}"
         if request.config.getoption("engine") == "postgresql":
@@ -204,6 +246,13 @@ def stored(collector: Collector) -> Iterator[Stored]:
 def gateway(collector: Collector) -> Iterator[Gateway]:
     """A network in front of that collector that can be told to fail."""
     with gateway_to(collector.url) as running:
+        yield running
+
+
+@pytest.fixture
+def secure_gateway(collector: Collector, certificate: Certificate) -> Iterator[Gateway]:
+    """The same over https."""
+    with gateway_to(collector.url, certificate.tls) as running:
         yield running
 
 

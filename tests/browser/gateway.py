@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 HOST = "collect.other"
+PORTAL = b"<!doctype html><title>Welcome to the hotel</title>"
 
 
 @dataclass(frozen=True)
@@ -39,24 +41,38 @@ class Gateway:
     """Hands on to a collector. What is posted to `path` meets one of these fates; `fates` come first, then `fate`.
 
     `pass`: handed on. `drop`: the connection is cut before. `cut`: handed on, and the connection cut instead of the answer.
-    `busy`: 503 with Retry-After of one second. `fail`: 500. `portal`: status 200 and a page of somebody else's. `garble`: handed on,
-    and the answer's body replaced by no JSON. `hang`: no answer until the test ends, which is also what becomes
-    of `/endless`.
+    `busy`: 503 with Retry-After of one second. A number: that status and a page of somebody else's. `redirect`: to such a page.
+    `empty`: status 200 and nothing. `garble`: handed on, and the answer's body replaced by no JSON. `shorten`: handed on, and only half
+    of the answer's body comes back. `hang`: no answer until the test ends, which is also what becomes of `/endless`. `wait`: handed on
+    once `hold` is lifted, as is `/held`. Bodies larger than `limit` meet 413, as from a proxy with a limit of its own.
     """
 
-    def __init__(self, port: int, target: str) -> None:
+    def __init__(self, port: int, target: str, scheme: str) -> None:
         self.port = port
         self.target = urlsplit(target)
+        self.scheme = scheme
         self.path = "/collect"
-        self.fate = "pass"
-        self.fates: list[str] = []
+        self.fate: str | int = "pass"
+        self.fates: list[str | int] = []
+        self.limit = 1 << 30
         self.log: list[Sent] = []
+        self.hold = threading.Event()
         self.over = threading.Event()
 
     @property
     def address(self) -> str:
         """The address for the script tag."""
-        return f"http://{HOST}:{self.port}"
+        return f"{self.scheme}://{HOST}:{self.port}"
+
+    def meets(self, request: Sent) -> str | int:
+        """Return the fate of a request."""
+        if request.path in ("/endless", "/held"):
+            return "hang" if request.path == "/endless" else "wait"
+        if request.method != "POST" or request.path != self.path:
+            return "pass"
+        if len(request.body) > self.limit:
+            return 413
+        return self.fates.pop(0) if self.fates else self.fate
 
     def sent(self, path: str = "/collect") -> list[Sent]:
         """Return the requests to a path."""
@@ -68,8 +84,8 @@ class Gateway:
 
 
 @contextmanager
-def gateway_to(target: str) -> Iterator[Gateway]:
-    """Run a gateway on a free port of 127.0.0.1."""
+def gateway_to(target: str, tls: ssl.SSLContext | None = None) -> Iterator[Gateway]:
+    """Run a gateway on a free port of 127.0.0.1, over https where it is given what that takes."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -78,21 +94,23 @@ def gateway_to(target: str) -> Iterator[Gateway]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             request = Sent(self.command, self.path, self.headers, body)
             gateway.log.append(request)
-            fate = "pass"
-            if request.method == "POST" and request.path == gateway.path:
-                fate = gateway.fates.pop(0) if gateway.fates else gateway.fate
-            elif request.path == "/endless":
-                fate = "hang"
+            fate = gateway.meets(request)
             if fate == "hang":
                 gateway.over.wait(60)
+            elif fate == "wait":
+                gateway.hold.wait(60)
             if fate in ("drop", "hang"):
                 self.close_connection = True
-            elif fate == "portal":
-                self.answer(200, [("Content-Type", "text/html")], b"<!doctype html><title>Welcome to the hotel</title>")
-            elif fate == "fail":
-                self.answer(500, [], b"")
             elif fate == "busy":
                 self.answer(503, [("Retry-After", "1"), ("Access-Control-Expose-Headers", "Retry-After")], b"{}")
+            elif fate == "redirect":
+                self.answer(302, [("Location", "/elsewhere")], b"")
+            elif fate == "empty":
+                self.answer(200, [], b"")
+            elif isinstance(fate, int):
+                self.answer(fate, [("Content-Type", "text/html")], PORTAL)
+            elif request.path == "/elsewhere":
+                self.answer(200, [("Content-Type", "text/html")], PORTAL)
             else:
                 self.hand_on(request, fate)
 
@@ -112,6 +130,8 @@ def gateway_to(target: str) -> Iterator[Gateway]:
             if fate == "cut":
                 self.close_connection = True
                 return
+            if fate == "shorten":
+                content = content[: len(content) // 2]
             kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in ("content-length", "connection", "date")]
             self.answer(answer.status, kept, b"\x1f\x8bnot json" if fate == "garble" else content)
 
@@ -122,9 +142,11 @@ def gateway_to(target: str) -> Iterator[Gateway]:
                 headers.append(("Access-Control-Allow-Credentials", "true"))
             for name, value in headers:
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
+            if status != 204:
+                self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if status != 204:
+                self.wfile.write(body)
 
         def log_message(self, *args: Any) -> None:
             """Be quiet."""
@@ -137,12 +159,15 @@ def gateway_to(target: str) -> Iterator[Gateway]:
             """A browser that closes early is no error."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        gateway = Gateway(server.server_address[1], target)
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        gateway = Gateway(server.server_address[1], target, "https" if tls else "http")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:
             yield gateway
         finally:
             gateway.over.set()
+            gateway.hold.set()
             server.shutdown()
             thread.join()

@@ -10,6 +10,9 @@ T = TypeVar("T")
 
 SECONDS = 15.0
 
+LEAVE = "([name, n, address]) => { leadlight('track', name, {n}); location.href = address }"
+"""Tracks an event and leaves in the same task."""
+
 
 def until(page: Page, condition: Callable[[], T], seconds: float = SECONDS) -> T:
     """Return the first true answer of `condition`; the page goes on meanwhile. The last answer, whatever it is, after the deadline."""

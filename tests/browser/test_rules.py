@@ -242,7 +242,7 @@ def test_the_next_page_knows_the_rules_before_any_answer(
     open_ruled(page, shop)
     fence(page)
     who = lead(page)
-    gateway.fate = "fail"
+    gateway.fate = 500
     page.goto(shop)
     ruled(page)
     page.click("p")

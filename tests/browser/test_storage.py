@@ -34,18 +34,6 @@ def test_a_sandboxed_frame_is_tracked_where_frames_are_asked_for(page: Page, pag
     assert [found.path for found in stored.views(event.owner)] == ["/framed"]
 
 
-def test_getters_of_storage_and_cookies_that_throw_stop_nothing(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
-    page.add_init_script("""
-        const refuse = { get() { throw new DOMException('no', 'SecurityError') }, set() { throw new DOMException('no', 'SecurityError') } };
-        for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, refuse);
-        Object.defineProperty(Document.prototype, 'cookie', refuse);
-    """)
-    visit(page, pages.add("/", head=snippet))
-    call(page, "track", "refused-storage")
-    fence(page)
-    assert [event.name for event in stored.events(lead=lead(page))] == ["page-view", "refused-storage", "fence"]
-
-
 def test_a_full_storage_neither_throws_nor_loses(page: Page, pages: Pages, snippet: str, stored: Stored, numbers: Numbers) -> None:
     page.goto(pages.add("/fill"))
     page.evaluate("""() => {
@@ -58,6 +46,19 @@ def test_a_full_storage_neither_throws_nor_loses(page: Page, pages: Pages, snipp
     fence(page)
     assert numbers("full", 3) == [1, 2, 3]
     assert len(stored.views(lead(page))) == 1
+
+
+def test_a_page_that_empties_its_storage_loses_nothing_that_waits(page: Page, pages: Pages, snippet: str, numbers: Numbers) -> None:
+    """As many a site does when somebody signs out, and right before it leads elsewhere."""
+    visit(page, pages.add("/", head=snippet))
+    fence(page)
+    empty = "localStorage.clear(); sessionStorage.clear();"
+    page.evaluate(f"() => {{ leadlight('track', 'emptied', {{n: 1}}); {empty} }}")
+    assert numbers("emptied", 1) == [1]
+    elsewhere = pages.url("/no-script", host="app.shop.example")
+    page.evaluate(f"address => {{ leadlight('track', 'emptied', {{n: 2}}); {empty} location.href = address }}", elsewhere)
+    page.wait_for_url(elsewhere)
+    assert numbers("emptied", 2) == [1, 2]
 
 
 def test_the_store_is_bounded_gives_up_views_first_and_says_how_many_were_lost(

@@ -193,18 +193,6 @@ def test_where_a_visit_came_from_stays_with_it_over_the_pages_of_the_site(
     assert (found["referrer"], found["first_referrer"]) == (outside, outside)
 
 
-def test_a_return_from_the_back_forward_cache_is_a_new_view_with_a_new_id(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
-    mark = "<script>addEventListener('pageshow', event => { window.restored = event.persisted })</script>"
-    visit(page, pages.add("/first", head=mark + snippet))
-    fence(page)
-    page.goto(pages.add("/second"))
-    page.evaluate("history.back()")
-    page.wait_for_function("window.restored === true")
-    found = views(page, stored)
-    assert [view.path for view in found] == ["/first", "/first"]
-    assert found[0].id != found[1].id == status(page)["view"]
-
-
 def test_a_prerender_never_shown_is_no_view_and_one_that_is_shown_is_one(
     page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway, stored: Stored
 ) -> None:
@@ -225,12 +213,6 @@ def test_a_tab_opened_in_the_background_is_a_view_once_it_is_looked_at(page: Pag
     assert paths(page, stored) == []
     page.evaluate("() => { window.looked = true; document.dispatchEvent(new Event('visibilitychange')) }")
     assert paths(page, stored) == ["/"]
-
-
-def test_the_snippet_pasted_twice_is_one_view(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
-    visit(page, pages.add("/", head=snippet + snippet, body=snippet))
-    push(page, "/next")
-    assert paths(page, stored) == ["/", "/next"]
 
 
 def test_a_frame_is_no_view_unless_asked(page: Page, pages: Pages, snippet: str, tag: Callable[..., str], stored: Stored) -> None:

@@ -250,6 +250,17 @@ def test_the_best_round_trip_corrects_better_than_one_attempt(tracker: Tracker, 
     assert world.rows("SELECT at FROM events") == [(now - HOUR + 20,)]
 
 
+@pytest.mark.parametrize("before", [400 * DAY, -400 * DAY], ids=["ahead", "behind"])
+def test_events_from_both_sides_of_a_clock_set_right_get_their_own_time(tracker: Tracker, world: World, before: int) -> None:
+    now = world.clock()
+    items = [tracker.event("x", at=now + before - HOUR), tracker.event("x", at=now - HOUR + 7)]
+    answer = tracker.collect(*items, sent_at=now, offset=-before)
+    assert answer["refused"] == []
+    found = sorted(at for (at,) in world.rows("SELECT at FROM events"))
+    # What is dated later than it was sent was sent the moment it happened, as far as anybody knows.
+    assert found == sorted([now if before > 0 else now - HOUR, now - HOUR + 7])
+
+
 def test_no_event_is_later_than_its_arrival(tracker: Tracker, world: World) -> None:
     answer = tracker.collect(tracker.event("x", at=world.clock() + 14 * DAY))
     assert answer["flagged"] == [{"index": 0, "code": "time_clamped", "field": "at"}]

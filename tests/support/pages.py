@@ -1,5 +1,6 @@
 """A web server for the pages that browser tests make: what a customer's site would serve."""
 
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,18 +25,19 @@ class Page:
 class Pages:
     """Serves by path whatever host was asked; the same page for each query. Paths not known answer 404."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, scheme: str = "http") -> None:
         self.port = port
+        self.scheme = scheme
         self.by_path: dict[str, Page] = {}
 
     @property
     def origin(self) -> str:
         """The origin of the site as a browser names it."""
-        return f"http://{SITE}:{self.port}"
+        return f"{self.scheme}://{SITE}:{self.port}"
 
     def url(self, path: str = "/", host: str = SITE) -> str:
         """Return the address of a page."""
-        return f"http://{host}:{self.port}{path}"
+        return f"{self.scheme}://{host}:{self.port}{path}"
 
     def add(self, path: str, body: str = "", head: str = "", **options: Any) -> str:
         """Serve a small HTML page with this head and body, and return its address. Options are those of `Page`."""
@@ -45,8 +47,8 @@ class Pages:
 
 
 @contextmanager
-def page_server() -> Iterator[Pages]:
-    """Run a server on a free port of 127.0.0.1."""
+def page_server(tls: ssl.SSLContext | None = None) -> Iterator[Pages]:
+    """Run a server on a free port of 127.0.0.1, over https where it is given what that takes."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -70,7 +72,9 @@ def page_server() -> Iterator[Pages]:
             """A browser that closes early is no error."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        pages = Pages(server.server_address[1])
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        pages = Pages(server.server_address[1], "https" if tls else "http")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:

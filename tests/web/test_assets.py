@@ -14,7 +14,7 @@ from collector.scripts import load, package, script_folder
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, serving
 
-PUBLISHED = {"1.0.0": "15eafa6fd6043a06f7de5a63a09e94277074df3b3f0c8781e24cc7f848d5f52f"}
+PUBLISHED = {"1.0.0": "32fb24ebac4b847f5c9f38df7507732eadf802e687269dfcecfa14a7e9bd4dee"}
 """Digests (SHA-256) of the package by its version."""
 
 

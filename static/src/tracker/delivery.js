@@ -31,7 +31,7 @@ export let retryAt = 0;
 
 /** Collector's clock minus the browser's (ms), from the quickest answer. @type {number | undefined} */
 let offset;
-let quickest = Infinity;
+let quickest = 3e4; // a longer one was slept through
 
 /** The newest key that went out at an exit: it is not sent again at the next one. */
 let gone = "";
@@ -84,6 +84,9 @@ export const envelope = (from) => {
   };
 };
 
+/** @param {string} text @returns {number} its length in UTF-8; a Blob would ask the process of the browser for it, and wait */
+const bytes = (text) => new TextEncoder().encode(text).length;
+
 /** @param {Row[]} rows @param {any} head */
 const body = (rows, head) => write(head).slice(0, -1) + `,"items":[${rows.map(([, text]) => text)}]}`;
 
@@ -99,7 +102,7 @@ const pick = (keys, room, exit) => {
     const next = row(key);
     if (!next) remove(key);
     else if (!parked.has(next[2]) && next[2] == (rows[0] || next)[2]) {
-      const size = new TextEncoder().encode(next[1]).length; // a Blob would ask the process of the browser, and wait for it
+      const size = bytes(next[1]);
       if (size <= room || (!exit && !rows[0])) {
         room -= size;
         rows.push(next);
@@ -135,9 +138,14 @@ const post = async (rows) => {
     log(error);
   }
   log(status, answer);
-  const { session: given, time, errors = [], refused = [] } = answer;
-  if (status == 413 && rows[1]) batch = text.length >> 1;
-  else if (status == 401) parked.add(rows[0][2]);
+  // Where the answer is somebody else's (a proxy's), its status is the reason.
+  const { session: given, time, errors = [{ code: "http_" + status }], refused = [] } = answer;
+  if (status == 413 && rows[1]) {
+    // Smaller each time, also where most of it is the envelope.
+    batch = Math.min(batch, text.length) >> 1;
+    return true;
+  }
+  if (status == 401) parked.add(rows[0][2]);
   else if (/202|40[03]|41[03]|422/.test(status)) for (const [key] of rows) remove(key);
   else {
     retryAt = Date.now() + Math.max(after, Math.min(1e3 * 2 ** failures++, 3e5) * (0.5 + Math.random() / 2));
@@ -159,19 +167,19 @@ const post = async (rows) => {
     if (given && session().id == who?.id) saveSession({ ...given, id: who.id, lead: head.lead });
     offer(answer, rows);
   }
-  for (const { code, field, index } of [...errors, ...refused]) {
+  for (const { code, field, index } of status > 202 ? errors : refused) {
     refuse(code, field, rows[index]);
   }
   if ((answer.lead || errors[0]?.code == "lead_secret_invalid") && head.lead == lead()) rotate();
   return true;
 };
 
-/** @param {any} lock who holds it also sends what closed tabs left; the others send their own only */
+/** @param {any} lock who holds it also sends what closed tabs left, also under a clock that was ahead; the others send their own only */
 const round = async (lock) => {
   try {
     let rows;
     do {
-      rows = pick(waiting().filter((key) => mine(key) || (lock && Date.now() - parseInt(key.slice(2).replace("-", ""), 16) > ORPHAN)), batch);
+      rows = pick(waiting().filter((key) => mine(key) || (lock && Math.abs(Date.now() - parseInt(key.slice(2).replace("-", ""), 16)) > ORPHAN)), batch);
     } while (!held && rows[0] && (await post(rows)));
   } catch (error) {
     log(error);
@@ -206,7 +214,7 @@ export const exit = () => {
     const text = body(rows, envelope(rows[0][3]));
     log(text);
     attempt(() => navigator.sendBeacon(ADDRESS, text));
-    room -= text.length;
+    room -= bytes(text);
     const went = rows.map(([key]) => key);
     keys = keys.filter((key) => !went.includes(key));
   }
@@ -220,7 +228,8 @@ export const unpark = () => {
 
 /** The network is back, or the page is. What the collector asked for holds. */
 export const hurry = () => {
-  retryAt = +(/** @type {any} */ (get("wait"))) || 0;
+  // An hour at most, also where the clock was set back since.
+  retryAt = Math.min(+(/** @type {any} */ (get("wait"))) || 0, Date.now() + 36e5);
   wake(0);
 };
 

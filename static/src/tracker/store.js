@@ -14,7 +14,7 @@ const TAB = PREFIX + "tab";
 export const local = attempt(() => localStorage) || {};
 /** @type {Shelf} */
 const session = attempt(() => sessionStorage) || {};
-/** What found no room on the disk. @type {Shelf} */
+/** What found no room on the disk, and this page's own items: many a site empties its storage when somebody signs out. @type {Shelf} */
 const memory = {};
 /** @type {Shelf} */
 let disk = {};
@@ -33,6 +33,7 @@ export const remove = (name) => {
 
 /** @param {string} name @param {any} value */
 export const set = (name, value) => {
+  if (name[1] == ".") memory[PREFIX + name] = value;
   try {
     disk[PREFIX + name] = value;
   } catch {
@@ -43,7 +44,7 @@ export const set = (name, value) => {
 
 /** @param {string} start @returns {string[]} the names that begin so, in order */
 export const names = (start) =>
-  [...Object.keys(disk), ...Object.keys(memory)]
+  [...new Set([...Object.keys(disk), ...Object.keys(memory)])]
     .flatMap((key) => (key.startsWith(PREFIX + start) ? key.slice(PREFIX.length) : []))
     .sort();
 

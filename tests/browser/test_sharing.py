@@ -1,0 +1,127 @@
+"""Tabs that share one queue, with Web Locks (https) and without (plain http): nothing lost, nothing doubled, nobody waits for another."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from tests.browser.gateway import Gateway
+from tests.browser.stored import Stored
+from tests.browser.tabs import fence, status, track, until, visit
+
+Numbers = Callable[[str, int], list[int]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A page with the tracker, and the network behind it."""
+
+    shop: str
+    gateway: Gateway
+    locks: bool
+
+
+@pytest.fixture(params=["without locks", "with locks"])
+def place(request: pytest.FixtureRequest, tag: Callable[..., str]) -> Place:
+    locks = request.param == "with locks"
+    prefix = "secure_" if locks else ""
+    pages, gateway = request.getfixturevalue(f"{prefix}pages"), request.getfixturevalue(f"{prefix}gateway")
+    return Place(pages.add("/", head=tag(address=gateway.address)), gateway, locks)
+
+
+@pytest.fixture
+def tabs(context: BrowserContext, place: Place) -> list[Page]:
+    """Three tabs of one visitor, all at rest."""
+    found = [context.new_page() for _ in range(3)]
+    for tab in found:
+        visit(tab, place.shop)
+    for tab in found:
+        fence(tab)
+    assert found[0].evaluate("!!navigator.locks") == place.locks
+    return found
+
+
+def test_three_tabs_with_stored_events_double_none(tabs: list[Page], place: Place, stored: Stored) -> None:
+    place.gateway.fate = "drop"
+    for start, tab in enumerate(tabs):
+        track(tab, "three-tabs", *range(start, 21, 3))
+    assert until(tabs[0], lambda: len(place.gateway.tries("three-tabs")) >= 3)
+    place.gateway.fate = "pass"
+    for tab in tabs:
+        fence(tab)
+    assert sorted(event.metadata["n"] for event in stored.events("three-tabs")) == list(range(21))
+
+
+def test_three_tabs_opened_at_once_on_a_full_queue_send_each_event_in_order_and_none_twice(
+    context: BrowserContext, page: Page, place: Place, stored: Stored
+) -> None:
+    visit(page, place.shop)
+    fence(page)
+    place.gateway.fate = "drop"
+    track(page, "full-queue", *range(20))
+    assert until(page, lambda: place.gateway.tries("full-queue"))
+    context.clock.install()
+    tabs = [page, context.new_page(), context.new_page()]
+    for tab in tabs:
+        tab.goto(place.shop)
+    context.clock.fast_forward(11_000)
+    place.gateway.fate = "pass"
+    for tab in tabs:
+        tab.reload()
+    for tab in tabs:
+        until(tab, lambda tab=tab: not status(tab)["queued"])
+    assert [event.metadata["n"] for event in stored.events("full-queue")] == list(range(20))
+
+
+def test_what_a_closed_tab_left_behind_is_sent_by_another_tab_a_little_later(
+    context: BrowserContext, tabs: list[Page], place: Place, stored: Stored
+) -> None:
+    context.clock.install()
+    closed, *alive = tabs
+    for tab in tabs:
+        visit(tab, place.shop)
+        fence(tab)
+    place.gateway.fate = "drop"
+    track(closed, "orphan", 1)
+    closed.wait_for_function("leadlight('status').retry_at")
+    closed.close()
+    place.gateway.fate = "pass"
+    place.gateway.log.clear()
+    for tab in alive:
+        track(tab, "alive", 1)
+    assert until(alive[0], lambda: len(stored.events("alive")) == 2)
+    assert stored.events("orphan") == []
+    context.clock.fast_forward(11_000)
+    for tab in alive:
+        tab.wait_for_function("!leadlight('status').queued")
+    assert [event.metadata["n"] for event in stored.events("orphan")] == [1]
+    if place.locks:
+        assert len(place.gateway.tries("orphan")) == 1
+
+
+def test_a_tab_whose_request_hangs_holds_up_no_other(tabs: list[Page], place: Place, stored: Stored) -> None:
+    hanging, other, _ = tabs
+    place.gateway.fates = ["hang"]
+    track(hanging, "hangs", 1)
+    assert until(hanging, lambda: place.gateway.tries("hangs"))
+    track(other, "passes-by", 1)
+    assert until(other, lambda: stored.events("passes-by"))
+    assert stored.events("hangs") == []
+
+
+def test_a_tab_that_copied_another_one_doubles_nothing(context: BrowserContext, tabs: list[Page], place: Place, stored: Stored) -> None:
+    """A page opened by another one takes its sessionStorage along, and with it the name of the tab."""
+    opener = tabs[0]
+    place.gateway.fate = "drop"
+    track(opener, "copied", 1)
+    assert until(opener, lambda: place.gateway.tries("copied"))
+    with context.expect_page() as opened:
+        opener.evaluate("address => { open(address) }", place.shop)
+    copy = opened.value
+    copy.wait_for_function("window.leadlight?.v")
+    place.gateway.fate = "pass"
+    track(copy, "copied", 2)
+    for tab in (opener, copy):
+        tab.wait_for_function("!leadlight('status').queued")
+    assert [event.metadata["n"] for event in stored.events("copied")] == [1, 2]
