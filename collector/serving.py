@@ -78,14 +78,15 @@ def check_address(settings: Settings) -> None:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until interrupted. One process: SQLite has one writer, and PostgreSQL is shared by starting more of these."""
+    """Serve until interrupted. A worker that ends by itself is replaced; where it was the only one, everything ends, for the supervisor."""
     Granian(
         "collector.serving:application",
         factory=True,
         address=settings.host,
         port=settings.port,
         interface=Interfaces.RSGI,
-        workers=1,
+        workers=settings.workers,
+        respawn_failed_workers=settings.workers > 1,
         backlog=2_048,
         log_access=False,
         log_level=LogLevels.warning,

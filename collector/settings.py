@@ -42,6 +42,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The port `serve` binds."""
     public_url: str = ""
     """The address under which browsers reach the collector, as printed by `init`; empty: made from host and port."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Processes that `serve` runs side by side on one address, each with threads, connections and bounds of its own; more than one on
+    PostgreSQL only."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
     """Requests in work at once in one process; each may be waiting for a commit."""
     database_connections: Annotated[int, msgspec.Meta(ge=2, le=1_000)] = 20
@@ -77,8 +80,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """Refuse settings that contradict each other.
 
         Raises:
-            ValueError: silent leads would be deleted while something that they sent may still come, which would bring them back.
+            ValueError: silent leads would be deleted while something that they sent may still come, which would bring them back; or
+                several processes would share a file, which has one writer.
         """
+        if self.workers > 1 and self.database_url.startswith("sqlite:"):
+            raise ValueError(
+                f"{environment_name('workers')} (workers, {self.workers}) is for PostgreSQL; a file of SQLite has one writer, so that more "
+                f"processes would only wait for each other: set it to 1"
+            )
         if self.lead_retention_days < self.retention_days + LATE_DAYS:
             raise ValueError(
                 f"{environment_name('lead_retention_days')} (lead_retention_days, {self.lead_retention_days}) has to be at least "

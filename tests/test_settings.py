@@ -23,3 +23,9 @@ def test_two_days_more_will_do(timeline: int, leads: int) -> None:
 @pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:8000"), ("::1", "http://[::1]:8000")])
 def test_the_address_made_of_host_and_port_is_an_address(host: str, url: str) -> None:
     assert Settings(host=host).base_url() == Settings(host=host).bound_url() == url
+
+
+def test_a_file_has_one_process() -> None:
+    with pytest.raises(SettingsError, match=r"LEADLIGHT_WORKERS .*PostgreSQL"):
+        load_settings({"DATABASE_URL": "sqlite:///x.db", "LEADLIGHT_WORKERS": "2"})
+    assert load_settings({"DATABASE_URL": "postgresql://localhost/x", "LEADLIGHT_WORKERS": "2"}).workers == 2

@@ -134,7 +134,9 @@ class Bench:
     def _collector(self, url: str, number: int) -> Iterator[tuple[int, Program]]:
         port = free_port()
         arguments = ["collector", "serve", "--host", "127.0.0.1", "--port", str(port)]
-        program = Program(f"collector-{number}", arguments, self._folder, {"DATABASE_URL": url, **SETTINGS})
+        workers = self._given.workers if self._engine.name == "postgresql" else 1
+        environ = {"DATABASE_URL": url, **SETTINGS, "LEADLIGHT_WORKERS": str(workers)}
+        program = Program(f"collector-{number}", arguments, self._folder, environ)
         program.wait_for(f"http://127.0.0.1:{port}", "/readyz")
         try:
             yield port, program
@@ -196,6 +198,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--engine", choices=("sqlite", "postgresql", "both"), default="both")
     parser.add_argument("--parts", type=set, default=set("abcd"), help="which of a, b, c, d (default: abcd)")
     parser.add_argument("--connections", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--workers", type=int, default=1, help="processes of a collector on PostgreSQL (LEADLIGHT_WORKERS)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=10, help="length of each measurement")
     parser.add_argument("--scale", type=float, default=1.0, help="part of a million people, 20 million events and 10 million totals")

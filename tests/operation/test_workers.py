@@ -1,0 +1,56 @@
+"""Several processes of one collector on one address: on PostgreSQL they share the work and end together."""
+
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support.client import Client
+from tests.support.envelopes import envelope, new_event
+from tests.support.servers import Collector
+
+pytestmark = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+WORKERS = 3
+
+
+@pytest.fixture
+def collector(start_collector: Callable[..., Collector]) -> Collector:
+    return start_collector(settings={"LEADLIGHT_WORKERS": str(WORKERS)})
+
+
+def workers(collector: Collector) -> set[int]:
+    """The process ids of those that serve; Python's own helper among the children is none."""
+    command = ["ps", "-o", "pid=,args=", "--ppid", str(collector.program.process.pid)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {int(line.split()[0]) for line in done.stdout.splitlines() if "collector" in line}
+
+
+def test_they_take_what_comes_once_and_end_in_order(collector: Collector) -> None:
+    def send(_: int) -> int:
+        lead = f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
+        client = Client(collector.url)
+        answers = [client.post_json("/collect", envelope(collector.site_key, lead, new_event("worked"))) for _ in range(5)]
+        return sum(answer.json["accepted"] for answer in answers)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(send, range(40))) == 200
+    counted = collector.client.api("GET", "/events/top?event_name=worked&per_page=150").json["data"]
+    assert [one["count"] for one in counted] == [5] * 40
+    assert collector.stop() == 0
+
+
+def test_one_that_dies_is_replaced_while_the_others_serve(collector: Collector) -> None:
+    before = workers(collector)
+    assert len(before) == WORKERS
+    os.kill(min(before), signal.SIGKILL)
+    assert collector.client.api("GET", "/me").status == 200
+    deadline = time.monotonic() + 60
+    while len(now := workers(collector) - {min(before)}) < WORKERS:
+        assert time.monotonic() < deadline, now
+        time.sleep(0.1)
+    assert collector.client.api("GET", "/me").status == 200
