@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 HOST = "collect.other"
+FATES = ("pass", "drop", "cut", "busy", "redirect", "empty", "garble", "shorten", "hang", "wait")
 PORTAL = b"<!doctype html><title>Welcome to the hotel</title>"
 
 
@@ -72,7 +73,10 @@ class Gateway:
             return "pass"
         if len(request.body) > self.limit:
             return 413
-        return self.fates.pop(0) if self.fates else self.fate
+        fate = self.fates.pop(0) if self.fates else self.fate
+        if fate not in FATES and not isinstance(fate, int):
+            raise ValueError(f"no such fate: {fate}")
+        return fate
 
     def sent(self, path: str = "/collect") -> list[Sent]:
         """Return the requests to a path."""

@@ -83,12 +83,12 @@ def test_debugging_says_what_is_held_back_and_why(
 def test_without_debugging_the_console_stays_empty(
     page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway, said: Callable[[], list[list[Any]]]
 ) -> None:
-    gateway.fates = ["garble", "fail"]
+    gateway.fates = [500, "garble"]
     visit(page, pages.add("/", head=tag(address=gateway.address)))
     call(page, "track", "")
     call(page, "noSuchMethod")
     page.evaluate("() => leadlight('track', 'told', {get broken() { throw new Error('no') }})")
-    until(page, lambda: len(gateway.sent()) >= 2)
+    assert until(page, lambda: len(gateway.sent()) >= 2)
     assert said() == []
 
 
@@ -97,7 +97,7 @@ def test_status_says_what_waits_for_the_network_and_until_when(page: Page, pages
     fence(page)
     before = status(page)
     assert (before["queued"], before["retry_at"], before["held"]) == (0, 0, "")
-    gateway.fate = "fail"
+    gateway.fate = 500
     call(page, "track", "waiting")
     page.wait_for_function("leadlight('status').retry_at")
     now = status(page)
