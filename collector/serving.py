@@ -4,6 +4,7 @@ import gc
 import logging
 import multiprocessing
 import os
+import signal
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -47,6 +48,9 @@ def wsgi_application() -> "WSGIApplication":
 
 def application() -> RsgiEntry:
     """Return the RSGI application for the settings of the environment; what granian's worker loads."""
+    if multiprocessing.parent_process() is not None:
+        # The handler that came along by the fork is the server's own, and would swallow an order to end that comes before the worker's.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     services = _services()
     guests = (Upkeep(services), Backfill(services), GoalKeeper(services))
     _end_with_parent(services)
