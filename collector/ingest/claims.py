@@ -2,7 +2,7 @@
 
 What has to be read about the person is read before, outside of the writer, which everybody waits for; under the lock stands what
 decides between rivals: the deliveries. Asked again with the same nonce a claim answers the same, so a lost answer costs nothing;
-another tab or device gets no.
+another tab or device gets no. Locks are taken in this order: identities, the message, deliveries.
 """
 
 import functools
