@@ -7,8 +7,9 @@ import threading
 from collector.domain import goals
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.sites import Site
-from collector.ingest.failures import places
+from collector.ingest.failures import described
 from collector.services import Services
+from collector.storage.faults import is_unavailable
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +41,23 @@ class GoalKeeper:
                     else:
                         self._looked_at = self._services.clock()
             except Exception as error:  # a guest in this process: whatever it is, serving goes on, and it looks again
-                log.warning("looking for goals was interrupted and goes on later: %s\n%s", type(error).__name__, places(error))
+                log.warning("looking for goals was interrupted and goes on later: %s", described(error))
 
     def look(self, now_ms: int) -> None:
-        """Note every goal that is met now."""
+        """Note every goal that is met now. One that cannot be looked for keeps no other from it."""
         services = self._services
         for site in services.sites.all():
             with services.database.read() as connection:
                 messages = [one for one in services.auto_messages.all(connection, site.id) if one.definition.goal is not None]
             for message in messages:
-                self._note(site, message, now_ms)
+                if self._stopping.is_set():
+                    return
+                try:
+                    self._note(site, message, now_ms)
+                except Exception as error:
+                    if is_unavailable(error):
+                        raise
+                    log.warning("the goal of message %s could not be looked for: %s", message.public_id, described(error))
         self._looked_at = now_ms
 
     def _note(self, site: Site, message: AutoMessage, now_ms: int) -> None:

@@ -149,11 +149,9 @@ class AutoMessages:
         """Store a new message. Whoever asked for it calls `forget` after the commit.
 
         Raises:
-            Problem: 400, its audience asks for a segment that there is not.
+            Problem: 400, a query of it asks for a segment that there is not.
         """
-        audience = definition.audience
-        if audience is not None and (missing := segments.unknown(tx, site, audience)) is not None:
-            raise problem(400, Reason.QUERY_INVALID, "audience", f"There is no segment {shown(missing)} on this site.")
+        _check_segments(tx, site, definition)
         number = self._row_ids.mint(now_ms)
         message = AutoMessage(
             id=number,
@@ -187,7 +185,7 @@ class AutoMessages:
 
         Raises:
             LookupError: there is none.
-            Problem: what `change` raises.
+            Problem: what `change` raises; 400, a query asks for a segment that there is not.
         """
         tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))  # the lock
         present = self.get(tx, site, public_id)
@@ -195,6 +193,7 @@ class AutoMessages:
             raise LookupError(public_id)
         before = tx.value("SELECT definition FROM auto_messages WHERE site = ? AND id = ?", (site, present.id))
         definition = change(present.version, json.loads(before))
+        _check_segments(tx, site, definition)
         after = json.dumps(definition.as_json(), ensure_ascii=False)
         edited = {**definition.as_json(), "state": None} != {**json.loads(before), "state": None}
         version = present.version + 1 if edited and present.live_since is not None else present.version
@@ -212,10 +211,11 @@ class AutoMessages:
         return msgspec.structs.replace(present, version=version, definition=definition, updated_at=now_ms, live_since=live_since)
 
     @staticmethod
-    def is_live(tx: Connection, message: AutoMessage, site: int) -> bool:
-        """Say whether a message is live still, and keep it so until the end of this transaction."""
+    def is_current(tx: Connection, site: int, message: AutoMessage) -> bool:
+        """Say whether a message is live and of this version still, and keep it so until the end of this transaction."""
         lock = " FOR SHARE" if tx.engine == "postgresql" else ""
-        return tx.row(f"SELECT 1 FROM auto_messages WHERE site = ? AND id = ? AND state = 'live'{lock}", (site, message.id)) is not None
+        sql = f"SELECT 1 FROM auto_messages WHERE site = ? AND id = ? AND version = ? AND state = 'live'{lock}"
+        return tx.row(sql, (site, message.id, message.version)) is not None
 
     def delete(self, tx: Connection, site: int, public_id: str) -> None:
         """Delete a message that never reached anybody.
@@ -267,6 +267,16 @@ class AutoMessages:
             updated_at=row[8],
             live_since=row[9],
         )
+
+
+def _check_segments(tx: Connection, site: int, definition: AutoMessageDefinition) -> None:
+    """Refuse a message that could be shown, now or again, and asks for a segment that the site does not have."""
+    if definition.state == "archived":
+        return
+    goal = None if definition.goal is None else definition.goal.query
+    for field, query in (("audience", definition.audience), ("goal.query", goal)):
+        if query is not None and (missing := segments.unknown(tx, site, query)) is not None:
+            raise problem(400, Reason.QUERY_INVALID, field, f"There is no segment {shown(missing)} on this site.")
 
 
 def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessage:

@@ -1,12 +1,13 @@
 """Goals: whether those who got a message, or were held out from it, have done since what it was for.
 
-A goal is met where its query holds within so many days of the receipt; where it held at the receipt already it does not count. Who meets
-it is found among everybody who has not met it yet, by the same SQL as every search.
+A goal is met where its query holds within so many days of the receipt; where it held at the receipt already it does not count. So only
+those are asked who got the message with the goal it has now: of who had it with another one, nobody knows. Who meets it is found among
+everybody who has not met it yet, by the same SQL as every search.
 """
 
 from typing import NamedTuple
 
-from collector.domain.auto_messages import AutoMessage
+from collector.domain.auto_messages import AutoMessage, AutoMessages
 from collector.domain.names import Names
 from collector.domain.selection import select
 from collector.domain.sites import Site
@@ -35,15 +36,25 @@ def met(
     span = goal.days * DAY
     waiting = (
         "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
-        "WHERE d.site = ? AND d.message = ? AND d.goal_before = 0 AND d.goal_at IS NULL AND d.claimed_at >= ?"
+        "WHERE d.site = ? AND d.message = ? AND d.goal_before = 0 AND d.goal_at IS NULL AND d.claimed_at >= ? AND d.version >= ?"
     )
-    parameters = (site.id, message.id, looked_at - span)
+    parameters = (site.id, message.id, looked_at - span, _first_version(connection, site, message))
     if connection.row(f"SELECT 1 {waiting} LIMIT 1", parameters) is None:
         return []
     with select(connection, site, names, goal.query, now_ms, retention_ms) as (found, _):
         sql = f"SELECT d.identity, d.n, d.claimed_at {waiting} AND i.principal_id IN (SELECT p.id FROM {found.sql}) ORDER BY 1, 2"
         rows = connection.rows(sql, (*parameters, *found.parameters))
     return [Receipt(identity, n, claimed_at + span) for identity, n, claimed_at in rows]
+
+
+def _first_version(connection: Connection, site: Site, message: AutoMessage) -> int:
+    """Return since which version a message has the goal that it has."""
+    present, number = message.as_json()["goal"], message.version
+    for version in AutoMessages.versions(connection, site.id, message):
+        if version.definition["goal"] != present:
+            break
+        number = version.number
+    return number
 
 
 def note(tx: Connection, site: int, message: AutoMessage, receipts: list[Receipt], now_ms: int) -> None:

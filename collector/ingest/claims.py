@@ -2,7 +2,7 @@
 
 What has to be read about the person is read before, outside of the writer, which everybody waits for; under the lock stands what
 decides between rivals: the deliveries. Asked again with the same nonce a claim answers the same, so a lost answer costs nothing;
-another tab or device gets no.
+another tab or device gets no. Locks are taken in this order: identities, the message, deliveries.
 """
 
 import functools
@@ -107,7 +107,7 @@ class _Claim:
         return _Ready(owner, message, recipient, moment)
 
     def grant(self, tx: Connection, ready: _Ready) -> dict[str, Any] | None:
-        """Decide and write the permission; None where the person became part of another meanwhile."""
+        """Decide and write the permission; None where what was read holds no more: the person is part of another, or the message edited."""
         locked = identities.by_ids(tx, self.site.id, [ready.owner.id, ready.owner.principal_id], lock=True)
         if ready.owner.id not in locked or locked[ready.owner.id].principal_id != ready.owner.principal_id:
             return None
@@ -129,8 +129,8 @@ class _Claim:
         except MissingValue:  # of those who are held out too: what could not be shown is compared with nothing
             return _no("content")
         if not same:
-            if not self.services.auto_messages.is_live(tx, ready.message, self.site.id):
-                return _no("state")
+            if not self.services.auto_messages.is_current(tx, self.site.id, ready.message):
+                return None
             delivery.grant(tx, self.site, ready.message, recipient, ready.owner.id, self.request.nonce, ready.moment, arm or SHOWN)
         if arm == HELD_OUT:
             return _no("holdout")

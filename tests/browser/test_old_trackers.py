@@ -1,6 +1,6 @@
 """A tracker that lay in a cache for months meets today's collector, messenger and rules: `trackers/` holds some as they were served."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from tests.browser.rules import Rules
 from tests.browser.stored import Stored
 from tests.browser.tabs import call, fence, lead, until, visit
 from tests.support.pages import Pages
-from tests.support.servers import Collector
 
 OLD = sorted((Path(__file__).parent / "trackers").glob("*.js"))
 
@@ -21,13 +20,6 @@ def cached(request: pytest.FixtureRequest, page: Page) -> Page:
     """A tab that has an old tracker in its cache."""
     page.route("**/tracker.js", lambda route: route.fulfill(path=request.param, content_type="text/javascript"))
     return page
-
-
-@pytest.fixture
-def rules(collector: Collector) -> Iterator[Rules]:
-    made = Rules(collector.client)
-    yield made
-    made.archive_all()
 
 
 def test_its_views_events_and_users_are_stored(cached: Page, pages: Pages, snippet: str, stored: Stored) -> None:

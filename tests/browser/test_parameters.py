@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.rules import Rules
 from tests.browser.stored import Stored, StoredEvent
@@ -61,3 +61,22 @@ def test_a_parameter_that_no_rule_asks_for_any_more_stays_in_the_page(
         pages.url("/stages"),
     ]
     assert stored.events("third-step", lead=lead(page)) == []
+
+
+def test_collectors_that_disagree_about_a_parameter_hear_of_a_view_twice_at_most(page: Page, pages: Pages, snippet: str) -> None:
+    heard: list[str] = []
+
+    def answer(route: Route) -> None:
+        heard.extend(item["name"] for item in route.request.post_data_json["items"])
+        body = {"accepted": 1, "query": ["plan"] if len(heard) % 2 else []}
+        route.fulfill(
+            status=202, json=body, headers={"Access-Control-Allow-Origin": pages.origin, "Access-Control-Allow-Credentials": "true"}
+        )
+
+    page.route("**/collect", answer)
+    pages.add("/offers", head=snippet)
+    visit(page, pages.url("/offers?plan=pro"))
+    assert until(page, lambda: heard == ["page-view", "page-view"])
+    for _ in range(3):
+        fence(page)
+    assert heard == ["page-view", "page-view", *["fence"] * 3]

@@ -1,7 +1,5 @@
 """docs/privacy.md lists every cookie, every key in storage and every field sent, and none that does not exist."""
 
-import hashlib
-import hmac
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.gateway import Gateway
+from tests.browser.people import user_hash
 from tests.browser.rules import Rules
 from tests.browser.tabs import call, fence, ready, status, until, visit
 from tests.support.pages import Pages
@@ -70,13 +69,6 @@ class Visit:
 
 
 @pytest.fixture
-def rules(collector: Collector) -> Iterator[Rules]:
-    made = Rules(collector.client)
-    yield made
-    made.archive_all()
-
-
-@pytest.fixture
 def visitor(page: Page, collector: Collector) -> Visit:
     page.add_init_script(SPY)
     return Visit(page, collector.site_key)
@@ -98,8 +90,7 @@ def live_a_whole_life(visitor: Visit, shop: str, collector: Collector, gateway: 
     visitor.look()
 
     # signed in, first by a hash and then, as somebody else, by a token
-    proof = hmac.new(collector.identity_secret.encode(), b"private-1", hashlib.sha256).hexdigest()
-    call(page, "identify", "private-1", {"user_hash": proof, "plan": "team"})
+    call(page, "identify", "private-1", {"user_hash": user_hash(collector, "private-1"), "plan": "team"})
     fence(page)
     call(page, "track", "private-trigger", {"n": 1})
     close(page)

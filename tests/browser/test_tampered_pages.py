@@ -145,3 +145,19 @@ def test_a_message_is_shown_where_every_prototype_is_frozen(
     new_message("/frozen", title="Shown all the same", body="Text")
     page.goto(pages.add("/frozen", head=f"<script>{{{FROZEN}}}</script>{snippet}"))
     page.get_by_role("dialog").wait_for()
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        pytest.param('<img name="currentScript" src="{elsewhere}" alt="">', id="the tag"),
+        pytest.param('<form id="leadlightSettings"><img name="script" src="{elsewhere}" alt=""></form>', id="the settings"),
+    ],
+)
+def test_markup_of_strangers_does_not_say_where_the_tracker_comes_from(
+    page: Page, pages: Pages, snippet: str, markup: str, stored: Stored
+) -> None:
+    written = markup.format(elsewhere=pages.url("/elsewhere/tracker.js"))
+    visit(page, pages.add("/forum", body=written + snippet.replace("async ", "")))
+    fence(page)
+    assert [view.path for view in stored.views(lead(page))] == ["/forum"]

@@ -1,11 +1,19 @@
 """Holdout and goal: who is kept without a message to compare, and who did what it was for."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from collector.domain import goals
+from collector.domain.auto_messages import AutoMessage
+from collector.domain.goals import Receipt, met
+from collector.domain.names import Names
+from collector.domain.sites import Site
 from collector.goal_keeper import GoalKeeper
+from collector.storage.database import Connection
 from collector.values.clock import DAY, HOUR, MINUTE
+from tests.ingest.test_edited_messages import edit
 from tests.ingest.test_messages import create, numbers, offered
 from tests.support.browserless import Tracker
 from tests.support.world import World
@@ -135,6 +143,47 @@ def test_a_goal_met_twice_keeps_its_first_time(tracker: Tracker, world: World, k
     keeper.look(world.clock())
     with world.services.database.read() as connection:
         assert connection.value("SELECT goal_at FROM deliveries") == first
+
+
+def test_another_goal_is_not_met_by_what_was_done_before_the_receipt(tracker: Tracker, world: World, keeper: GoalKeeper) -> None:
+    message = create(world, goal={"query": {**BOUGHT, "event": "subscribed"}, "days": 7})
+    tracker.collect(tracker.event("bought"))
+    tracker.view()
+    tracker.claim(message)
+    edit(world, message, goal=GOAL)
+    keeper.look(world.clock())
+    assert reached(world, message) == 0
+
+
+def test_a_new_text_leaves_the_goal_as_it_is(tracker: Tracker, world: World, keeper: GoalKeeper) -> None:
+    message = create(world, goal=GOAL)
+    tracker.view()
+    tracker.claim(message)
+    edit(world, message, content={"title": "Goodbye", "body": "Later."})
+    tracker.collect(tracker.event("bought"))
+    keeper.look(world.clock())
+    assert reached(world, message) == 1
+
+
+def test_a_goal_that_cannot_be_looked_for_keeps_no_other_from_it(
+    tracker: Tracker, world: World, keeper: GoalKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [create(world, goal=GOAL, ignore_caps=True) for _ in range(2)]
+    tracker.view()
+    for message in messages:
+        tracker.claim(message)
+    tracker.collect(tracker.event("bought"))
+    looked_for: list[str] = []
+
+    def first_fails(connection: Connection, site: Site, names: Names, message: AutoMessage, *rest: Any) -> list[Receipt]:
+        looked_for.append(message.public_id)
+        if len(looked_for) == 1:
+            raise ValueError(message.public_id)
+        return met(connection, site, names, message, *rest)
+
+    monkeypatch.setattr(goals, "met", first_fails)
+    keeper.look(world.clock())
+    assert [reached(world, message) for message in looked_for] == [0, 1]
 
 
 def test_a_goal_of_a_visitor_is_met_by_the_user_it_becomes(tracker: Tracker, world: World, keeper: GoalKeeper) -> None:

@@ -94,6 +94,27 @@ def test_a_message_for_or_against_a_segment_that_there_is_not_is_refused(rest: R
     assert rest.get("/auto_messages").json["total_count"] == 0
 
 
+@pytest.mark.parametrize("field", ["audience", "goal.query"])
+def test_neither_a_goal_nor_a_change_may_ask_for_a_segment_that_there_is_not(rest: Rest, field: str) -> None:
+    rule = {"field": "segment_id", "operator": "=", "value": "unknown"}
+    asks = {"audience": rule} if field == "audience" else {"goal": {"query": rule, "days": 7}}
+    body = {"name": "Whoever", "type": "popup", "content": {"body": "Hello"}}
+    assert problem(rest.post("/auto_messages", {**body, **asks})) == (400, "query_invalid", field)
+    message = rest.post("/auto_messages", body).json
+    assert problem(rest.put(f"/auto_messages/{message['id']}", asks)) == (400, "query_invalid", field)
+    assert rest.get(f"/auto_messages/{message['id']}").json == message
+
+
+def test_an_archived_message_whose_segment_is_gone_stays_archived(rest: Rest) -> None:
+    segment = made(rest)["id"]
+    rule = {"field": "segment_id", "operator": "!=", "value": segment}
+    message = rest.post("/auto_messages", {"name": "Old", "type": "popup", "content": {"body": "Hello"}, "audience": rule}).json["id"]
+    rest.put(f"/auto_messages/{message}", {"state": "archived"})
+    rest.send("DELETE", f"/segments/{segment}")
+    assert rest.put(f"/auto_messages/{message}", {"name": "Older"}).json["name"] == "Older"
+    assert problem(rest.put(f"/auto_messages/{message}", {"state": "live"})) == (400, "query_invalid", "audience")
+
+
 def shown(rest: Rest, message_id: str) -> list[str]:
     """Whose audience the message's is."""
     services, site = rest.world.services, rest.world.site

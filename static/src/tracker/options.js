@@ -15,10 +15,11 @@ export const attempt = (work) => {
 export const settings = window.leadlightSettings;
 
 // Loaders that re-create scripts leave currentScript null: then the tag is found by its address, one that names a site first.
-// Imported there is no tag, and whoever imports says what stands for it.
+// Imported there is no tag, and whoever imports says what stands for it. What has a name is markup that took that one's place: a page may
+// show what strangers wrote, and an image among it must not say where scripts come from.
 const current = settings?.script || document.currentScript;
 /** @type {Pick<HTMLScriptElement, "src" | "dataset"> | null} */
-export const script = current?.src ? current
+export const script = current?.src && current.name == null ? current
   : document.querySelector('script[src*="/tracker.js"][data-site],script[src*="/tracker.js?"]') || document.querySelector('script[src*="/tracker.js"]');
 const address = script && new URL(script.src);
 

@@ -11,6 +11,7 @@ const TITLE = 500;
 export let view = "";
 let url = "";
 let referrer = "";
+/** When it began; 0 once the collector has heard of it again. */
 let at = 0;
 
 let pending = false;
@@ -63,11 +64,17 @@ export const begin = (from) => {
 /** Another view of the address that is shown, because the page says so. */
 export const again = () => begin(referrer);
 
-/** Other parameters may leave the page. Where this address has some, the collector hears of the view again; the same id counts nothing. */
+/**
+ * Other parameters may leave the page. Where this address has some, the collector hears of the view again; the same id counts nothing. Once
+ * for each view: collectors that share the work may not agree yet.
+ */
 export const reread = () => {
   if (visible(location.href) != url) {
     url = visible(location.href);
-    if (!pending) happened("page-view", {}, at, view);
+    if (!pending && at) {
+      happened("page-view", {}, at, view);
+      at = 0;
+    }
   }
 };
 

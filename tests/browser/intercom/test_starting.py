@@ -51,6 +51,16 @@ def test_the_address_of_a_widget_names_the_site_for_a_boot_without_an_app_id(
     assert [event.path for event in stored.views(lead(page))] == ["/named"]
 
 
+def test_markup_of_strangers_does_not_say_where_it_comes_from(page: Page, pages: Pages, collector: Collector, stored: Stored) -> None:
+    written = f'<img name="currentScript" src="{pages.url("/widget/somebody-elses")}" alt="">'
+    tag = f'<script src="{collector.url_as("collect.other")}/widget/{collector.site_key}" data-automation="count"></script>'
+    page.goto(pages.add("/forum", body=written + tag))
+    say(page, "boot")
+    ready(page)
+    fence(page)
+    assert [event.path for event in stored.views(lead(page))] == ["/forum"]
+
+
 def test_the_snippet_begins_with_the_settings_of_the_page_where_the_library_is_there_first(
     page: Page, pages: Pages, collector: Collector, stored: Stored
 ) -> None:
