@@ -274,7 +274,8 @@ def _frequency_holds(site: Site, message: AutoMessage, recipient: Recipient, mom
     return (
         not _is_leased(had, moment)
         and frequency.type != "once"
-        and (frequency.type != "until_acted" or not any(delivery.acted for delivery in had))
+        # Who is held out will never act, and must not use up the day's messages for ever.
+        and (frequency.type != "until_acted" or not any(delivery.acted or delivery.arm == HELD_OUT for delivery in had))
         and (frequency.max is None or len(had) < frequency.max)
         and (frequency.every_days is None or moment.now - max(one.claimed_at for one in had) >= frequency.every_days * DAY)
     )

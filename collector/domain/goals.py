@@ -42,8 +42,10 @@ def met(
     if connection.row(f"SELECT 1 {waiting} LIMIT 1", parameters) is None:
         return []
     with select(connection, site, names, goal.query, now_ms, retention_ms) as (found, _):
-        sql = f"SELECT d.identity, d.n, d.claimed_at {waiting} AND i.principal_id IN (SELECT p.id FROM {found.sql}) ORDER BY 1, 2"
-        rows = connection.rows(sql, (*parameters, *found.parameters))
+        # The query is asked of those who wait, not of everybody.
+        among = f"SELECT p.id FROM {found.sql} AND p.id IN (SELECT i.principal_id {waiting})"
+        sql = f"SELECT d.identity, d.n, d.claimed_at {waiting} AND i.principal_id IN ({among}) ORDER BY 1, 2"
+        rows = connection.rows(sql, (*parameters, *found.parameters, *parameters))
     return [Receipt(identity, n, claimed_at + span) for identity, n, claimed_at in rows]
 
 

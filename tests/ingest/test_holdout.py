@@ -56,6 +56,14 @@ def test_what_is_held_out_uses_the_caps_as_a_show_would(tracker: Tracker, world:
     assert tracker.claim(other) == {"message": None, "reason": "caps"}
 
 
+def test_who_is_held_out_until_acted_is_held_out_once(tracker: Tracker, world: World) -> None:
+    message = create(world, holdout_percent=100)
+    tracker.view()
+    assert tracker.claim(message)["reason"] == "holdout"
+    world.clock.advance(HOUR)
+    assert offered(tracker.view()) == []
+
+
 def test_a_holdout_is_a_share_of_the_people(new_tracker: Callable[..., Tracker], world: World) -> None:
     message = create(world, holdout_percent=50)
     reasons = []
