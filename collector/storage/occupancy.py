@@ -83,6 +83,6 @@ class Place:
     def _found(self) -> tuple[int, int] | None:
         try:
             found = self._path.stat()
-        except FileNotFoundError:
+        except OSError:  # gone, or out of reach: either way it is not what this process has open
             return None
         return found.st_dev, found.st_ino

@@ -14,7 +14,7 @@ from collector.scripts import load, package, script_folder
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, serving
 
-PUBLISHED = {"1.0.0": "32fb24ebac4b847f5c9f38df7507732eadf802e687269dfcecfa14a7e9bd4dee"}
+PUBLISHED = {"1.0.0": "fc3fb703e24e1ca493602968851e9c03512a31dbd3d1913205d98e9fe79110ea"}
 """Digests (SHA-256) of the package by its version."""
 
 

@@ -33,7 +33,10 @@ export const load = ({ site, host, ...options } = /** @type {any} */ ({})) => {
   if (typeof window == "undefined" || loaded) return;
   if (!site || !host) return console.error("leadlight: load() needs site and host, got", { site, host });
   loaded = true;
-  fetched(host, { ...options, site }).catch((error) => console.warn("leadlight: no tracker from", host, error));
+  fetched(host, { ...options, site }).catch((error) => {
+    loaded = false; // it may be asked for again, by a page that was without a network
+    console.warn("leadlight: no tracker from", host, error);
+  });
 };
 
 /** @type {Leadlight.Module["track"]} */
