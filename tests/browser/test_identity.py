@@ -363,3 +363,13 @@ def test_an_attribute_that_changes_by_little_is_sent(
         call(page, "identify", user, {"plan": plan})
         fence(page)
     assert contact(collector, user)["custom_attributes"] == {"plan": after}
+
+
+def test_a_blank_user_id_is_refused_and_the_page_is_tracked_as_before(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    visit(page, pages.add("/", head=snippet))
+    call(page, "identify", " ", {"plan": "gold"})
+    call(page, "track", "after-a-blank-id")
+    who = lead(page)
+    assert until(page, lambda: "after-a-blank-id" in names(stored, lead=who))
+    assert len(stored.views(who)) == 1
+    assert status(page)["refused"] == [{"code": "user_id_invalid", "field": "user_id"}]
