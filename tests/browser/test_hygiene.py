@@ -194,3 +194,14 @@ def test_a_page_without_messages_never_loads_the_messenger(page: Page, pages: Pa
     visit(page, pages.add("/", head=tag(address=gateway.address)))
     fence(page)
     assert {sent.path for sent in gateway.log} == {"/tracker.js", "/collect"}
+
+
+def test_a_tag_whose_site_was_left_empty_says_so_and_leaves_nothing(
+    context: BrowserContext, page: Page, pages: Pages, collector: Collector
+) -> None:
+    tag = f'<script async src="{collector.url_as("collect.other")}/tracker.js" data-site="" data-automation="count"></script>'
+    visit(page, pages.add("/", head=tag))
+    call(page, "track", "nobodys")
+    assert status(page)["held"] == "site_missing"
+    assert context.cookies() == []
+    assert page.evaluate("Object.keys(localStorage)") == []
