@@ -2,9 +2,11 @@
 
 const given = Object(window.leadlightSettings);
 
-// A classic script, as Intercom's snippet loads one; or imported by tracker.js, which hands over its own tag.
+// A classic script, as Intercom's snippet loads one; or imported by tracker.js, which hands over its own tag. Modules have no
+// currentScript, and loaders that re-create scripts leave it null: then the tag is found by its address, which is not Intercom's own.
 const current = /** @type {HTMLScriptElement | null} */ (document.currentScript);
-const tag = current?.src ? current : given.script;
+const tag = current?.src ? current
+  : given.script || document.querySelector('script[src*="/intercom.js"],script[src*="/widget/"]:not([src*="intercom.io/"])');
 const { href, pathname } = new URL(tag.src);
 const [, key] = pathname.match(/\/widget\/([^/]+)$/) || [];
 
