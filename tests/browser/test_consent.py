@@ -34,6 +34,9 @@ def left_traces(context: BrowserContext, page: Page, gateway: Gateway) -> list[s
         pytest.param(DNT, "", "dnt", id="dnt"),
         pytest.param("", 'data-consent="required"', "consent_required", id="required"),
         pytest.param("", 'data-consent="denied"', "consent_denied", id="denied"),
+        pytest.param("", 'data-consent="false"', "consent_false", id="a no in the tag"),
+        pytest.param("window.leadlightSettings = {consent: false}", "", "consent_false", id="a no in the settings"),
+        pytest.param("", 'data-consent="Granted"', "consent_Granted", id="a word that is none of the three"),
     ],
 )
 def test_without_consent_there_is_no_request_no_cookie_and_no_storage(

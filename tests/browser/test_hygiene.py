@@ -194,3 +194,25 @@ def test_a_page_without_messages_never_loads_the_messenger(page: Page, pages: Pa
     visit(page, pages.add("/", head=tag(address=gateway.address)))
     fence(page)
     assert {sent.path for sent in gateway.log} == {"/tracker.js", "/collect"}
+
+
+def test_a_frame_that_hides_the_title_of_the_document_costs_nothing_else(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    """`document.title` is that frame's window then, which another origin may not read."""
+    frame = f'<iframe name="title" src="{pages.url("/frame", host="app.shop.example")}"></iframe>'
+    visit(page, pages.add("/", head=snippet, body=frame))
+    call(page, "track", "title-hidden")
+    fence(page)
+    who = status(page)["lead"]
+    assert len(stored.views(who)) == 1
+    assert [event.name for event in stored.events("title-hidden", lead=who)] == ["title-hidden"]
+
+
+def test_a_tag_whose_site_was_left_empty_says_so_and_leaves_nothing(
+    context: BrowserContext, page: Page, pages: Pages, collector: Collector
+) -> None:
+    tag = f'<script async src="{collector.url_as("collect.other")}/tracker.js" data-site="" data-automation="count"></script>'
+    visit(page, pages.add("/", head=tag))
+    call(page, "track", "nobodys")
+    assert status(page)["held"] == "site_missing"
+    assert context.cookies() == []
+    assert page.evaluate("Object.keys(localStorage)") == []

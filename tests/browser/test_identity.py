@@ -331,3 +331,45 @@ def test_status_never_shows_the_secret(context: BrowserContext, page: Page, page
     assert public in shown
     assert secret not in shown
     assert "0" * 64 not in shown
+
+
+@pytest.mark.parametrize(
+    ("hold", "release"),
+    [
+        pytest.param("leadlight('optOut')", "leadlight('optIn')", id="opted out"),
+        pytest.param("window.leadlightSettings = {paused: true}", "leadlightSettings.paused = false", id="paused"),
+    ],
+)
+def test_attributes_said_while_nothing_is_tracked_count_when_they_are_said_again(
+    page: Page, pages: Pages, snippet: str, collector: Collector, hold: str, release: str
+) -> None:
+    visit(page, pages.add("/", head=snippet))
+    user = f"held-back-by-{len(hold)}"
+    page.evaluate(hold)
+    call(page, "identify", user, {"plan": "gold"})
+    page.evaluate(release)
+    call(page, "identify", user, {"plan": "gold"})
+    fence(page)
+    assert contact(collector, user)["custom_attributes"] == {"plan": "gold"}
+
+
+@pytest.mark.parametrize(("before", "after"), [("Aa", "BB"), ("1P", "21"), ("\U0001f600", "\U0001f601")])
+def test_an_attribute_that_changes_by_little_is_sent(
+    page: Page, pages: Pages, snippet: str, collector: Collector, before: str, after: str
+) -> None:
+    visit(page, pages.add("/", head=snippet))
+    user = f"changes-to-{after.encode().hex()}"
+    for plan in (before, after):
+        call(page, "identify", user, {"plan": plan})
+        fence(page)
+    assert contact(collector, user)["custom_attributes"] == {"plan": after}
+
+
+def test_a_blank_user_id_is_refused_and_the_page_is_tracked_as_before(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    visit(page, pages.add("/", head=snippet))
+    call(page, "identify", " ", {"plan": "gold"})
+    call(page, "track", "after-a-blank-id")
+    who = lead(page)
+    assert until(page, lambda: "after-a-blank-id" in names(stored, lead=who))
+    assert len(stored.views(who)) == 1
+    assert status(page)["refused"] == [{"code": "user_id_invalid", "field": "user_id"}]

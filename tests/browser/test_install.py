@@ -48,6 +48,11 @@ def test_a_path_of_ones_own_domain(
     page.get_by_role("dialog").wait_for()
     fence(page)
     assert len(stored.views(lead(page))) == 1
+    # pages that came from Intercom, too
+    settings = f"<script>intercomSettings = {{app_id: '{collector.site_key}'}}</script>"
+    visit(page, pages.add("/proxied-widget", head=f'{COUNTED}{settings}<script src="/ll/widget/{collector.site_key}"></script>'))
+    fence(page)
+    assert len(stored.views(lead(page))) == 2
 
 
 def test_a_cookie_that_the_server_sends_back_stays_one_cookie(

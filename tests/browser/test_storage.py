@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.gateway import Gateway
 from tests.browser.stored import Stored
@@ -83,3 +83,18 @@ def test_the_store_is_bounded_gives_up_views_first_and_says_how_many_were_lost(
     assert kept == list(range(2000 - len(kept), 2000))
     assert [view.path for view in stored.views(who)] == ["/"]
     assert len(kept) + lost == 2020
+
+
+def test_tabs_bound_the_store_together(context: BrowserContext, pages: Pages, through: str, gateway: Gateway) -> None:
+    """A collector that stays away must not fill the site's own storage, however many tabs of it are open."""
+    address = pages.add("/", head=through)
+    gateway.fate = "drop"
+    tabs = [context.new_page() for _ in range(8)]
+    for tab in tabs:
+        visit(tab, address)
+        track(tab, "first", 1)
+    for _ in range(5):
+        for tab in tabs:
+            tab.evaluate("() => { for (let n = 0; n < 100; n++) leadlight('track', 'flood', {n, text: 'x'.repeat(300)}) }")
+    kept = tabs[0].evaluate("() => Object.values(localStorage).join('').length")
+    assert 540_000 < kept < 600_000 + 7 * 60_000

@@ -5,8 +5,9 @@ const given = Object(window.leadlightSettings);
 /** @param {any} one @returns {any} nothing where it is markup that took the name: a page may show what strangers wrote */
 const own = (one) => one?.src && one.name == null && one;
 
-// A classic script, as Intercom's snippet loads one; or imported by tracker.js, which hands over its own tag.
-const tag = own(document.currentScript) || own(given.script) || document.querySelector('script[src*="/widget/"],script[src*="/intercom.js"]');
+// A classic script, as Intercom's snippet loads one; or imported by tracker.js, which hands over its own tag. Modules have no
+// currentScript, and loaders that re-create scripts leave it null: then the tag is found by its address, which is not Intercom's own.
+const tag = own(document.currentScript) || own(given.script) || document.querySelector('script[src*="/intercom.js"],script[src*="/widget/"]:not([src*="intercom.io/"])');
 const { href, pathname } = new URL(tag.src);
 const [, key] = pathname.match(/\/widget\/([^/]+)$/) || [];
 

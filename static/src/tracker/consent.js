@@ -34,7 +34,8 @@ export const ask = (staff = impersonated) => {
     : choice ? "opted_out"
     : navigator.globalPrivacyControl ? "gpc"
     : navigator.doNotTrack == "1" ? "dnt"
-    : asked && asked != "granted" ? "consent_" + asked
+    // what nobody knows holds everything back, and so does a no
+    : asked != null && asked != "granted" ? "consent_" + asked
     : "";
   return held != before;
 };

@@ -2,6 +2,7 @@
 import { record, unpark } from "./delivery.js";
 import { refuse } from "./queue.js";
 import { assert, lead, saveSession, session, user } from "./sender.js";
+import { mayWait } from "./consent.js";
 import { happened, settle } from "./view.js";
 import { get, set } from "./store.js";
 import { option } from "./options.js";
@@ -16,7 +17,7 @@ export const track = (name, metadata) => {
 };
 
 /** @param {string} text @returns {any} a short fingerprint, so that no attribute lies about in storage */
-const mark = (text) => [...text].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) | 0, 0);
+const mark = (text) => [...text].reduce((sum, letter) => (sum * 65599 + /** @type {number} */ (letter.codePointAt(0))) | 0, 0);
 
 /**
  * @param {any} id the user id; null or the attributes alone leave the sender as it is
@@ -29,7 +30,7 @@ export const identify = (id, about, consent) => {
   if (impersonated) return consent(1);
   if (id != null) {
     if (id === +id) id = "" + id;
-    if (typeof id != "string" || !/^[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
+    if (typeof id != "string" || !id.trim() || !/^[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
     consent(0);
     // The view that waits for its title belongs to whoever was here when it began, not to the next user.
     if (user && user.id != id) settle();
@@ -39,7 +40,7 @@ export const identify = (id, about, consent) => {
   }
   // Said once for each lead and day: often enough to keep the session alive, seldom enough for pages that identify at every load.
   const said = mark(write([lead(), user && user.id, attributes, (Date.now() / DAY) | 0]));
-  if (get("whosaid") != said) {
+  if (mayWait() && get("whosaid") != said) {
     set("whosaid", said);
     record({ type: "identify", at: Date.now(), attributes });
   }

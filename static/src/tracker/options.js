@@ -36,7 +36,7 @@ export const option = (name, setting = name) => {
 export const base = address && new URL(".", address).href;
 
 /** @type {string | undefined} */
-export const site = option("site") || address?.searchParams.get("site");
+export const site = script?.dataset.site || settings?.site || address?.searchParams.get("site");
 
 /** The name of the cookie, and the beginning of every key in storage. */
 export const prefix = "leadlight_" + site;

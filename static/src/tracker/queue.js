@@ -15,12 +15,13 @@ import { uuid } from "./ids.js";
  */
 
 const MOST = 6e5; // characters; an item has 500 and more
+const STEP = 6e4; // so much more may come of each other tab before it looks
 
 /** The last twenty. @type {{code: string, field?: string}[]} */
 export let refused = [];
 
-/** What waits, in characters; a guess between two looks, since other tabs write too. Not a number: look at the first item. */
-let size = NaN;
+/** Characters that this page added since it last looked at what all tabs keep. Not a number: look at the first item. */
+let added = NaN;
 
 /** @param {string} code @param {string} [field] @param {any} [about] */
 export const refuse = (code, field, about) => {
@@ -43,13 +44,13 @@ export const isView = (key) => +key.endsWith("v");
 /** @param {string} key @returns {number} */
 const length = (key) => get(key)?.length || 0;
 
-/** Page views go first, then the oldest, until a tenth is free. */
+/** Page views go first, then the oldest, until there is room for what this page may add before it looks again. */
 const evict = () => {
   const keys = waiting();
-  size = 0;
+  let size = (added = 0);
   for (const key of keys) size += length(key);
   for (const key of [...keys.filter(isView), ...keys]) {
-    if (size > MOST * 0.9 && get(key)) {
+    if (size > MOST - STEP && get(key)) {
       size -= length(key);
       remove(key);
       set("lost", lost() + 1);
@@ -63,8 +64,8 @@ export const add = (item) => {
   if (!mayWait()) return;
   const row = write(sender()) + "\n" + write(item);
   set("q." + (item.id || uuid()) + tab + (item.name == "page-view" ? ".v" : "."), row);
-  size += row.length;
-  if (!(size < MOST)) evict();
+  added += row.length;
+  if (!(added < STEP)) evict();
 };
 
 /** @param {string} key @returns {Row | undefined} nothing where another tab was quicker, or the text is not ours */

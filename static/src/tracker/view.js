@@ -27,7 +27,7 @@ let leave = () => {};
 export const unsettled = () => pending && shown;
 
 /** @returns {{url: string, title: string, referrer: string}} */
-export const page = () => ({ url: canonical() || url, title: "" + document.title, referrer });
+export const page = () => ({ url: canonical() || url, title: attempt(() => "" + document.title) || "", referrer });
 
 /** @param {string} name @param {any} metadata @param {number} time @param {string} [id] */
 export const happened = (name, metadata, time = Date.now(), id = uuid()) =>

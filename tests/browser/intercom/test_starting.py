@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.gateway import Gateway
@@ -138,3 +139,15 @@ def test_it_leaves_no_global_but_intercoms_and_leadlights(page: Page, pages: Pag
     ready(page)
     found = set(page.evaluate("Object.getOwnPropertyNames(window).filter(name => !before.includes(name))"))
     assert found == {"Intercom", "leadlight", "leadlightSettings"}
+
+
+@pytest.mark.parametrize("path", ["/widget/{}", "/intercom.js"])
+def test_a_module_finds_its_own_address(page: Page, pages: Pages, collector: Collector, stored: Stored, path: str) -> None:
+    """It has no `currentScript`, as scripts have none that a loader made anew."""
+    address = collector.url_as("collect.other") + path.format(collector.site_key)
+    others = '<script type="text/plain" src="https://widget.intercom.io/widget/other"></script>'
+    page.goto(pages.add("/module", head=f'{others}<script type="module" src="{address}" data-automation="count"></script>'))
+    say(page, "boot", {"app_id": collector.site_key})
+    ready(page)
+    fence(page)
+    assert [event.path for event in stored.views(lead(page))] == ["/module"]
