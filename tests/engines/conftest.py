@@ -116,13 +116,16 @@ def gateway(collector: Collector, certificate: Certificate, scheme: str) -> Iter
 
 @pytest.fixture
 def shop(pages: Pages, gateway: Gateway, collector: Collector) -> Callable[..., str]:
-    """Serves a page with the tracker and returns its address: `tag` more attributes of the script tag, `before` what stands ahead of it."""
+    """Serves a page with the tracker and returns its address.
 
-    def serve(path: str = "/", body: str = "", tag: str = "", before: str = "", **options: Any) -> str:
+    `tag` are more attributes of the script tag, `before` the script of the page's own that stands ahead of it, `own` its attributes.
+    """
+
+    def serve(path: str = "/", body: str = "", tag: str = "", before: str = "", own: str = "", **options: Any) -> str:
         script = (
             f'<script async src="{gateway.address}/tracker.js" data-site="{collector.site_key}" data-automation="count" {tag}></script>'
         )
-        watch = f"<script{' nonce=n0nce' if 'nonce' in tag else ''}>{WATCH}{before}</script>"
+        watch = f"<script {own}>{WATCH}{before}</script>"
         return pages.add(path, body, f'<link rel="icon" href="data:,">{watch}{script}', **options)
 
     return serve
