@@ -29,6 +29,28 @@ def test_an_event_right_before_leaving_arrives_though_the_next_page_has_no_scrip
     assert numbers(stored, "leaving", 1) == [1]
 
 
+def test_more_than_an_exit_may_carry_goes_the_newest_first_and_the_rest_with_the_next_visit(
+    tab: Tab, shop: Shop, pages: Pages, stored: Stored
+) -> None:
+    tab.visit(shop())
+    tab.fence()
+    tab.run(
+        """address => {
+            for (let n = 0; n < 100; n++) leadlight('track', 'too-much', {n, text: 'x'.repeat(250)});
+            location.href = address;
+        }""",
+        pages.add("/bare"),
+    )
+    tab.arrives("/bare")
+    assert until(lambda: stored.events("too-much"))
+    first = [event.metadata["n"] for event in stored.events("too-much")]
+    assert first[-1] == 99
+    assert 0 not in first
+    tab.visit(shop())
+    tab.fence()
+    assert numbers(stored, "too-much", 100) == list(range(100))
+
+
 def test_an_event_right_before_leaving_arrives_while_the_page_still_loads(tab: Tab, shop: Shop, pages: Pages, stored: Stored) -> None:
     bare = pages.add("/bare")
     stub = "window.leadlight = Object.assign(function () { leadlight.q.push(arguments) }, {q: []});"

@@ -104,6 +104,25 @@ def test_a_reset_in_one_tab_is_one_in_the_other(visitor: Visitor, shop: Shop, st
     assert [event.owner for event in stored.events("after-reset-elsewhere")] == [first.lead]
 
 
+def test_a_page_that_comes_back_from_the_cache_knows_that_its_user_has_signed_out(
+    tab: Tab, shop: Shop, stored: Stored, maker: Engine
+) -> None:
+    tab.visit(shop("/account", before="addEventListener('pageshow', event => { window.restored = event.persisted });"))
+    tab.call("identify", f"signed-out-in-{maker.name}")
+    tab.fence()
+    tab.run("address => { location.href = address }", shop("/goodbye"))
+    tab.arrives("/goodbye")
+    tab.ready()
+    tab.call("reset")
+    tab.fence()
+    lead = tab.lead
+    tab.run("() => { history.back() }")
+    tab.wait_for("() => window.restored === true")
+    tab.track("after-coming-back", 1)
+    tab.fence()
+    assert [event.owner for event in stored.events("after-coming-back")] == [lead]
+
+
 @pytest.mark.sends("gpc")
 def test_global_privacy_control_of_the_browsers_own_is_kept(new_visitor: Callable[..., Visitor], shop: Shop, gateway: Gateway) -> None:
     tab = new_visitor(gpc=True).tab
@@ -150,3 +169,18 @@ def test_a_withdrawal_wipes_the_browser_and_ends_the_sending(tab: Tab, shop: Sho
     tab.visit(shop())
     assert traces(tab, gateway) == [f"leadlight_{collector.site_key}_choice"]
     assert tab.status["held"] == "opted_out"
+
+
+def test_a_withdrawal_in_one_tab_is_one_in_the_other(visitor: Visitor, shop: Shop, gateway: Gateway) -> None:
+    first, second = visitor.tab, visitor.new_tab()
+    for tab in (first, second):
+        tab.visit(shop())
+        tab.fence()
+    first.call("optOut")
+    second.wait_for("() => leadlight('status').held == 'opted_out'")
+    gateway.log.clear()
+    second.track("withdrawn-elsewhere", 1)
+    second.open(shop("/next"))
+    second.ready()
+    assert gateway.sent() == []
+    assert second.run("() => Object.keys({...localStorage, ...sessionStorage})") == []
