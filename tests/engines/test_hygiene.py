@@ -1,20 +1,30 @@
 """A guest in somebody else's page: whatever is passed, and whatever the page's policy forbids."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.browser.gateway import Gateway
 from tests.browser.messages import Message
+from tests.browser.rules import SPY, Rules, text
 from tests.browser.stored import Stored
 from tests.browser.test_hygiene import ENDLESS, HOSTILE
 from tests.engines.browsers import Engine
 from tests.engines.tab import Tab, until
+from tests.support.servers import Collector
 
 Shop = Callable[..., str]
 CARD = "document.querySelector('leadlight-message')?.shadowRoot.querySelector('[role=dialog]')"
 VIOLATIONS = "window.violations = []; addEventListener('securitypolicyviolation', event => { violations.push(event.violatedDirective) });"
+
+
+@pytest.fixture
+def rules(collector: Collector) -> Iterator[Rules]:
+    """Rules of the site, archived afterwards: the collector is shared."""
+    made = Rules(collector.client)
+    yield made
+    made.archive_all()
 
 
 def test_every_event_is_kept_whatever_its_metadata_hold(tab: Tab, shop: Shop, stored: Stored) -> None:
@@ -61,3 +71,13 @@ def test_a_strict_policy_with_trusted_types_is_kept_by_tracker_and_messenger(
     # They do count: of a violation of the page's own it is told.
     tab.run("() => { document.body.append(Object.assign(new Image(), {src: 'https://collect.other/own.png'})) }")
     assert until(lambda: tab.run("() => violations")) == ["img-src"]
+
+
+def test_a_rule_by_selector_makes_an_event_of_a_click(tab: Tab, shop: Shop, rules: Rules, stored: Stored, maker: Engine) -> None:
+    event = f"bought-in-{maker.name}"
+    rules.click(event, "button.buy", metadata=[text("label")])
+    tab.visit(shop("/ruled", '<button class="buy">Buy now</button>', before=SPY))
+    tab.wait_for("() => window.ruled")
+    tab.click("() => document.querySelector('button.buy')")
+    tab.fence()
+    assert [one.metadata for one in stored.events(event, lead=tab.lead)] == [{"label": "Buy now"}]
