@@ -18,7 +18,7 @@ NODE_PACKAGES := static/node_modules/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo install test pytest long lint types static static-check format breaks bench bench-audiences bench-tracker clean
+.PHONY: help demo install test pytest engines long lint types static static-check format breaks bench bench-audiences bench-tracker clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ test: install lint types static-check pytest ## all checks and all tests, as CI 
 
 pytest: install ## the tests alone
 	$(PY) -m pytest -n $(JOBS) --engine $(ENGINE) $(PYTEST)
+
+engines: $(VENV)/.test ## the most important browser tests in Firefox, WebKit and Chromium, each where it is installed; names what to install
+	$(PY) -m pytest tests/engines $(PYTEST)
 
 long: install ## the tests with the time of a night
 	$(PY) -m pytest --engine $(ENGINE) --long $(PYTEST)

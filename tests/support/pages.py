@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 SITE = "shop.example"
 
@@ -23,12 +23,16 @@ class Page:
 
 
 class Pages:
-    """Serves by path whatever host was asked; the same page for each query. Paths not known answer 404."""
+    """Serves by path whatever host was asked; the same page for each query. Paths not known answer 404.
+
+    `uncaught` collects what pages that watch themselves tell by asking for `/uncaught?TEXT`.
+    """
 
     def __init__(self, port: int, scheme: str = "http") -> None:
         self.port = port
         self.scheme = scheme
         self.by_path: dict[str, Page] = {}
+        self.uncaught: list[str] = []
 
     @property
     def origin(self) -> str:
@@ -52,7 +56,10 @@ def page_server(tls: ssl.SSLContext | None = None) -> Iterator[Pages]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            page = pages.by_path.get(urlsplit(self.path).path) or Page("<!doctype html><title>404</title>", status=404)
+            asked = urlsplit(self.path)
+            if asked.path == "/uncaught":
+                pages.uncaught.append(unquote(asked.query))
+            page = pages.by_path.get(asked.path) or Page("<!doctype html><title>404</title>", status=404)
             body = page.body.encode("utf-8", "surrogatepass")
             self.send_response(page.status)
             self.send_header("Content-Type", page.content_type)
