@@ -7,7 +7,7 @@ library's decoder reads the text, and the rules for text (values/text) decide wh
 import contextlib
 import json
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -73,17 +73,22 @@ class MessageItem(msgspec.Struct, frozen=True, tag="message", tag_field="type", 
 Item = EventItem | IdentifyItem | MessageItem
 
 
-class Sender(msgspec.Struct, frozen=True, kw_only=True):
-    """What every request of the tracker says of its sender."""
+class Anybody(msgspec.Struct, frozen=True, kw_only=True):
+    """What every request of the tracker says of its sender, whoever that is."""
 
     v: int
     site: str
-    lead: str
     sent_at: int | float
-    user: User | None = None
     offset: int | float | None = None
     consent: str | None = None
     automation: str | None = None
+
+
+class Sender(Anybody, frozen=True, kw_only=True):
+    """A sender with a lead, and a user where a page asserts one."""
+
+    lead: str
+    user: User | None = None
 
 
 class Envelope(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,10 +125,23 @@ class ClaimRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True
     event: str | None = None
 
 
+class HandoverRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST handover; `to` is the domain that the link leads to."""
+
+    to: str
+
+
+class TakeRequest(Anybody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST handover/take; `handover` is the link's parameter."""
+
+    handover: str
+
+
+_Request = TypeVar("_Request", bound=Anybody)
+
 _whole_envelope = msgspec.json.Decoder(WholeEnvelope)
 _envelope = msgspec.json.Decoder(Envelope)
 _item = msgspec.json.Decoder(Item)
-_claim = msgspec.json.Decoder(ClaimRequest)
 
 
 def decode_envelope(body: bytes) -> AnyEnvelope:
@@ -151,20 +169,20 @@ def _decode_by_items(body: bytes) -> Envelope | LooseEnvelope:
         return _convert(body, LooseEnvelope)  # type: ignore[no-any-return]  # of the type it is given
 
 
-def decode_claim(body: bytes) -> ClaimRequest:
-    """Return a claim.
+def decode(body: bytes, kind: type[_Request]) -> _Request:
+    """Return a request of another kind than an envelope.
 
     Raises:
         Problem: 400, naming the field.
     """
     try:
-        claim: ClaimRequest = _claim.decode(body)
+        request = msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise _bad_body(error, body) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        claim = _convert(body, ClaimRequest)
-    _check(claim)
-    return claim
+        request = _convert(body, kind)
+    _check(request)
+    return request
 
 
 def decode_item(raw: Any) -> Item:
@@ -245,7 +263,7 @@ def _convert(body: bytes, kind: type[Any]) -> Any:
         raise problem(400, Reason.BODY_INVALID, None, "the envelope holds a lone surrogate outside of its items") from None
 
 
-def _check(sender: Sender | Versioned) -> None:
+def _check(sender: Anybody | Versioned) -> None:
     if not 1 <= sender.v <= LATEST_VERSION:
         raise problem(400, Reason.WIRE_VERSION_UNKNOWN, "v", f"expected 1 to {LATEST_VERSION}, got {sender.v}")
 
