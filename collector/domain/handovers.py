@@ -67,8 +67,14 @@ class Handovers:
         return str(nonce) if expires_at > now_ms and _within(origin, domain) else None
 
 
-def take(tx: Connection, site: Site, keyring: Keyring, nonce: str) -> Taken | None:
-    """Return what was handed over and forget it; None where somebody took it before, or the lead was deleted."""
+def take(tx: Connection, site: Site, keyring: Keyring, nonce: str, own: NewIdentity) -> Taken | None:
+    """Return what was handed over, to a browser whose own lead gives way, and forget it.
+
+    None where somebody took it before, the lead was deleted, or the browser's own is known: a link must not turn who is somebody
+    into somebody else, least of all into who made the link.
+    """
+    if identities.find(tx, site.id, [own.key]):
+        return None
     rows = tx.rows("DELETE FROM handovers WHERE site = ? AND nonce = ? RETURNING identity, lead", (site.id, digest(nonce)))
     if not rows:
         return None

@@ -39,10 +39,11 @@ def hand_over(services: Services, body: bytes, headers: Headers) -> Exchange[dic
 
 
 def take_over(services: Services, body: bytes, headers: Headers) -> Exchange[dict[str, Any]]:
-    """Answer with the lead that a parameter stands for. The session of a lead that is signed in ends here too.
+    """Answer with the lead that a parameter stands for, in the place of the sender's own; of one signed in, with the session's end.
 
     Raises:
-        Problem: 403 for whatever is forged, used, late or another domain's: it does not say which.
+        Problem: 403 where the sender's own lead is known already, and for whatever is forged, used, late or another domain's: it does
+            not say which.
     """
     request = wire.decode(body, wire.TakeRequest)
     now = services.clock()
@@ -50,10 +51,12 @@ def take_over(services: Services, body: bytes, headers: Headers) -> Exchange[dic
     refused = senders.refused_sender(request, headers)
     if refused is not None:
         return {"lead": None, "reason": refused.value}
+    own = senders.check_lead(request.lead)
     nonce = services.handovers.nonce(site, request.handover, headers.origin, now)
     taken = None
     if nonce is not None:
-        taken = yield from _written(site.id, functools.partial(handovers.take, site=site, keyring=services.keyring, nonce=nonce))
+        work = functools.partial(handovers.take, site=site, keyring=services.keyring, nonce=nonce, own=own)
+        taken = yield from _written(site.id, work)
     if taken is None:
         raise problem(403, Reason.HANDOVER_INVALID, "handover")
     answer: dict[str, Any] = {"lead": taken.lead}

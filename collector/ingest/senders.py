@@ -44,7 +44,7 @@ class Verified(msgspec.Struct, frozen=True):
         return self.lead.key if self.user_id is None else (USER, self.user_id)
 
 
-def find_site(sites: Sites, sender: wire.Anybody, headers: Headers) -> Exchange[Site]:
+def find_site(sites: Sites, sender: wire.Sender, headers: Headers) -> Exchange[Site]:
     """Return the site of a site key, for an origin it admits; the database is asked only where the memory does not know.
 
     Raises:
@@ -60,7 +60,7 @@ def find_site(sites: Sites, sender: wire.Anybody, headers: Headers) -> Exchange[
     return site
 
 
-def refused_sender(sender: wire.Anybody, headers: Headers) -> Reason | None:
+def refused_sender(sender: wire.Sender, headers: Headers) -> Reason | None:
     """Return why nothing of this sender is stored although its requests are in order, or None."""
     if headers.gpc and sender.consent != "granted":
         return Reason.CONSENT_WITHHELD

@@ -73,22 +73,17 @@ class MessageItem(msgspec.Struct, frozen=True, tag="message", tag_field="type", 
 Item = EventItem | IdentifyItem | MessageItem
 
 
-class Anybody(msgspec.Struct, frozen=True, kw_only=True):
-    """What every request of the tracker says of its sender, whoever that is."""
+class Sender(msgspec.Struct, frozen=True, kw_only=True):
+    """What every request of the tracker says of its sender."""
 
     v: int
     site: str
+    lead: str
     sent_at: int | float
+    user: User | None = None
     offset: int | float | None = None
     consent: str | None = None
     automation: str | None = None
-
-
-class Sender(Anybody, frozen=True, kw_only=True):
-    """A sender with a lead, and a user where a page asserts one."""
-
-    lead: str
-    user: User | None = None
 
 
 class Envelope(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,13 +126,13 @@ class HandoverRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=T
     to: str
 
 
-class TakeRequest(Anybody, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """POST handover/take; `handover` is the link's parameter."""
+class TakeRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST handover/take; `handover` is the link's parameter, the sender who gives way to the lead it stands for."""
 
     handover: str
 
 
-_Request = TypeVar("_Request", bound=Anybody)
+_Request = TypeVar("_Request", bound=Sender)
 
 _whole_envelope = msgspec.json.Decoder(WholeEnvelope)
 _envelope = msgspec.json.Decoder(Envelope)
@@ -263,7 +258,7 @@ def _convert(body: bytes, kind: type[Any]) -> Any:
         raise problem(400, Reason.BODY_INVALID, None, "the envelope holds a lone surrogate outside of its items") from None
 
 
-def _check(sender: Anybody | Versioned) -> None:
+def _check(sender: Sender | Versioned) -> None:
     if not 1 <= sender.v <= LATEST_VERSION:
         raise problem(400, Reason.WIRE_VERSION_UNKNOWN, "v", f"expected 1 to {LATEST_VERSION}, got {sender.v}")
 

@@ -45,7 +45,9 @@ def given(tracker: Tracker) -> str:
 
 
 def take(tracker: Tracker, parameter: str, origin: str = PAY, **fields: Any) -> Any:
-    body = {"v": 1, "site": tracker.world.site.key, "sent_at": tracker.world.clock(), "handover": parameter, **fields}
+    """Ask for the lead as a browser that was never there before."""
+    around = {"v": 1, "site": tracker.world.site.key, "lead": new_lead(), "sent_at": tracker.world.clock()}
+    body = {**around, "handover": parameter, **fields}
     return tracker.post("/handover/take", body, Origin=origin)
 
 
@@ -101,6 +103,14 @@ def test_a_parameter_is_good_for_two_minutes(tracker: Tracker, world: World) -> 
         pytest.param(lambda good: good.rpartition(".")[0], id="no signature"),
     ],
 )
+def test_who_is_known_already_stays_who_they_are(tracker: Tracker, new_tracker: Callable[[], Tracker]) -> None:
+    parameter = given(tracker)
+    known = new_tracker()
+    known.view()
+    assert refusal(take(known, parameter, lead=known.lead)) == INVALID
+    assert take(tracker, parameter).status_code == 200
+
+
 def test_what_nobody_signed_is_refused_and_uses_nothing_up(tracker: Tracker, forge: Callable[[str], str]) -> None:
     good = given(tracker)
     assert refusal(take(tracker, forge(good))) == INVALID
@@ -150,7 +160,7 @@ def test_nothing_is_handed_over_of_who_asked_not_to_be_tracked(tracker: Tracker,
     parameter = given(tracker)
     body = {"v": 1, "site": world.site.key, "sent_at": world.clock()}
     asked = tracker.post("/handover", {**body, "lead": tracker.lead, "to": "pay.example"}, Sec_GPC="1")
-    taken = tracker.post("/handover/take", {**body, "handover": parameter}, Sec_GPC="1", Origin=PAY)
+    taken = tracker.post("/handover/take", {**body, "lead": new_lead(), "handover": parameter}, Sec_GPC="1", Origin=PAY)
     assert asked.json == {"handover": None, "reason": "consent_withheld"}
     assert taken.json == {"lead": None, "reason": "consent_withheld"}
     assert take(tracker, parameter).status_code == 200
