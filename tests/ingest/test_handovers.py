@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -9,7 +10,11 @@ import pytest
 
 from collector.domain import deletion
 from collector.domain.handovers import LIFETIME, MOST
+from collector.domain.handovers import take as take_row
+from collector.domain.identities import NewIdentity
 from collector.domain.limits import PerMinute
+from collector.domain.secrets import digest
+from collector.services import build
 from collector.upkeep import purge_feed
 from collector.values.clock import DAY, MINUTE
 from tests.support.browserless import Tracker, new_lead
@@ -85,12 +90,34 @@ def test_of_many_who_take_at_once_one_gets_it(tracker: Tracker) -> None:
     assert sorted(answers) == [200, *[403] * 7]
 
 
+def test_of_many_collectors_one_gives_it_out(tracker: Tracker, world: World) -> None:
+    nonce = world.services.handovers.nonce(world.site, given(tracker), PAY, world.clock())
+    assert nonce is not None
+    with ExitStack() as stack:
+        collectors = [world.services, *(build(world.services.settings, world.clock) for _ in range(3))]
+        for other in collectors[1:]:
+            stack.callback(other.close)
+        own = NewIdentity(("lead", "arriving"), digest("secret"))
+        pool = stack.enter_context(ThreadPoolExecutor(len(collectors)))
+        answers = pool.map(lambda one: one.writer.run(0, lambda tx: take_row(tx, world.site, one.keyring, nonce, own)), collectors)
+        taken = [answer for answer in answers if answer is not None]
+    assert [one.lead for one in taken] == [tracker.lead]
+
+
 def test_a_parameter_is_good_for_two_minutes(tracker: Tracker, world: World) -> None:
     early, late = given(tracker), given(tracker)
     world.clock.advance(2 * MINUTE - 1)
     assert take(tracker, early).status_code == 200
     world.clock.advance(1)
     assert refusal(take(tracker, late)) == INVALID
+
+
+def test_who_is_known_already_stays_who_they_are(tracker: Tracker, new_tracker: Callable[[], Tracker]) -> None:
+    parameter = given(tracker)
+    known = new_tracker()
+    known.view()
+    assert refusal(take(known, parameter, lead=known.lead)) == INVALID
+    assert take(tracker, parameter).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -103,14 +130,6 @@ def test_a_parameter_is_good_for_two_minutes(tracker: Tracker, world: World) -> 
         pytest.param(lambda good: good.rpartition(".")[0], id="no signature"),
     ],
 )
-def test_who_is_known_already_stays_who_they_are(tracker: Tracker, new_tracker: Callable[[], Tracker]) -> None:
-    parameter = given(tracker)
-    known = new_tracker()
-    known.view()
-    assert refusal(take(known, parameter, lead=known.lead)) == INVALID
-    assert take(tracker, parameter).status_code == 200
-
-
 def test_what_nobody_signed_is_refused_and_uses_nothing_up(tracker: Tracker, forge: Callable[[str], str]) -> None:
     good = given(tracker)
     assert refusal(take(tracker, forge(good))) == INVALID
