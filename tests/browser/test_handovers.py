@@ -67,6 +67,13 @@ def test_the_visitor_is_the_same_lead_on_the_other_domain_from_its_first_view_on
     assert {event.owner for event in stored.events()} == {first}
 
 
+def test_it_is_one_visit_on_both_domains(page: Page, pages: Pages, shop: str, network: Gateway, stored: Stored) -> None:
+    first = known(page, shop)
+    leave_by(page, network)
+    arrive(page, pages)
+    assert len({view.visit for view in stored.views(first)}) == 1
+
+
 def test_the_secret_goes_along_in_an_answer_and_in_no_address(
     page: Page, context: BrowserContext, pages: Pages, shop: str, network: Gateway, lead_cookie: str
 ) -> None:

@@ -40,8 +40,8 @@ const linkOf = (event) => /** @type {any} */ (event.composedPath().find((/** @ty
 /** @returns {string} the public id of the lead; empty while nothing may be sent */
 const visitor = () => window.leadlight("status").lead;
 
-/** @param {string[]} domains @param {Host} host */
-const watch = (domains, host) => {
+/** @param {string[]} domains @param {Host} host @param {() => string} visit its id */
+const watch = (domains, host, visit) => {
   /** By domain. @type {Map<string, Given>} */
   const given = new Map();
 
@@ -74,7 +74,7 @@ const watch = (domains, host) => {
     if (!link || !entry || !entry.value || event.button > 1 || entry.until < Date.now() || entry.lead != visitor()) return;
     given.delete(domain);
     const before = link.getAttribute("href") || "";
-    link.hash = "_ll=" + entry.value;
+    link.hash = "_ll=" + entry.value + "~" + visit();
     setTimeout(() => link.setAttribute("href", before));
   };
 
@@ -96,9 +96,10 @@ let watching = false;
  */
 export const start = async (listed, host, rotate, waiting, get, set) => {
   const domains = others(listed);
-  if (!watching) watch(domains, host);
+  const visit = () => (get("whovisit") || "").split(" ")[0];
+  if (!watching) watch(domains, host, visit);
   watching = true;
-  const [, parameter] = /^#_ll=(.+)/.exec(location.hash) || [];
+  const [, parameter, visited] = /^#_ll=([^~]+)~?(.*)/.exec(location.hash) || [];
   if (!parameter) return;
   history.replaceState(history.state, "", location.pathname + location.search);
   // A link that was pasted, mailed or put on a stranger's page was not followed on a page of the site: whoever opens it is not the visitor
@@ -112,4 +113,6 @@ export const start = async (listed, host, rotate, waiting, get, set) => {
   rotate(lead);
   if (session) set("who", JSON.stringify(session));
   for (const key of waiting()) set(key, /** @type {string} */ (get(key)).replace(own, lead));
+  // One visit goes on, or the site itself would be what the latest one was referred by.
+  if (/^[\w-]{36}$/.test(visited)) set("whovisit", visited + " " + Math.floor(Date.now() / 1e3));
 };
