@@ -6,8 +6,9 @@ from collector.domain import mending
 from collector.domain.auto_messages import AutoMessages
 from collector.domain.columns import Columns
 from collector.domain.event_rules import EventRules
+from collector.domain.handovers import Handovers
 from collector.domain.identities import Maker
-from collector.domain.limits import NewPeople
+from collector.domain.limits import NewPeople, PerMinute
 from collector.domain.names import Names
 from collector.domain.rule_scripts import RuleScripts
 from collector.domain.secrets import Keyring
@@ -39,6 +40,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     columns: Columns
     event_rules: EventRules
     rule_scripts: RuleScripts
+    handovers: Handovers
     writer: Writer
     written: Database
     occupancy: Occupancy
@@ -107,6 +109,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         columns=Columns(database, names, clock, settings.columns_bytes),
         event_rules=EventRules(database, row_ids),
         rule_scripts=RuleScripts(),
+        handovers=Handovers(keyring, PerMinute(settings.handovers_per_minute)),
         writer=Writer(
             written,
             ledger,

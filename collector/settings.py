@@ -69,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """New event names a day that the browsers of one site may bring."""
     new_leads_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 6_000
     """Visitors never seen before that one site may bring in a minute, in one process; beyond it they are told to come back."""
+    handovers_per_minute: Annotated[int, msgspec.Meta(ge=0)] = 6_000
+    """Hand-overs of visitors to other domains that one site may ask for in a minute, in one process; 0 for none."""
     columns_megabytes: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 512
     """Memory of one process for columns that answer counts quickly, in 1,000,000 bytes; beyond it, and with 0, SQL answers."""
     message_budget_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 250

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from collector.domain import changes, deletion, mending, pruning, rounds
+from collector.domain import changes, deletion, handovers, mending, pruning, rounds
 from collector.domain.deletion import Transact
 from collector.domain.rounds import Attempt, Believed, ClockDoubted
 from collector.ingest.failures import described, places
@@ -27,13 +27,13 @@ from collector.values.clock import DAY, HOUR
 
 log = logging.getLogger(__name__)
 
-_PARTS = ("clock", "leads", "wiping", "mending", pruning.PART, "rewriting", "feed")
+_PARTS = ("clock", "leads", "wiping", "mending", pruning.PART, "rewriting", "feed", "handovers")
 MENDED = 14 * DAY
 """How long after a change of the schema collectors of the version before may still have been writing (ms): what they left is mended."""
 PAUSE_SECONDS = 0.01
 """Between two steps, so that whoever serves comes first."""
 _RETRY_SECONDS = 3_600
-_FEED_SECONDS = 60.0  # between two purges of the feed of changes, which grows with every commit
+_FEED_SECONDS = 60.0  # between two purges of the feed of changes, which grows with every commit, and of hand-overs, which hold secrets
 _SPREAD_SECONDS = 600  # collectors that share a database do not begin all at once
 
 
@@ -150,7 +150,9 @@ def _delete_leads(
 
 
 def purge_feed(services: Services, transact: Transact, attempt: Attempt = rounds.raising) -> None:
-    """Purge what no reader of the feed of changes needs any more."""
+    """Purge what no reader of the feed of changes needs any more, and the hand-overs whose time is over."""
+    with attempt("handovers", 0):
+        transact(functools.partial(handovers.purge, now_ms=services.clock()))
     for site in services.sites.all():
         with attempt("feed", site.id):
             while transact(functools.partial(changes.purge, site=site.id, now_ms=services.clock())):

@@ -9,6 +9,8 @@ declare namespace Leadlight {
     consent?: "granted" | "required" | "denied";
     /** The domain of the lead cookie; `none` for this host only. Without it the widest one the browser takes. */
     cookie_domain?: string;
+    /** The site's other domains: links there take the visitor along. The pages there name this one. */
+    link_domains?: string | string[];
     /** Names of query parameters that may leave the page, besides `utm_*`, `ref` and click ids. */
     query?: string | string[];
     /** Count a change of the hash as a page view, and send the hash. */

@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 LONGEST_FILE = 500
 SOURCES = (".py", ".js", ".mjs", ".ts", ".css", ".html", ".sql", ".sh")
-BUILT = {"static/tracker.js", "static/messenger.js", "static/rules.js", "static/intercom.js"}
+BUILT = {"static/tracker.js", "static/messenger.js", "static/handover.js", "static/rules.js", "static/intercom.js"}
 
 
 def files() -> list[str]:

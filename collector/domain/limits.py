@@ -8,13 +8,10 @@ from collector.values.clock import MINUTE
 _MOST_SITES = 10_000
 
 
-class NewPeople:
-    """Bounds how many people the unproved word of browsers makes for one site in a minute, in one process.
+class PerMinute:
+    """Bounds how many of something one site may cause in a minute, in one process.
 
     Where several threads write, each may go beyond it by what it is about to write, one group.
-
-    A flood then grows the database at a known rate, whether it invents leads or user ids. Real visitors who meet the bound are
-    told to come back later. It is no defence against somebody who wants to keep them out; that takes bounds by address.
     """
 
     def __init__(self, per_minute: int) -> None:
@@ -36,3 +33,11 @@ class NewPeople:
             self._made[site] = (minute, made + (count if began == minute else 0))
             if len(self._made) > _MOST_SITES:
                 self._made.popitem(last=False)
+
+
+class NewPeople(PerMinute):
+    """Bounds how many people the unproved word of browsers makes.
+
+    A flood then grows the database at a known rate, whether it invents leads or user ids. Real visitors who meet the bound are
+    told to come back later. It is no defence against somebody who wants to keep them out; that takes bounds by address.
+    """

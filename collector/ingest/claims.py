@@ -40,7 +40,7 @@ def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[st
     Raises:
         Problem: the request is not in order; nothing was granted.
     """
-    request = wire.decode_claim(body)
+    request = wire.decode(body, wire.ClaimRequest)
     now = services.clock()
     site = yield from senders.find_site(services.sites, request, headers)
     refused = senders.refused_sender(request, headers)

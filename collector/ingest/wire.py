@@ -7,7 +7,7 @@ library's decoder reads the text, and the rules for text (values/text) decide wh
 import contextlib
 import json
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -120,10 +120,23 @@ class ClaimRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True
     event: str | None = None
 
 
+class HandoverRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST handover; `to` is the domain that the link leads to."""
+
+    to: str
+
+
+class TakeRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST handover/take; `handover` is the link's parameter, the sender who gives way to the lead it stands for."""
+
+    handover: str
+
+
+_Request = TypeVar("_Request", bound=Sender)
+
 _whole_envelope = msgspec.json.Decoder(WholeEnvelope)
 _envelope = msgspec.json.Decoder(Envelope)
 _item = msgspec.json.Decoder(Item)
-_claim = msgspec.json.Decoder(ClaimRequest)
 
 
 def decode_envelope(body: bytes) -> AnyEnvelope:
@@ -151,20 +164,20 @@ def _decode_by_items(body: bytes) -> Envelope | LooseEnvelope:
         return _convert(body, LooseEnvelope)  # type: ignore[no-any-return]  # of the type it is given
 
 
-def decode_claim(body: bytes) -> ClaimRequest:
-    """Return a claim.
+def decode(body: bytes, kind: type[_Request]) -> _Request:
+    """Return a request of another kind than an envelope.
 
     Raises:
         Problem: 400, naming the field.
     """
     try:
-        claim: ClaimRequest = _claim.decode(body)
+        request = msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise _bad_body(error, body) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        claim = _convert(body, ClaimRequest)
-    _check(claim)
-    return claim
+        request = _convert(body, kind)
+    _check(request)
+    return request
 
 
 def decode_item(raw: Any) -> Item:

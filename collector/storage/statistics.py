@@ -37,6 +37,8 @@ _SHAPES: dict[tuple[str, str], tuple[int, ...]] = {
     ("former_addresses", "former_addresses"): (10_000, 10_000, 2, 1),
     ("former_addresses", "former_addresses_mac"): (10_000, 10_000, 1),
     ("auto_message_versions", "auto_message_versions"): (1_000, 1_000, 5, 1),
+    ("handovers", "handovers"): (1_000, 1_000, 1),
+    ("handovers", "handovers_identity"): (1_000, 1_000, 2),
     ("names", "names"): (1_000, 1_000, 1),
     ("names", "names_text"): (1_000, 1_000, 500, 1),
 }

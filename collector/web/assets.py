@@ -1,5 +1,5 @@
-"""The scripts pages load: `tracker.js`, `leadlight.js` and `intercom.js` under stable names, the messenger and each site's rules under the
-hash of their content; and the npm package that loads the tracker.
+"""The scripts pages load: `tracker.js`, `handover.js`, `leadlight.js` and `intercom.js` under stable names, the messenger and each site's
+rules under the hash of their content; and the npm package that loads the tracker.
 
 They are the same for everybody (a shared cache must never hand one visitor's answer to another): they set no cookie and reflect
 nothing. A tracker cached for months may ask for a messenger of its own time; it gets today's, for a short while.
@@ -21,15 +21,16 @@ def blueprint(services: Services) -> Blueprint:
     bp = Blueprint("assets", __name__)
     CORS(bp, origins="*", send_wildcard=True)  # `import()` of another origin's module needs it
     messenger, npm = load("messenger.js"), package()
-    named = {"tracker.js": load("tracker.js"), "intercom.js": load("intercom.js"), "leadlight.js": load(MODULE)}
+    named = {name: load(name) for name in ("tracker.js", "handover.js", "intercom.js")} | {"leadlight.js": load(MODULE)}
     etag = asset(npm).hash
 
     @bp.get("/tracker.js", defaults={"name": "tracker.js"})
+    @bp.get("/handover.js", defaults={"name": "handover.js"})
     @bp.get("/leadlight.js", defaults={"name": "leadlight.js"})
     @bp.get("/intercom.js", defaults={"name": "intercom.js"})
     @bp.get("/widget/<site_key>", defaults={"name": "intercom.js"})
     def script(name: str, site_key: str = "") -> Response:  # noqa: ARG001 - that script reads it in its own address
-        """Serve the tracker, the module that loads it or the drop-in; the query string is for the page, not for us."""
+        """Serve a script under its own name; the query string is for the page, not for us."""
         return _serve(named[name], _SHORTLY)
 
     @bp.get("/leadlight.tgz")

@@ -1,4 +1,4 @@
-"""The two addresses the tracker speaks to, `collect` and `claim`.
+"""The addresses the tracker speaks to: `collect`, `claim`, `handover` and `handover/take`.
 
 `Responder` decides everything, from a request that is already in memory to a whole answer. Three entries call it: the Flask view,
 `WsgiEntry` in front of Flask under any WSGI server, and the RSGI entry (web/rsgi) under granian. One test suite runs on all. CORS
@@ -16,6 +16,7 @@ from flask import Blueprint, Response, request
 from collector.ingest.claims import claim
 from collector.ingest.effects import Exchange, Record, Write
 from collector.ingest.failures import log_failure
+from collector.ingest.handovers import hand_over, take_over
 from collector.ingest.offers import Offers
 from collector.ingest.pipeline import collect
 from collector.ingest.senders import Headers
@@ -27,7 +28,7 @@ from collector.values.ids import new_nonce
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-PATHS = ("/collect", "/claim")
+PATHS = ("/collect", "/claim", "/handover", "/handover/take")
 
 _encode = msgspec.json.Encoder().encode
 _REASONS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
@@ -60,6 +61,8 @@ class Responder:
         self._work: dict[str, tuple[Callable[[bytes, Headers], Exchange[Any]], int]] = {
             "/collect": (lambda body, headers: collect(services, offers, body, headers), 202),
             "/claim": (lambda body, headers: claim(services, body, headers), 200),
+            "/handover": (lambda body, headers: hand_over(services, body, headers), 200),
+            "/handover/take": (lambda body, headers: take_over(services, body, headers), 200),
         }
 
     def exchange(self, path: str, asked: TrackerRequest) -> Exchange[Answer]:
@@ -133,7 +136,7 @@ def blueprint(responder: Responder) -> Blueprint:
 
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     for path in PATHS:
-        bp.add_url_rule(path, path[1:], view, methods=methods, provide_automatic_options=False)
+        bp.add_url_rule(path, path[1:].replace("/", "_"), view, methods=methods, provide_automatic_options=False)
     return bp
 
 

@@ -1,8 +1,8 @@
 """Fixtures for tests that drive a real Chromium.
 
-Pages live at http://shop.example:PORT (and app.shop.example), the collector at http://collect.other:PORT: two sites, so that cookies
-and requests behave as they do on the web. All names lead to this machine. The same over https, where browsers offer more: `secure_pages`
-and `secure_gateway`.
+Pages live at http://shop.example:PORT (and app.shop.example; pay.example is another domain of that site), the collector at
+http://collect.other:PORT: two sites, so that cookies and requests behave as they do on the web. All names lead to this machine. The same
+over https, where browsers offer more: `secure_pages` and `secure_gateway`.
 """
 
 import shutil
@@ -27,7 +27,7 @@ from tests.support.pages import Pages, page_server
 from tests.support.postgres import new_database
 from tests.support.servers import Collector, Demo
 
-HOSTS = ("shop.example", "app.shop.example", "collect.other")
+HOSTS = ("shop.example", "app.shop.example", "pay.example", "collect.other")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -214,7 +214,9 @@ def shared_collector(
     """One real collector for the run: making a site takes seconds, and tests are apart by visitor, path and event name."""
     folder = tmp_path_factory.mktemp("collector")
     origins = [
-        server.url("", host) for server in (site_server, secure_server) for host in ("shop.example", "app.shop.example", "localhost")
+        server.url("", host)
+        for server in (site_server, secure_server)
+        for host in ("shop.example", "app.shop.example", "pay.example", "localhost")
     ]
     with ExitStack() as stack:
         url = f"sqlite:///{folder / 'leadlight.db'}"

@@ -159,3 +159,25 @@ def test_the_page_lists_what_whole_visits_leave_and_send_and_nothing_else(
     assert {item["type"] for item in items} == {"event", "identify", "message"}
     assert {sent.headers["Cookie"] for sent in gateway.log} == {None}
     assert {"private-click", "private-many"} <= {item.get("name") for item in items}
+
+
+def test_the_page_lists_what_is_sent_on_the_way_to_another_domain(
+    page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway
+) -> None:
+    head = tag('data-link-domains="shop.example pay.example"', gateway.address)
+    there = pages.url("/private-paid", host="pay.example")
+    pages.add("/private-paid", head=head)
+    visit(page, pages.add("/private-leaving", f'<a href="{there}">Pay</a>', head=head))
+    call(page, "optIn")
+    fence(page)
+    with page.expect_response("**/handover"):
+        page.get_by_role("link", name="Pay").hover()
+    page.get_by_role("link", name="Pay").click()
+    page.wait_for_url(there)
+    ready(page)
+    fence(page)
+    sent = [one.json for path in ("/handover", "/handover/take") for one in gateway.sent(path)]
+    assert len(sent) == 2
+    assert {name for body in sent for name in fields(body)} - listed("Sent with everything") == listed(
+        "On the way to another domain of the site"
+    )

@@ -44,7 +44,7 @@ def test_what_version_1_demands_is_named_where_it_is_missing(tracker: Tracker, f
     assert (answer.status_code, answer.json["errors"][0]["code"], answer.json["errors"][0]["field"]) == (400, "field_missing", field)
 
 
-@pytest.mark.parametrize("path", ["/collect", "/claim"])
+@pytest.mark.parametrize("path", ["/collect", "/claim", "/handover", "/handover/take"])
 @pytest.mark.parametrize("version", [0, wire.LATEST_VERSION + 1])
 @pytest.mark.parametrize(
     "fields",

@@ -14,7 +14,7 @@ from collector.scripts import load, package, script_folder
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, serving
 
-PUBLISHED = {"1.0.0": "fc3fb703e24e1ca493602968851e9c03512a31dbd3d1913205d98e9fe79110ea"}
+PUBLISHED = {"1.0.0": "4ee0d92b72eab26b8249fc9205140c214355522a417416233c59e724bae2cada"}
 """Digests (SHA-256) of the package by its version."""
 
 
@@ -38,7 +38,7 @@ def test_the_tracker_names_the_messenger_by_its_content(messenger: str) -> None:
     assert messenger[1:].encode() in load("tracker.js").plain
 
 
-@pytest.mark.parametrize("name", ["tracker.js", "intercom.js", "leadlight.js", "messenger.js"])
+@pytest.mark.parametrize("name", ["tracker.js", "handover.js", "intercom.js", "leadlight.js", "messenger.js"])
 def test_scripts_come_compressed_where_that_is_understood(pages: FlaskClient, messenger: str, name: str) -> None:
     path = messenger if name == "messenger.js" else f"/{name}"
     plain, packed = pages.get(path), pages.get(path, headers={"Accept-Encoding": "br, gzip"})
@@ -50,7 +50,7 @@ def test_scripts_come_compressed_where_that_is_understood(pages: FlaskClient, me
     assert plain.headers["ETag"] != packed.headers["ETag"]
 
 
-@pytest.mark.parametrize("name", ["tracker.js", "intercom.js", "leadlight.js", "leadlight.tgz"])
+@pytest.mark.parametrize("name", ["tracker.js", "handover.js", "intercom.js", "leadlight.js", "leadlight.tgz"])
 def test_what_keeps_its_name_is_kept_for_an_hour_and_not_sent_again_unless_it_changed(pages: FlaskClient, name: str) -> None:
     first = pages.get(f"/{name}")
     assert first.headers["Cache-Control"] == "public, max-age=3600"

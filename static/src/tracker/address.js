@@ -13,8 +13,8 @@ export const visible = (address) =>
     // What the tag names, and what the site's page rules ask for.
     const asked = ("" + [option("query"), get("query")]).split(/[\s,]+/);
     for (const name of [...url.searchParams.keys()]) KNOWN.test(name) || asked.includes(name) || url.searchParams.delete(name);
-    // A route in the hash is wanted, the tokens that sign-in services leave there are not.
-    url.hash = option("hash") ? url.hash.replace(/[?&=].*/, "") : "";
+    // A route in the hash is wanted, the tokens that sign-in services and hand-overs leave there are not.
+    url.hash = option("hash") ? url.hash.replace(/(#_ll)?[?&=].*/, "") : "";
     return url.href;
   })) || "";
 

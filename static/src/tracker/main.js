@@ -1,12 +1,12 @@
 /** The public call, and the order in which things start. */
-import { attempt, base, log, prefix, script, settings, site } from "./options.js";
+import { attempt, base, log, option, prefix, script, settings, site } from "./options.js";
 import { ask, choice, choose, held } from "./consent.js";
 import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
-import { end, host, learn, offer, show } from "./messages.js";
+import { end, host, learn, load, offer, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
-import { assert, lead, leave, session, user } from "./sender.js";
-import { get, open, wipe } from "./store.js";
+import { assert, lead, leave, rotate, session, user } from "./sender.js";
+import { get, open, set, wipe } from "./store.js";
 import { again, arm, settle, unsettled, view, watch } from "./view.js";
 
 /** Brings storage in line with what the visitor, the browser and the site allow now. @param {any} [staff] see `ask` */
@@ -17,6 +17,8 @@ const consent = (staff) => {
     open();
     lead(1);
     wake();
+    const domains = option("linkDomains", "link_domains");
+    if (domains) load("handover.js", ({ start }) => start(domains, host, rotate, waiting, get, set));
   } else {
     end();
     if (/^[gdco]/.test(held)) {

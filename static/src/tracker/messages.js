@@ -1,6 +1,6 @@
 /**
  * Loads what most pages never need: the messenger when the collector names something to show, and what applies the site's event rules by
- * selector where it has any.
+ * selector where it has any. And, for main.js, what goes between domains.
  */
 import { base, log } from "./options.js";
 import { envelope, flush, record } from "./delivery.js";
@@ -38,7 +38,7 @@ export const host = {
 };
 
 /** @param {string} name @param {(module: any) => void} use */
-const load = (name, use) => import(base + name).then(use).catch(log);
+export const load = (name, use) => import(base + name).then(use).catch(log);
 
 /** The script whose rules hold. */
 let known = "";

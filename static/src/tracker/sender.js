@@ -39,9 +39,9 @@ export const lead = (renew) => {
   return current;
 };
 
-/** A new lead for everything tracked from now on. */
-export const rotate = () => {
-  keep(prefix, (current = ""));
+/** Another lead for everything tracked from now on. @param {string} [next] a new one unless it is given */
+export const rotate = (next = "") => {
+  keep(prefix, (current = next));
   lead();
 };
 

@@ -6,6 +6,7 @@ import { record, wake } from "./delivery.js";
 import { uuid } from "./ids.js";
 
 const TITLE = 500;
+const HANDOVER = 1e3; // a view whose lead may come along in the address waits for that too
 
 /** The id of the page view that is on now. */
 export let view = "";
@@ -46,7 +47,7 @@ export const settle = () => {
 export const arm = () => {
   clearTimeout(timer);
   shown = shown || !document.hidden;
-  if (pending) timer = setTimeout(settle, TITLE);
+  if (pending) timer = setTimeout(settle, location.hash[1] == "_" ? HANDOVER : TITLE);
 };
 
 /** @param {string} from what the view came from */
