@@ -177,7 +177,8 @@ def test_deliveries_say_what_became_of_them(rest: Rest) -> None:
     assert document["deliveries"] == [
         {
             "contact_id": anonymous, "message_id": message, "message_name": "Ask us", "version": 1, "arm": "shown",
-            "claimed_at": NOW - 3600, "seen_at": NOW, "clicked_at": NOW, "answered_at": None, "dismissed_at": None, "goal_at": None,
+            "claimed_at": NOW - 3600, "seen_at": NOW, "clicked_at": NOW, "answered_at": None, "answer": None, "dismissed_at": None,
+            "goal_at": None,
             "event_id": None, "view_id": event_id_text(view), "links": [{"link": "https://shop.example/team", "clicked_at": NOW}],
         }
     ]  # fmt: skip

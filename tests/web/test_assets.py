@@ -14,7 +14,10 @@ from collector.scripts import load, package, script_folder
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, serving
 
-PUBLISHED = {"1.0.0": "32fb24ebac4b847f5c9f38df7507732eadf802e687269dfcecfa14a7e9bd4dee"}
+PUBLISHED = {
+    "1.0.0": "32fb24ebac4b847f5c9f38df7507732eadf802e687269dfcecfa14a7e9bd4dee",
+    "1.1.0": "3efef873450176f864d2839a943f335bee456069aecabc28d02e4f875f68ff9e",
+}
 """Digests (SHA-256) of the package by its version."""
 
 
