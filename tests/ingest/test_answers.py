@@ -108,18 +108,18 @@ def test_an_answer_of_many_signs_is_cut_and_flagged(tracker: Tracker, world: Wor
 @pytest.mark.parametrize(
     ("question", "value", "code", "field"),
     [
-        (EMAIL, "nobody", "answer_invalid", None),
-        (STARS, 6, "answer_invalid", None),
-        (STARS, "5", "answer_invalid", None),
-        ({"kind": "choice", "choices": ["a", "b"]}, "c", "answer_invalid", None),
-        (PLAN, "  ", "answer_invalid", None),
+        (EMAIL, "nobody", "answer_invalid", "answer"),
+        (STARS, 6, "answer_invalid", "answer"),
+        (STARS, "5", "answer_invalid", "answer"),
+        ({"kind": "choice", "choices": ["a", "b"]}, "c", "answer_invalid", "answer"),
+        (PLAN, "  ", "answer_invalid", "answer"),
         (PLAN, None, "field_missing", "answer"),
         (PLAN, ["pro"], "field_invalid", "answer"),
         (PLAN, {"a": 1}, "field_invalid", "answer"),
     ],
 )
 def test_what_the_question_does_not_take_is_refused(
-    tracker: Tracker, world: World, question: dict[str, Any], value: Any, code: str, field: str | None
+    tracker: Tracker, world: World, question: dict[str, Any], value: Any, code: str, field: str
 ) -> None:
     message = asking(world, question)
     refused = answer(tracker, message, shown(tracker, message), value)["refused"]

@@ -41,7 +41,7 @@ const fields = ({ kind, choices, scale }) => {
  */
 export const ask = (question, name, about, actions, answered) => {
   const all = fields(question);
-  const group = make("div", question.kind, ...all.map((field) => (field.type == "radio" ? make("label", "", field, make("span", "", field.value)) : field)));
+  const group = make("div", all[1] ? question.kind : "", ...all.map((field) => (field.type == "radio" ? make("label", "", field, make("span", "", field.value)) : field)));
   const named = all[1] ? group : all[0];
   const error = make("p", "error");
   error.id = "error";

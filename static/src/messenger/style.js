@@ -51,7 +51,7 @@ form{padding:0 24px 24px}
 .center form{padding:0 36px 36px}
 .text:has(+form){padding-block-end:14px}
 form .actions,.center form .actions{padding:14px 0 0}
-textarea,[type=email]{display:block;width:100%;min-height:44px;padding:9px 12px;border:1px solid var(--edge);border-radius:10px;resize:vertical;
+textarea,[type=email]{display:block;width:100%;min-height:44px;padding:9px 12px;border:1px solid var(--edge);border-radius:10px;resize:vertical;unicode-bidi:plaintext;
 font:inherit;font-size:16px;color:var(--ink);background:var(--paper);text-align:start}
 ::placeholder{color:var(--soft);opacity:1}
 [aria-invalid=true]{border-color:var(--wrong)}
@@ -73,7 +73,7 @@ font:inherit;font-size:16px;color:var(--ink);background:var(--paper);text-align:
 .avatar{flex:none;display:grid;place-items:center;width:36px;height:36px;border-radius:50%;color:var(--on);background:var(--fill)}
 .chat .text{padding-block-start:18px}
 .chat .body,.reply{width:fit-content;max-width:100%;padding:10px 14px;border-radius:14px;border-start-start-radius:4px;color:var(--ink);background:var(--quiet)}
-.reply{margin-block-end:24px;margin-inline:auto 24px;max-width:calc(100% - 72px);border-radius:14px;border-end-end-radius:4px;color:var(--on);background:var(--fill);white-space:pre-wrap;overflow-wrap:anywhere}
+.reply{margin-block-end:24px;margin-inline:auto 24px;max-width:calc(100% - 72px);border-radius:14px;border-end-end-radius:4px;color:var(--on);background:var(--fill);white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext}
 .banner{inset-inline:0;width:auto;max-width:none;max-height:60vh;border-width:0;border-radius:0}
 .top{inset-block-start:0;border-block-end-width:1px}
 .bottom{inset-block-end:0;border-block-start-width:1px}
@@ -86,7 +86,8 @@ font:inherit;font-size:16px;color:var(--ink);background:var(--paper);text-align:
 .banner form{display:flex;flex-wrap:wrap;align-items:center;gap:8px;padding:0;max-width:100%}
 .banner form>:first-child{flex:1 1 220px}
 .banner form .actions,.banner .actions{padding:0}
-.banner .error{order:1;flex-basis:100%;padding:0}
+.banner .error{order:1;flex:none;width:0;min-width:100%;padding:0}
+.banner .error:empty{display:none}
 .banner .rating{grid-auto-columns:minmax(28px,44px)}
 .banner .close{inset-block-start:8px}
 .close{position:absolute;inset-block-start:12px;inset-inline-end:12px;display:grid;place-items:center;width:32px;height:32px;border:1px solid transparent;border-radius:10px;
