@@ -1,5 +1,6 @@
 """An answer to a message: kept once, an event of the person's, and an attribute where its question says so."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -74,6 +75,17 @@ def test_the_first_answer_stays_whatever_is_repeated(tracker: Tracker, world: Wo
     assert world.counts(key(tracker))[EVENT_NAME] == 1
     assert world.attributes(key(tracker))["custom_attributes.plan"] == "pro"
     assert stored(world) == [('"pro"', first["at"], first["at"])]
+
+
+def test_of_many_answers_at_once_one_is_taken(tracker: Tracker, world: World) -> None:
+    message = asking(world, PLAN)
+    delivery = shown(tracker, message)
+    with ThreadPoolExecutor(10) as pool:
+        replies = list(pool.map(lambda number: answer(tracker, message, delivery, f"plan {number}"), range(20)))
+    assert sum(reply["accepted"] for reply in replies) == 1
+    (kept,) = events(world, tracker)
+    assert world.attributes(key(tracker))["custom_attributes.plan"] == kept["answer"]
+    assert stored(world)[0][0] == f'"{kept["answer"]}"'
 
 
 def test_two_deliveries_are_two_answers(tracker: Tracker, world: World) -> None:

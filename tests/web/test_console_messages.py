@@ -151,5 +151,5 @@ def test_all_answers_are_on_a_page_of_their_own(on: Console) -> None:
     assert "All 11 answers" in Parsed(page).text
     assert f"/console/messages/{message.public_id}/answers" in Parsed(page).hrefs
     everything = on.page(f"/messages/{message.public_id}/answers")
-    assert everything.count('class="answer"') == 11
+    assert everything.count('class="said"') == 11
     assert on.get("/messages/000000000000000000000000/answers").status_code == 404
