@@ -140,6 +140,8 @@ export const show = (host, message, signal) =>
     if (!actions.firstChild) actions.remove();
     if (question) {
       const form = ask(question, title ? "title" : "body", title ? "body" : "", actions, (answer) => {
+        // Enter twice, or while the card leaves.
+        if (answered || over.signal.aborted) return;
         answered = true;
         tell("answered", { answer });
         if (!chat) return end();
