@@ -49,7 +49,9 @@ declare namespace Leadlight {
 
   interface MessageEvent {
     id: string;
-    action: "shown" | "seen" | "clicked" | "dismissed" | "closed";
+    action: "shown" | "seen" | "clicked" | "answered" | "dismissed" | "closed";
+    /** What was asked, where it was answered. */
+    question?: "email" | "text" | "choice" | "rating";
   }
 
   interface Status {

@@ -16,7 +16,7 @@ _CUSTOM = "custom_attributes."
 
 
 def render(definition: AutoMessageDefinition, known: Mapping[str, Any], event: TriggerEvent | None, zone: tzinfo) -> dict[str, Any]:
-    """Return title, body, image, buttons and position for one person, as the browser gets them.
+    """Return title, body, image, buttons, sender, question and position for one person, as the browser gets them.
 
     `known` holds the person's attributes by canonical name (empty where nothing personal may be given out).
 
@@ -30,6 +30,8 @@ def render(definition: AutoMessageDefinition, known: Mapping[str, Any], event: T
         "body": body.render(content.body, values),
         "image_url": None if content.image_url is None else body.render_url(content.image_url, values),
         "position": content.position,
+        "sender": content.sender,
+        "question": None if content.question is None else content.question.as_asked(),
         "buttons": [
             {
                 "label": body.render_text(button.label, values),

@@ -4,14 +4,17 @@ Each step is a time set once; the earliest report wins, so that late and repeate
 identity that claimed it; a person's are those of all its identities.
 """
 
+import json
 from typing import Any
 
 import msgspec
 
 from collector.storage.database import Connection, Question
 from collector.values.errors import Reason
+from collector.values.questions import Answer
 
-ACTIONS = ("seen", "clicked", "dismissed")
+ANSWERED = "answered"
+ACTIONS = ("seen", "clicked", ANSWERED, "dismissed")
 SHOWN = "shown"
 HELD_OUT = "held_out"
 MOST_LINKS = 10
@@ -20,13 +23,14 @@ LONGEST_LINK = 255
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a browser says of a shown message: `action` of ACTIONS at a corrected time in ms; `link` what was clicked."""
+    """What a browser says of a shown message: `action` of ACTIONS at a corrected time in ms; `link` what was clicked, `answer` given."""
 
     message: str
     nonce: str
     action: str
     at: int
     link: str | None = None
+    answer: Answer | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -48,6 +52,8 @@ class Delivery(msgspec.Struct, frozen=True):
     goal_at: int | None
     goal_before: int | None = None
     """0 where the message's goal may still be met, 1 where it held at the receipt already, None where there was none."""
+    answer: str | None = None
+    """The first answer as JSON text."""
 
     @property
     def acted(self) -> bool:
@@ -81,7 +87,7 @@ def insert(tx: Connection, site: int, delivery: Delivery) -> None:
 def record(tx: Connection, site: int, person: int, report: Report) -> bool | Reason:
     """Note a report: True where it is new, False where it was known, a reason where this person has no such delivery.
 
-    A click implies that it was seen.
+    A click or an answer implies that it was seen. The first answer that arrives stays, whatever times later ones claim.
     """
     row = tx.row(
         f"SELECT d.identity, d.message, d.n, d.{report.action}_at FROM deliveries d "
@@ -94,8 +100,13 @@ def record(tx: Connection, site: int, person: int, report: Report) -> bool | Rea
     identity, message, n, present = row
     if report.action == "clicked" and report.link:
         _note_link(tx, (site, identity, message, n), report.link[:LONGEST_LINK], report.at)
-    columns = ["seen_at", "clicked_at"] if report.action == "clicked" else [f"{report.action}_at"]
-    for column in columns:
+    if report.action == ANSWERED:
+        if present is not None:
+            return False
+        sql = "UPDATE deliveries SET answer = ? WHERE site = ? AND identity = ? AND message = ? AND n = ?"
+        tx.run(sql, (json.dumps(report.answer, ensure_ascii=False), site, identity, message, n))
+    columns = {"seen_at", f"{report.action}_at"} if report.action in ("clicked", ANSWERED) else {f"{report.action}_at"}
+    for column in sorted(columns):
         tx.run(
             f"UPDATE deliveries SET {column} = ? WHERE site = ? AND identity = ? AND message = ? AND n = ? "
             f"AND ({column} IS NULL OR {column} > ?)",

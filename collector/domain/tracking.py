@@ -1,7 +1,7 @@
 """The ledger's one write path: what senders did becomes events, totals, visits and attributes in one commit.
 
 Many submissions of one site are written together: each identity, visit and total is touched once, in one lock order
-(identities < slices < visits < events < totals < attributes < deliveries < merges). Only events that were really inserted count.
+(identities < deliveries < slices < visits < events < totals < attributes < merges). Only events that were really inserted count.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import attributes, changes, deliveries, identities, visits
+from collector.domain import answers, attributes, changes, deliveries, identities, visits
 from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
 from collector.domain.limits import NewPeople
 from collector.domain.merging import Claim, claim_lead
@@ -54,6 +54,8 @@ class Submission(msgspec.Struct, kw_only=True):
     client: str | None = None
     """What is known of the browser, for the visits that begin (`values.visit_context`, JSON text)."""
     reports: list[deliveries.Report] = msgspec.field(default_factory=list)
+    answered: list[AttributeChange] = msgspec.field(default_factory=list)
+    """What answers among the reports set; worked out while they are written."""
     by: str = "browser"
 
 
@@ -92,7 +94,7 @@ class Ledger:
         now = self._clock()
         known = self._slices.ensure(now)
         everything = [one for payload in payloads for one in payload]
-        wanted = {key for one in everything for key in _names_of(one)}
+        wanted = {key for one in everything for key in _names_of(one)} | self._names_of_answers(site, everything, now)
         numbers = self._names.numbers(site, wanted)
         for browser in (False, True) if len(numbers) < len(wanted) else ():
             submissions = [one for one in everything if one.browser is browser and any(key not in numbers for key in _names_of(one))]
@@ -113,6 +115,17 @@ class Ledger:
             for one in submissions
             if one.lead is None or one.lead.key not in known or known[one.lead.key].secret_hash == one.lead.secret_hash
         ]
+
+    def _names_of_answers(self, site: int, submissions: Sequence[Submission], now: int) -> set[tuple[str, str]]:
+        """Return the names that answers bring. The site's own messages ask for them, so no bound on browsers' names holds."""
+        messages = {report.message for one in submissions for report in one.reports if report.action == deliveries.ANSWERED}
+        if not messages:
+            return set()
+        with self._database.read() as connection:
+            wanted = {EVENT: {answers.EVENT_NAME}, ATTRIBUTE: answers.attribute_names(connection, site, messages)}
+        for kind, texts in wanted.items():
+            self._names.ensure(site, kind, texts, now)
+        return {(kind, text) for kind, texts in wanted.items() for text in texts}
 
     def write(self, tx: Connection, site: int, payloads: Sequence[list[Submission]], prepared: "Prepared") -> list[list[Outcome]]:
         """Write everything in the given transaction."""
@@ -179,6 +192,7 @@ class _Group:
         accepted = [(submission, outcome) for submission, outcome in pairs if outcome.error is None and outcome.contact_id is not None]
         for submission, outcome in accepted:
             self.claim(submission, outcome)
+        accepted = [(self.report(submission, outcome), outcome) for submission, outcome in accepted]
         admitted = self.admit(accepted)
         followed = self.touch(admitted)
         self.insert_events(admitted.homes)
@@ -186,7 +200,6 @@ class _Group:
             attributes.refold(self.tx, self.site, sorted(followed.said), attributes.OF_VISITS, followed.members, followed.said)
         for submission, outcome in accepted:
             self.set_attributes(submission, outcome)
-            outcome.reports = [self.report(submission, report) for report in submission.reports]
         changes.note(self.tx, self.site, {identity.principal_id for identity in self.identities.values()}, self.now)
         return outcomes
 
@@ -276,6 +289,23 @@ class _Group:
         elif not verified and user.unverified_at is None:
             self.tx.run("UPDATE identities SET unverified_at = ? WHERE site = ? AND id = ?", (self.now, self.site, user.id))
             user.unverified_at = self.now
+
+    def report(self, submission: Submission, outcome: Outcome) -> Submission:
+        """Note what became of shown messages, at any identity of this person; return the submission with what answers become."""
+        if not submission.reports:
+            return submission
+        person = self.identities[submission.owner].principal_id
+        events, changed = list(submission.events), []
+        for report in submission.reports:
+            if report.action != deliveries.ANSWERED:
+                outcome.reports.append(deliveries.record(self.tx, self.site, person, report))
+                continue
+            taken = answers.take(self.tx, self.site, person, report)
+            outcome.reports.append(True if isinstance(taken, answers.Taken) else taken)
+            if isinstance(taken, answers.Taken):
+                events.append(Event(taken.event_id, answers.EVENT_NAME, report.at, metadata=taken.metadata))
+                changed.append(AttributeChange(dict(taken.attributes), report.at))
+        return msgspec.structs.replace(submission, events=events, answered=changed) if changed else submission
 
     def admit(self, accepted: Sequence[tuple[Submission, Outcome]]) -> "_Admitted":
         """Sort out what is to be stored: refuse an event whose name has no number, or that comes too late; the others are not counted yet.
@@ -400,10 +430,8 @@ class _Group:
             outcome.protected += [(place, name, Reason.NAME_LIMIT) for name in change.values if name not in allowed]
             outranked = attributes.apply(self.tx, self.site, self.names, owner, allowed, change.at, source)
             outcome.protected += [(place, name, Reason.ATTRIBUTE_PROTECTED) for name in outranked]
-
-    def report(self, submission: Submission, report: deliveries.Report) -> bool | Reason:
-        """Note what became of a shown message, at any identity of this person."""
-        return deliveries.record(self.tx, self.site, self.identities[submission.owner].principal_id, report)
+        for change in submission.answered:
+            attributes.apply(self.tx, self.site, self.names, owner, change.values, change.at, source)
 
 
 def _times(submission: Submission) -> list[int]:

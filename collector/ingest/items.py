@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from collector.domain.deliveries import ACTIONS, Report
+from collector.domain.deliveries import ACTIONS, ANSWERED, Report
 from collector.domain.names import PAGE_VIEW
 from collector.domain.tracking import AttributeChange, Event
 from collector.ingest import wire
@@ -15,6 +15,7 @@ from collector.values.errors import Reason, Refusal
 from collector.values.fields import MAX_NAME, clean_event_name
 from collector.values.ids import UUID_LENGTH, uuid7_bytes
 from collector.values.metadata import clean_metadata
+from collector.values.questions import MAX_ANSWER
 from collector.values.text import replace_unstorable
 
 LATEST_TIME = 253_402_300_800_000
@@ -110,8 +111,22 @@ def clean_report(item: wire.MessageItem, when: Times, flags: Flags) -> Report:
     """Return what is said of a shown message."""
     if item.action not in ACTIONS:
         raise Refusal(Reason.FIELD_INVALID, "action", f"expected one of {', '.join(ACTIONS)}")
+    if (item.action == ANSWERED) is (item.answer is None):
+        code = Reason.FIELD_MISSING if item.answer is None else Reason.FIELD_INVALID
+        raise Refusal(code, "answer", f"it goes with the action {ANSWERED}, and only with that")
     link = None if item.link is None else replace_unstorable(item.link)[:LONGEST_ADDRESS]
-    return Report(replace_unstorable(item.message), replace_unstorable(item.delivery), item.action, when.correct(item.at, flags), link)
+    answer = _answer(item.answer, flags) if isinstance(item.answer, str) else item.answer
+    message, delivery = replace_unstorable(item.message), replace_unstorable(item.delivery)
+    return Report(message, delivery, item.action, when.correct(item.at, flags), link, answer)
+
+
+def _answer(raw: str, flags: Flags) -> str:
+    text = replace_unstorable(raw)
+    if text != raw:
+        flags.append((Reason.CHARACTER_REPLACED, "answer"))
+    if len(text.strip()) > MAX_ANSWER:
+        flags.append((Reason.STRING_CUT, "answer"))
+    return text.strip()[:MAX_ANSWER].rstrip()
 
 
 def page_metadata(page: dict[str, str]) -> dict[str, str]:

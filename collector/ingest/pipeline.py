@@ -169,7 +169,7 @@ def note_outcome(c: Collection, outcome: Outcome) -> None:
     for kind, results in (("event", outcome.events), ("message", outcome.reports)):
         for index, result in zip(c.places[kind], results, strict=False):  # derived events follow those that have a place
             if isinstance(result, Reason):
-                c.refuse(index, Refusal(result))
+                c.refuse(index, Refusal(result, "answer" if result is Reason.ANSWER_INVALID else None))
             elif result:
                 c.accepted += 1
             else:

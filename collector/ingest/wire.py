@@ -68,6 +68,7 @@ class MessageItem(msgspec.Struct, frozen=True, tag="message", tag_field="type", 
     action: str
     at: int | float
     link: str | None = None
+    answer: str | int | None = None
 
 
 Item = EventItem | IdentifyItem | MessageItem

@@ -105,6 +105,16 @@ def clean_rest_contact(raw: object) -> tuple[dict[str, Value], list[Flag]]:
     return cleaned, flags
 
 
+def clean_attribute(name: str, value: object) -> tuple[str, Value]:
+    """Return one attribute that a browser sets, under its canonical name. `name` as pages write it, or as queries do (`company.size`).
+
+    Raises Refusal (ATTRIBUTE_INVALID, ATTRIBUTE_PROTECTED, TIME_INVALID).
+    """
+    group, dot, member = name.partition(".")
+    path = (group, member) if dot and group in {"company", "custom_attributes"} else (name,)
+    return _browser_attribute(path, value, [])
+
+
 def clean_email(raw: object, field: str = "email") -> str:
     """Return an email address, trimmed, case kept. Raises Refusal (ATTRIBUTE_INVALID)."""
     if isinstance(raw, str) and storable(raw):

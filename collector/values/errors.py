@@ -64,9 +64,10 @@ class Reason(StrEnum):
     ATTRIBUTE_INVALID = "attribute_invalid", "The attribute's name or value is not allowed."
     ATTRIBUTE_PROTECTED = "attribute_protected", "An unverified browser may not change this attribute."
     DELIVERY_UNKNOWN = "delivery_unknown", "No such delivery of this message to this person."
+    ANSWER_INVALID = "answer_invalid", "The message has no question that takes this answer."
     QUERY_INVALID = "query_invalid", "The query is not of the grammar; field names the place."
     # flags: the value was taken, but changed
-    STRING_CUT = "string_cut", "The text was longer than 255 code points and was cut."
+    STRING_CUT = "string_cut", "The text was longer than 255 code points (an answer: 2,000) and was cut."
     CHARACTER_REPLACED = "character_replaced", "U+0000 or a lone surrogate became U+FFFD."
     TIME_CLAMPED = "time_clamped", "The time lay after arrival and was set to the arrival."
 

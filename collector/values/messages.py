@@ -17,13 +17,13 @@ from collector.values.fields import clean_event_name, ms_of, parse_iso, parse_ti
 from collector.values.page_rules import PageRule, parse_page_rule, rule_json
 from collector.values.queries import parse, parse_where
 from collector.values.query_tree import Node, WhereRule, to_json, where_json
+from collector.values.questions import REPLY, Question, clean_question
 
 TYPES = ("popup", "banner", "chat")
 STATES = ("draft", "live", "paused", "archived")
 ACTIONS = ("url", "dismiss", "track", "answer")
 TRIGGERS = ("page", "time", "scroll", "exit_intent", "event", "manual")
 FREQUENCIES = ("once", "until_acted", "every_time")
-QUESTIONS = ("email", "text", "choice", "rating")
 POSITIONS = {"popup": ("corner", "center"), "banner": ("top", "bottom"), "chat": ("corner",)}
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -55,6 +55,7 @@ class Content(msgspec.Struct, frozen=True):
     buttons: tuple[Button, ...]
     position: str
     sender: str | None
+    question: Question | None
 
     def variables(self) -> frozenset[str]:
         """Return the names of all variables in it."""
@@ -167,8 +168,6 @@ class _Cleaner(Checker):
             "type": self.choice(raw.get("type"), TYPES, "type", TYPES[0]),
             "state": self.choice(raw.get("state"), STATES, "state", "draft"),
         }
-        if json["type"] != "popup":
-            self.unsupported("type")
         content = self.content(raw.get("content"), json)
         audience = self.optional(raw, "audience", lambda part: parse(part, retention_days=self.retention_days, field="audience"))
         page = self.optional(raw, "page", parse_page_rule)
@@ -205,17 +204,25 @@ class _Cleaner(Checker):
             self.error("content.buttons", f"Expected a list of at most {MAX_BUTTONS} buttons, not {shown(buttons)}.")
             buttons = []
         pairs = [self.button(button, f"content.buttons[{place}]") for place, button in enumerate(buttons or [])]
-        self.question(part.get("question"))
+        question = self.question(part, json["type"])
+        for place, (button, _) in enumerate(pairs):
+            if button.action == "answer" and part.get("question") is None and question is None:
+                self.error(f"content.buttons[{place}].action", "There is no question to answer.")
         cleaned = Content(
             title=self.attempt(lambda: parse_text(title, field="content.title")) if title else None,
             body=self.attempt(lambda: parse_body(body or "", field="content.body")) or (),
             image_url=self.attempt(lambda: parse_url(image, field="content.image_url", web_only=True)) if image else None,
             buttons=tuple([button for button, _ in pairs]),
             position=self.choice(part.get("position"), places, "content.position", places[0]),
-            sender=self.text(part.get("sender"), "content.sender", 120),
+            sender=self.sender(part, json["type"]),
+            question=question,
         )
         json["content"] = {"title": title or None, "body": body or "", "image_url": image or None, "buttons": [shape for _, shape in pairs]}
-        json["content"] |= {"question": None, "position": cleaned.position, "sender": cleaned.sender}
+        json["content"] |= {
+            "question": None if question is None else msgspec.to_builtins(question),
+            "position": cleaned.position,
+            "sender": cleaned.sender,
+        }
         return cleaned
 
     def button(self, raw: object, field: str) -> tuple[Button, dict[str, Any]]:
@@ -231,8 +238,6 @@ class _Cleaner(Checker):
                 self.error(f"{field}.{key}", f"A button with the action {action} has it.", Reason.FIELD_MISSING)
             elif action in ACTIONS and action != wanted and value not in (None, ""):
                 self.error(f"{field}.{key}", f"A button with the action {action} has none.")
-        if action == "answer":
-            self.unsupported(f"{field}.action")
         given = action == "track" and event not in (None, "")
         name = self.attempt(lambda: clean_event_name(event, field=f"{field}.event")) if given else None
         button = Button(
@@ -243,16 +248,16 @@ class _Cleaner(Checker):
         )
         return button, {"label": label, "action": action, "url": url or None, "event": name}
 
-    def question(self, raw: object) -> None:
-        if raw is None:
-            return
-        part = self.part(raw, "content.question", {"kind", "attribute", "choices"})
-        self.choice(part.get("kind"), QUESTIONS, "content.question.kind")
-        self.text(part.get("attribute"), "content.question.attribute", 255)
-        choices = part.get("choices")
-        if choices is not None and not (isinstance(choices, list) and len(choices) <= 20 and all(isinstance(one, str) for one in choices)):
-            self.error("content.question.choices", f"Expected a list of at most 20 texts, not {shown(choices)}.")
-        self.unsupported("content.question")
+    def question(self, part: dict[str, Any], kind: str) -> Question | None:
+        if part.get("question") is None and kind == "chat":
+            return REPLY
+        return clean_question(self, part.get("question"), "content.question")
+
+    def sender(self, part: dict[str, Any], kind: str) -> str | None:
+        sender = self.text(part.get("sender"), "content.sender", 120)
+        if kind == "chat" and not (sender or "").strip() and not self.has_error("content.sender"):
+            self.error("content.sender", "A message of the type chat has a sender.", Reason.FIELD_MISSING)
+        return sender
 
     def trigger(self, raw: object, json: dict[str, Any]) -> Trigger:
         part = self.part(raw, "trigger", {"type", "seconds", "percent", "event", "where"})

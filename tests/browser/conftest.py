@@ -310,7 +310,9 @@ def new_message(collector: Collector) -> Callable[..., Message]:
     """Makes a message for one path; keywords are those of the definition, or of its content."""
 
     def make(path: str | None, **fields: Any) -> Message:
-        content = {name: fields.pop(name) for name in ("title", "body", "position", "buttons", "image_url") if name in fields}
+        content = {
+            name: fields.pop(name) for name in ("title", "body", "position", "buttons", "image_url", "sender", "question") if name in fields
+        }
         page = None if path is None else {"field": "path", "operator": "is", "value": path}
         base = {"name": f"Message for {path}", "type": "popup", "state": "live", "page": page, "ignore_caps": True}
         return Message(collector.client, {**base, "content": content, **fields})

@@ -76,6 +76,8 @@ def test_a_claim_gives_out_the_content_and_counts_as_sent(tracker: Tracker, worl
         "body": [{"tag": "p", "children": ["A ", {"tag": "strong", "children": ["message"]}, "."]}],
         "image_url": None,
         "position": "corner",
+        "sender": None,
+        "question": None,
         "buttons": [],
     }
     assert numbers(world, message)["sent"] == 1

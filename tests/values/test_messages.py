@@ -212,10 +212,6 @@ def test_an_error_names_its_place(raw, error):
 @pytest.mark.parametrize(
     ("raw", "field"),
     [
-        (LEAST | {"type": "banner"}, "type"),
-        (LEAST | {"type": "chat"}, "type"),
-        (with_content(question={"kind": "email", "attribute": "email"}), "content.question"),
-        (with_button(action="answer"), "content.buttons[0].action"),
         (LEAST | {"trigger": {"type": "time", "seconds": 5}}, "trigger.type"),
         (LEAST | {"trigger": {"type": "scroll", "percent": 50}}, "trigger.type"),
         (LEAST | {"trigger": {"type": "exit_intent"}}, "trigger.type"),

@@ -171,13 +171,19 @@ def test_deliveries_say_what_became_of_them(rest: Rest) -> None:
     granted = Delivery(owner, number, 1, 1, "shown", "nonce", START - HOUR, None, view, None, None, None, None, None)
     site = rest.world.site.id
     rest.world.services.writer.run(site, lambda tx: deliveries.insert(tx, site, granted))
-    report = Report(message, "nonce", "clicked", START, "https://shop.example/team")
-    rest.world.services.writer.run(site, lambda tx: deliveries.record(tx, site, rest.world.person(user("u-1")).id, report))
+    for report in (
+        Report(message, "nonce", "clicked", START, "https://shop.example/team"),
+        Report(message, "nonce", "answered", START, None, "Because"),
+    ):
+        rest.world.services.writer.run(
+            site, lambda tx, report=report: deliveries.record(tx, site, rest.world.person(user("u-1")).id, report)
+        )
     document = exported(rest, known)
     assert document["deliveries"] == [
         {
             "contact_id": anonymous, "message_id": message, "message_name": "Ask us", "version": 1, "arm": "shown",
-            "claimed_at": NOW - 3600, "seen_at": NOW, "clicked_at": NOW, "answered_at": None, "dismissed_at": None, "goal_at": None,
+            "claimed_at": NOW - 3600, "seen_at": NOW, "clicked_at": NOW, "answered_at": NOW, "answer": "Because", "dismissed_at": None,
+            "goal_at": None,
             "event_id": None, "view_id": event_id_text(view), "links": [{"link": "https://shop.example/team", "clicked_at": NOW}],
         }
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from collector.scripts import load, package, script_folder
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, serving
 
-PUBLISHED = {"1.0.0": "4ee0d92b72eab26b8249fc9205140c214355522a417416233c59e724bae2cada"}
+PUBLISHED = {"1.0.0": "12c642f0d3719d54445052e33ea28e21219f6a20119d88755874be7630914340"}
 """Digests (SHA-256) of the package by its version."""
 
 

@@ -118,3 +118,38 @@ def test_rules_in_words(rule: dict[str, Any], said: str) -> None:
     made = clean_auto_message(raw, retention_days=90).audience
     assert made is not None
     assert query_words.audience(made).items == [said]
+
+
+def answered(on: Console, message: Any, who: Any, answer: Any, at: int) -> None:
+    delivered(on, message, who)
+    report = Report(message.public_id, f"{message.id}-{on.world.person(who).id}-1", "answered", at, None, answer)
+    on.services.writer.run(on.site.id, lambda tx: deliveries.record(tx, on.site.id, on.world.person(who).id, report))
+
+
+def test_a_message_lists_its_answers_with_the_people_who_gave_them(on: Console) -> None:
+    message = on.message(content={"title": "Why?", "question": {"kind": "text", "attribute": "reason"}})
+    assert "None so far" in section(on.page(f"/messages/{message.public_id}"), "answers")
+    for name in ("u-1", "u-2"):
+        on.did(user(name), "signed-up")
+    answered(on, message, user("u-1"), "<b>Because</b>", START - HOUR)
+    answered(on, message, user("u-2"), "javascript:alert(1)", START - 5 * MINUTE)
+    page = on.page(f"/messages/{message.public_id}")
+    assert "u-2 javascript:alert(1) 5 minutes ago U1 u-1 <b>Because</b> 1 hour ago" in Parsed(section(page, "answers")).text
+    assert not [href for href in Parsed(page).hrefs if href.startswith("javascript:")]
+    assert f"/console/people/{on.contact_id(user('u-1'))}" in Parsed(section(page, "answers")).hrefs
+    text = Parsed(page).text
+    assert "Answered 2 100 %" in text
+    assert "Asks for a text; the answer sets “ reason ”" in text
+
+
+def test_all_answers_are_on_a_page_of_their_own(on: Console) -> None:
+    message = on.message(content={"title": "How many?", "question": {"kind": "rating", "scale": "0-10"}})
+    for number in range(11):
+        on.did(user(f"u-{number}"), "signed-up")
+        answered(on, message, user(f"u-{number}"), number, START - number * MINUTE)
+    page = section(on.page(f"/messages/{message.public_id}"), "answers")
+    assert "All 11 answers" in Parsed(page).text
+    assert f"/console/messages/{message.public_id}/answers" in Parsed(page).hrefs
+    everything = on.page(f"/messages/{message.public_id}/answers")
+    assert everything.count('class="said"') == 11
+    assert on.get("/messages/000000000000000000000000/answers").status_code == 404

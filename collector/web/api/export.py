@@ -131,6 +131,7 @@ def _delivery(one: export.Received, ids: dict[int, str]) -> dict[str, Any]:
         "seen_at": _seconds(delivery.seen_at),
         "clicked_at": _seconds(delivery.clicked_at),
         "answered_at": _seconds(delivery.answered_at),
+        "answer": _stored(delivery.answer),
         "dismissed_at": _seconds(delivery.dismissed_at),
         "goal_at": _seconds(delivery.goal_at),
         "event_id": _id(delivery.event),

@@ -12,6 +12,8 @@ from collector.web.console.install import address
 from collector.web.console.pages import Pages
 
 PER_PAGE = 50
+FEW = 10
+"""Answers on a message's own page; all are on a page of their own."""
 _EXAMPLE = """curl {address}/api/auto_messages -H "Authorization: Bearer ACCESS_TOKEN" -H "Content-Type: application/json" -d '{{
   "name": "Pricing, again", "type": "popup", "state": "live",
   "content": {{"title": "Still comparing plans?", "body": "Ask us anything.", "buttons": [{{"label": "Close", "action": "dismiss"}}]}},
@@ -43,6 +45,7 @@ def register(bp: Blueprint, services: Services) -> None:
             found = services.auto_messages.get(connection, site.id, current.public_id(public_id)) or abort(404)
             numbers = message_numbers.stats(connection, site.id, found)
             offset = (page - 1) * PER_PAGE
+            answers, total_answers = reading.answers(connection, site.id, services.names, found, limit=FEW, offset=0)
             recipients, total = reading.recipients(connection, site.id, services.names, found, limit=PER_PAGE, offset=offset)
         definition, document = found.definition, found.as_json()
         return render_template(
@@ -50,6 +53,8 @@ def register(bp: Blueprint, services: Services) -> None:
             message=found,
             numbers=numbers,
             recipients=recipients,
+            answers=answers,
+            total_answers=total_answers,
             pages=Pages(page, PER_PAGE, total),
             audience=query_words.audience(definition.audience) if definition.audience else None,
             goal=query_words.audience(definition.goal.query) if definition.goal else None,
@@ -58,3 +63,14 @@ def register(bp: Blueprint, services: Services) -> None:
             frequency=query_words.frequency(definition),
             document={part: json.dumps(document[part], indent=2, ensure_ascii=False) for part in ("audience", "page", "trigger", "goal")},
         )
+
+    @bp.get("/messages/<public_id>/answers")
+    def message_answers(public_id: str) -> ResponseReturnValue:
+        """Show all answers to a message with the people who gave them."""
+        site = current.site()
+        page = current.number("page", 1, 1, 100_000)
+        with services.database.read() as connection:
+            found = services.auto_messages.get(connection, site.id, current.public_id(public_id)) or abort(404)
+            offset = (page - 1) * PER_PAGE
+            answers, total = reading.answers(connection, site.id, services.names, found, limit=PER_PAGE, offset=offset)
+        return render_template("answers.html", message=found, answers=answers, pages=Pages(page, PER_PAGE, total))

@@ -6,11 +6,13 @@ from typing import Any
 
 import msgspec
 
+from collector.domain import answers as domain_answers
 from collector.domain.attributes import BROWSER, VISITS
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.identities import LEAD, USER, marks
 from collector.domain.names import EVENT, PAGE_VIEW, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
+from collector.values.questions import Answer
 from collector.values.visit_context import FIRST
 from collector.web.console.words import short
 
@@ -44,7 +46,16 @@ class Recipient(msgspec.Struct, frozen=True):
     claimed_at: int
     seen_at: int | None
     clicked_at: int | None
+    answered_at: int | None
     dismissed_at: int | None
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """One answer to a message; `at` in ms."""
+
+    card: Card
+    answer: Answer
+    at: int
 
 
 class AttributeLine(msgspec.Struct, frozen=True):
@@ -105,7 +116,7 @@ def recipients(
     """Return a message's deliveries, the newest first, and how many there are."""
     total = int(connection.value("SELECT count(*) FROM deliveries WHERE site = ? AND message = ?", (site, message.id)))
     rows = connection.rows(
-        "SELECT i.principal_id, d.arm, d.claimed_at, d.seen_at, d.clicked_at, d.dismissed_at FROM deliveries d "
+        "SELECT i.principal_id, d.arm, d.claimed_at, d.seen_at, d.clicked_at, d.answered_at, d.dismissed_at FROM deliveries d "
         "JOIN identities i ON i.site = d.site AND i.id = d.identity WHERE d.site = ? AND d.message = ? "
         "ORDER BY d.claimed_at DESC, d.identity, d.n LIMIT ? OFFSET ?",
         (site, message.id, limit, offset),
@@ -113,6 +124,15 @@ def recipients(
     numbers = list(dict.fromkeys(row[0] for row in rows))
     by_person = cards(connection, site, names, numbers)
     return [Recipient(by_person[row[0]], *row[1:]) for row in rows if row[0] in by_person], total
+
+
+def answers(
+    connection: Connection, site: int, names: Names, message: AutoMessage, *, limit: int, offset: int
+) -> tuple[list[Answered], int]:
+    """Return the answers to a message, the newest first, and how many there are."""
+    found, total = domain_answers.answers(connection, site, message.id, limit, offset)
+    by_person = cards(connection, site, names, list(dict.fromkeys(person for person, _, _ in found)))
+    return [Answered(by_person[person], answer, at) for person, answer, at in found if person in by_person], total
 
 
 def attributes(connection: Connection, site: int, names: Names, person: int) -> list[AttributeLine]:

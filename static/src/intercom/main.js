@@ -27,7 +27,7 @@ let coming = [];
 let unready = [];
 
 /** @type {Record<string, Fn[]>} */
-const listeners = { shown: [], closed: [] };
+const listeners = { shown: [], closed: [], email: [] };
 
 /** @param {Fn} work what needs the tracker @returns {void} */
 const later = (work) => (coming ? void coming.push(work) : work());
@@ -51,7 +51,9 @@ const announce = () => {
 const came = () => {
   const waiting = coming || [];
   coming = undefined;
-  leadlight("onMessage", (/** @type {any} */ { action }) => listeners[action]?.forEach((one) => run(one)));
+  leadlight("onMessage", (/** @type {any} */ { action, question }) =>
+    listeners[action == "answered" ? question : action]?.forEach((one) => run(one)),
+  );
   waiting.forEach((one) => run(one));
   announce();
 };
@@ -131,9 +133,9 @@ const calls = {
   },
   onShow: hear("shown"),
   onHide: hear("closed"),
-  // There is no inbox, so nothing in it is unread, and no message asks for an address.
+  // There is no inbox, so nothing in it is unread.
   onUnreadCountChange: (listener) => run(listener, 0),
-  onUserEmailSupplied: () => {},
+  onUserEmailSupplied: hear("email"),
   hide: () => {},
   reattach_activator: () => {},
 };

@@ -2,14 +2,18 @@
 
 /**
  * @typedef {string | {tag: string, children?: Node[], href?: string, src?: string, alt?: string}} Node
- * @typedef {{label: string, action: "url" | "dismiss" | "track", url?: string | null, event?: string | null}} Button
+ * @typedef {{kind: "email" | "text" | "choice" | "rating", choices?: string[] | null, scale?: string | null}} Question
+ * @typedef {{label: string, action: "url" | "dismiss" | "track" | "answer", url?: string | null, event?: string | null}} Button
  * @typedef {object} Message
  * @property {string} id
  * @property {string} delivery
+ * @property {string} [type] what an older messenger does not know is shown as a popup
  * @property {string | null} [title]
  * @property {Node[]} [body]
  * @property {string | null} [image_url]
- * @property {"corner" | "center"} [position]
+ * @property {"corner" | "center" | "top" | "bottom"} [position]
+ * @property {string | null} [sender]
+ * @property {Question | null} [question]
  * @property {Button[]} [buttons]
  */
 

@@ -1,8 +1,9 @@
 /**
- * Shows one message in an open shadow root on the document element, which body swaps leave alone. A card in the corner lies beside the
- * page and takes no focus; one in the centre is a modal dialog of the browser's own.
+ * Shows one message in an open shadow root on the document element, which body swaps leave alone. A card in the corner (popup, chat) and a
+ * banner lie beside the page and take no focus; a card in the centre is a modal dialog of the browser's own.
  */
 import { modal, quiet } from "./page.js";
+import { ask } from "./question.js";
 import { watch } from "./seen.js";
 import { style } from "./style.js";
 import { build, link, make, picture, safe } from "./tree.js";
@@ -30,6 +31,19 @@ const cross = (...paths) => {
   return icon;
 };
 
+/** @type {Button} */
+const SEND = { label: "Send", action: "answer" };
+
+/** @param {any} element @returns {string} empty where it is no field */
+const name = (element) => element?.name || "";
+
+/** @param {string} sender */
+const initial = (sender) => {
+  const avatar = make("span", "avatar", [...sender.trim()][0].toUpperCase());
+  avatar.setAttribute("aria-hidden", "true");
+  return avatar;
+};
+
 /**
  * @param {Host} host @param {Message} message
  * @param {AbortSignal} signal aborted when the view ends
@@ -37,20 +51,23 @@ const cross = (...paths) => {
  */
 export const show = (host, message, signal) =>
   new Promise((resolve) => {
+    const { question, sender } = message;
     const center = message.position == "center";
+    const banner = message.type == "banner";
+    const chat = message.type == "chat";
     const root = document.createElement("leadlight-message");
     const shadow = root.attachShadow({ mode: "open" });
     style(shadow);
     const over = new AbortController();
 
-    /** @param {string} action @param {string} [label] of the button or address of the link */
-    const tell = (action, label) => {
+    /** @param {string} action @param {{link?: string, answer?: string | number}} [more] `link`: label of the button or address of the link */
+    const tell = (action, more) => {
       if (action != "shown" && action != "closed") {
-        host.record({ type: "message", message: message.id, delivery: message.delivery, action, at: Date.now(), link: label });
+        host.record({ type: "message", message: message.id, delivery: message.delivery, action, at: Date.now(), ...more });
       }
       for (const listener of host.listeners) {
         try {
-          listener({ id: message.id, action });
+          listener({ id: message.id, action, ...(action == "answered" && { question: question?.kind }) });
         } catch (error) {
           host.log(error);
         }
@@ -61,15 +78,20 @@ export const show = (host, message, signal) =>
     close.type = "button";
     close.setAttribute("aria-label", "Close");
     const title = message.title ? make("h2", "", message.title) : "";
-    const text = make("div", "text", title, make("div", "body", ...build(message.body)));
+    const body = make("div", "body", ...build(message.body));
+    body.id = "body";
+    const from = sender ? make("p", "sender", chat ? initial(sender) : "", make("bdi", "", sender)) : "";
+    const text = make("div", "text", from, title, body);
     const actions = make("div", "actions");
     const image = message.image_url ? picture(message.image_url, "") : "";
-    const card = make(center ? "dialog" : "section", center ? "card center" : "card corner", make("div", "scroll", image, text, actions), close);
-    card.setAttribute("role", "dialog");
+    const look = banner ? "banner " + message.position : center ? "center" : chat ? "corner chat" : "corner";
+    const scroll = make("div", "scroll", image, text, actions);
+    const card = make(center ? "dialog" : "section", "card " + look, scroll, close);
+    card.setAttribute("role", banner ? "region" : "dialog");
     if (title) {
       title.id = "title";
       card.setAttribute("aria-labelledby", "title");
-    } else card.setAttribute("aria-label", "Message");
+    } else card.setAttribute("aria-label", sender || "Message");
     if (center) card.setAttribute("aria-modal", "true");
     // Many pages set the direction on the body, which the document element's children do not inherit.
     if (document.body) card.dir = getComputedStyle(document.body).direction;
@@ -89,46 +111,69 @@ export const show = (host, message, signal) =>
         resolve();
       }, matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : LEAVING);
     };
+    let answered = false;
     const dismiss = () => {
-      tell("dismissed");
+      if (!answered) tell("dismissed");
       end();
     };
 
     /** @param {Button} button @param {number} index */
     const add = ({ label, action, url, event }, index) => {
-      if (action == "url" && !safe(url)) return;
+      if ((action == "url" && !safe(url)) || (action == "answer" && !question)) return;
       const element = action == "url" ? link(url || "") : make("button");
-      if (element instanceof HTMLButtonElement) element.type = "button";
+      if (element instanceof HTMLButtonElement) element.type = action == "answer" ? "submit" : "button";
       element.className = index ? "button" : "button first";
       element.append(label);
+      actions.append(element);
+      if (action == "answer") return;
       element.addEventListener("click", () => {
         if (action == "dismiss") return dismiss();
-        tell("clicked", label);
+        tell("clicked", { link: label });
         if (action == "track" && event) host.track(event);
         end();
       });
-      actions.append(element);
     };
-    (message.buttons || []).forEach(add);
+    const buttons = message.buttons || [];
+    // A question can always be answered, whatever its author left out.
+    const send = question && !buttons.some(({ action }) => action == "answer");
+    [...(send ? [SEND] : []), ...buttons].forEach(add);
     if (!actions.firstChild) actions.remove();
+    if (question) {
+      const form = ask(question, title ? "title" : "body", title ? "body" : "", actions, (answer) => {
+        // Enter twice, or while the card leaves.
+        if (answered || over.signal.aborted) return;
+        answered = true;
+        tell("answered", { answer });
+        if (!chat) return end();
+        // What was said stays in sight, and the live region says it.
+        form.replaceWith(make("p", "reply", "" + answer));
+        close.focus({ preventScroll: true });
+      });
+      scroll.append(form);
+    }
 
     close.addEventListener("click", dismiss);
     text.addEventListener("click", (event) => {
       const anchor = event.target instanceof Element && event.target.closest("a");
-      if (anchor) tell("clicked", anchor.href);
+      if (anchor) tell("clicked", { link: anchor.href });
     });
     card.addEventListener("keydown", (event) => {
-      const { key, shiftKey } = /** @type {KeyboardEvent} */ (event);
-      if (key == "Escape") {
+      const { key, shiftKey, isComposing } = /** @type {KeyboardEvent} */ (event);
+      if (key == "Escape" && !isComposing) {
         event.preventDefault();
         event.stopPropagation();
         dismiss();
       }
       if (key != "Tab" || !center) return;
       // The browser's own trap lets the focus out into its toolbar; here it goes round.
-      const stops = [...card.querySelectorAll("a,button")].filter((stop) => stop != close).concat(close);
+      const chosen = card.querySelector(":checked");
+      const stops = [...card.querySelectorAll("a,button,textarea,input")]
+        .filter((stop) => stop != close && !(chosen && stop != chosen && name(stop) == name(chosen)))
+        .concat(close);
       const edge = stops[shiftKey ? 0 : stops.length - 1];
-      if (shadow.activeElement == edge || shadow.activeElement == card) {
+      const active = shadow.activeElement;
+      // Radio buttons are one stop together.
+      if (active == edge || active == card || (name(active) && name(active) == name(edge))) {
         event.preventDefault();
         /** @type {HTMLElement} */ (stops[shiftKey ? stops.length - 1 : 0]).focus();
       }
@@ -149,6 +194,10 @@ export const show = (host, message, signal) =>
     }, LOOK);
 
     const region = make("div");
+    // What people write is no shortcut of the page's, which cannot see that it goes into a field.
+    for (const type of ["keydown", "keypress", "keyup"]) {
+      region.addEventListener(type, (event) => name(event.target) && event.stopPropagation());
+    }
     // Said by screen readers without taking the focus, since nobody asked for it.
     if (!center) region.setAttribute("aria-live", "polite");
     shadow.append(region);

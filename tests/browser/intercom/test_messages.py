@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.gateway import Gateway
 from tests.browser.intercom.speaking import say
-from tests.browser.tabs import fence, until
+from tests.browser.tabs import fence, push, until
 
 
 def test_hidden_notifications_wait_and_one_on_show_goes(
@@ -37,3 +37,20 @@ def test_on_show_and_on_hide_follow_the_message(boot: Callable[..., Page], new_m
     assert page.evaluate("told") == ["onShow"]
     page.get_by_role("button", name="Close").click()
     assert page.evaluate("told") == ["onShow", "onHide"]
+
+
+def test_an_email_that_was_answered_is_told(boot: Callable[..., Page], new_message: Callable[..., Any]) -> None:
+    for path, kind in (("/reason", "text"), ("/address", "email")):
+        new_message(path, title="Tell us", question={"kind": kind})
+    page = boot("/reason")
+    page.evaluate("() => { window.told = 0; Intercom('onUserEmailSupplied', () => { told++ }) }")
+    field, send = page.get_by_role("textbox", name="Tell us"), page.get_by_role("button", name="Send")
+    field.fill("Because")
+    send.click()
+    expect(field).to_have_count(0)
+    assert page.evaluate("told") == 0
+    push(page, "/address")
+    field.fill("reader@example.com")
+    send.click()
+    expect(field).to_have_count(0)
+    assert page.evaluate("told") == 1

@@ -1,0 +1,102 @@
+"""Answers to the questions of messages: the first one of a delivery is kept, and becomes an event and, where wanted, an attribute.
+
+An answer is measured by the question that was shown, also where the message was edited since.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from collector.domain import deliveries
+from collector.domain.deliveries import Report
+from collector.domain.identities import marks
+from collector.storage.database import Connection
+from collector.values.attributes import clean_attribute
+from collector.values.errors import Reason, Refusal
+from collector.values.ids import derived_event_id
+from collector.values.metadata import clean_metadata
+from collector.values.questions import Answer, Question
+
+EVENT_NAME = "message-answered"
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What a first answer becomes: an event (id, metadata as JSON text) and attributes by canonical name."""
+
+    event_id: bytes
+    metadata: str
+    attributes: Mapping[str, Any]
+
+
+def take(tx: Connection, site: int, person: int, report: Report) -> Taken | bool | Reason:
+    """Keep an answer: what it becomes where it is the first, False where the delivery has one, a reason where it is refused.
+
+    The event's id is that of the delivery, so that a delivery makes one event whatever is repeated.
+    """
+    row = tx.row(
+        "SELECT coalesce(v.definition, m.definition), d.claimed_at, s.salt FROM deliveries d "
+        "JOIN auto_messages m ON m.site = d.site AND m.id = d.message AND m.public_id = ? JOIN sites s ON s.id = d.site "
+        "LEFT JOIN auto_message_versions v ON v.site = d.site AND v.message = d.message AND v.version = d.version "
+        "WHERE d.site = ? AND d.nonce = ? AND d.arm = ? AND d.identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)",
+        (report.message, site, report.nonce, deliveries.SHOWN, site, person),
+    )
+    if row is None:
+        return Reason.DELIVERY_UNKNOWN
+    definition, claimed_at, salt = row
+    question = _question(definition)
+    try:
+        if question is None:
+            return Reason.ANSWER_INVALID
+        answer = question.clean(report.answer)
+        attributes = {} if question.attribute is None else dict([clean_attribute(question.attribute, answer)])
+    except Refusal as refusal:
+        return refusal.code
+    taken = deliveries.record(tx, site, person, msgspec.structs.replace(report, answer=answer))
+    if taken is not True:
+        return taken
+    metadata, _ = clean_metadata({"message": report.message, "answer": answer})
+    event_id = derived_event_id(bytes(salt), claimed_at, EVENT_NAME, report.message, report.nonce)
+    return Taken(event_id, json.dumps(metadata, ensure_ascii=False), attributes)
+
+
+def attribute_names(connection: Connection, site: int, messages: Collection[str]) -> set[str]:
+    """Return the attributes that answers to these messages (public ids) may set, by canonical name, in whichever version."""
+    some = marks(list(messages))
+    rows = connection.rows(
+        f"SELECT definition FROM auto_messages WHERE site = ? AND public_id IN ({some}) UNION ALL "
+        "SELECT v.definition FROM auto_message_versions v JOIN auto_messages m ON m.site = v.site AND m.id = v.message "
+        f"WHERE v.site = ? AND m.public_id IN ({some})",
+        (site, *messages, site, *messages),
+    )
+    questions = (_question(definition) for (definition,) in rows)
+    return {name for question in questions if question is not None and (name := question.attribute_name) is not None}
+
+
+def answers(connection: Connection, site: int, message: int, limit: int, offset: int) -> tuple[list[tuple[int, Answer, int]], int]:
+    """Return who (principal id) answered a message what and when (ms), the newest first, and how many answers there are."""
+    answered = "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity WHERE d.site = ? AND d.message = ? "
+    answered += "AND d.answer IS NOT NULL"
+    total = int(connection.value(f"SELECT count(*) {answered}", (site, message)))
+    rows = connection.rows(
+        f"SELECT i.principal_id, d.answer, d.answered_at {answered} ORDER BY d.answered_at DESC, d.identity, d.n LIMIT ? OFFSET ?",
+        (site, message, limit, offset),
+    )
+    return [(person, json.loads(answer), at) for person, answer, at in rows], total
+
+
+class _Content(msgspec.Struct, frozen=True):
+    question: Question | None = None
+
+
+class _Definition(msgspec.Struct, frozen=True):
+    content: _Content
+
+
+_definition = msgspec.json.Decoder(_Definition)
+
+
+def _question(definition: str) -> Question | None:
+    """Return the question of a stored definition."""
+    return _definition.decode(definition).content.question
