@@ -161,16 +161,23 @@ def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Momen
     return Decision([Verdict(rule.name, rule.holds(*asked), *rule.told(*asked)) for rule in RULES])
 
 
-def may_show(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, *, page_holds: bool = False) -> bool:
+def may_show(
+    site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, *, page_holds: bool = False, trigger_holds: bool = False
+) -> bool:
     """Say whether there is something to claim: the same rules, no further than the first that does not hold.
 
     Who is held out claims like everybody else, so that both arms meet the same limits. `page_holds` where the page's rule was asked
-    already.
+    already, `trigger_holds` where the trigger is asked afterwards (`is_triggered`).
     """
-    for holds in _WITHOUT_PAGE if page_holds else _CHEAPEST_FIRST:  # noqa: SIM110 (this is asked of every live message after every page view)
+    for holds in _CHEAPEST_FIRST_WITHOUT[page_holds, trigger_holds]:  # noqa: SIM110 (this is asked of every live message after every page view)
         if not holds(site, message, recipient, moment):
             return False
     return True
+
+
+def is_triggered(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
+    """Say whether the moment's event opens a message."""
+    return _trigger_holds(site, message, recipient, moment)
 
 
 Told = tuple[Any, Any]
@@ -325,7 +332,12 @@ RULES = (
     Rule("caps", _caps_hold, _caps_told),
 )
 _CHEAPEST_FIRST = (_state_holds, _schedule_holds, _trigger_holds, _frequency_holds, _caps_hold, _page_holds, _audience_holds)
-_WITHOUT_PAGE = tuple(holds for holds in _CHEAPEST_FIRST if holds is not _page_holds)
+_CHEAPEST_FIRST_WITHOUT = {
+    (page, trigger): tuple(one for one in _CHEAPEST_FIRST if not (page and one is _page_holds) and not (trigger and one is _trigger_holds))
+    for page in (False, True)
+    for trigger in (False, True)
+}
+"""What is left to ask where the page's rule, or the trigger's, is known to hold."""
 
 
 def grant(
