@@ -25,7 +25,7 @@ from collector.services import Services
 from collector.storage.database import Connection
 from collector.storage.writer import Overloaded
 from collector.values.errors import Reason, problem
-from collector.values.ids import uuid7_bytes
+from collector.values.ids import event_id_bytes, uuid7_bytes
 from collector.values.messages import IN_THE_VIEW
 from collector.values.text import storable
 
@@ -145,7 +145,7 @@ class _Claim:
 
     def trigger(self, connection: Connection, person: people.Person) -> TriggerEvent | None:
         """Return the triggering event as stored, where it is one of this person's, and this browser may hear of it."""
-        event_id = uuid7_bytes(self.request.event) if self.request.event else None
+        event_id = event_id_bytes(self.request.event) if self.request.event else None  # the collector minted those of REST
         if event_id is None:
             return None
         only = None if self.sender.may_know(person.role) else self.sender.lead.key

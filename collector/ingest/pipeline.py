@@ -60,10 +60,10 @@ class Collection:
             "flagged": self.flagged,
             "time": self.now,
         }
-        if self.offered is not NOTHING:
+        if self.offered.messages or self.offered.poll is not None:
             body["messages"] = self.offered.messages
-            if self.offered.poll is not None:
-                body["poll"] = self.offered.poll
+        if self.offered.poll is not None:
+            body["poll"] = self.offered.poll
         if self.outcome is not None:
             if self.sender.session is not None:
                 body["session"] = {"token": self.sender.session[0], "expires_at": self.sender.session[1]}
