@@ -161,15 +161,17 @@ def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Momen
     return Decision([Verdict(rule.name, rule.holds(*asked), *rule.told(*asked)) for rule in RULES])
 
 
-def may_show(
-    site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, *, page_holds: bool = False, trigger_holds: bool = False
-) -> bool:
+Holds = Callable[[Site, AutoMessage, Recipient, Moment], bool]
+"""Says whether one rule holds."""
+
+
+def may_show(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, rules: Sequence[Holds] | None = None) -> bool:
     """Say whether there is something to claim: the same rules, no further than the first that does not hold.
 
-    Who is held out claims like everybody else, so that both arms meet the same limits. `page_holds` where the page's rule was asked
-    already, `trigger_holds` where the trigger is asked afterwards (`is_triggered`).
+    Who is held out claims like everybody else, so that both arms meet the same limits. `rules` is CHEAPEST_FIRST, or what is left of it
+    where some are known to hold.
     """
-    for holds in _CHEAPEST_FIRST_WITHOUT[page_holds, trigger_holds]:  # noqa: SIM110 (this is asked of every live message after every page view)
+    for holds in rules or CHEAPEST_FIRST:  # noqa: SIM110 (this is asked of every live message after every page view)
         if not holds(site, message, recipient, moment):
             return False
     return True
@@ -188,7 +190,7 @@ class Rule(NamedTuple):
     """One rule: its name, whether it holds, and what there is to tell of it."""
 
     name: str
-    holds: Callable[[Site, AutoMessage, Recipient, Moment], bool]
+    holds: Holds
     told: Callable[[Site, AutoMessage, Recipient, Moment], Told]
 
 
@@ -331,13 +333,18 @@ RULES = (
     Rule("frequency", _frequency_holds, _frequency_told),
     Rule("caps", _caps_hold, _caps_told),
 )
-_CHEAPEST_FIRST = (_state_holds, _schedule_holds, _trigger_holds, _frequency_holds, _caps_hold, _page_holds, _audience_holds)
-_CHEAPEST_FIRST_WITHOUT = {
-    (page, trigger): tuple(one for one in _CHEAPEST_FIRST if not (page and one is _page_holds) and not (trigger and one is _trigger_holds))
-    for page in (False, True)
-    for trigger in (False, True)
-}
-"""What is left to ask where the page's rule, or the trigger's, is known to hold."""
+CHEAPEST_FIRST: Sequence[Holds] = (
+    _state_holds,
+    _schedule_holds,
+    _trigger_holds,
+    _frequency_holds,
+    _caps_hold,
+    _page_holds,
+    _audience_holds,
+)
+WITHOUT_PAGE = tuple(holds for holds in CHEAPEST_FIRST if holds is not _page_holds)
+WITHOUT_PAGE_AND_TRIGGER = tuple(holds for holds in WITHOUT_PAGE if holds is not _trigger_holds)
+"""What is left where the page's rule was asked already and the trigger is asked afterwards (`is_triggered`)."""
 
 
 def grant(

@@ -30,6 +30,7 @@ _REST_SECONDS = 10.0
 _MOST_OCCASIONS = 20
 _OVERRUN = 4  # times the budget
 _POLL_SECONDS = 30
+_SPENT = "the time for deciding messages of site %s is spent"
 
 
 class Offered(msgspec.Struct, frozen=True):
@@ -125,10 +126,11 @@ class Offers:
         found: _Found = []
         shown = contact.moment(contact.url)
         for message, occasions in candidates:
-            if _is_spent(deadline, site):
+            if time.monotonic() > deadline:
+                log.warning(_SPENT, site.key)
                 break
             if occasions is None:
-                if delivery.may_show(site, message, recipient, shown, page_holds=True):
+                if delivery.may_show(site, message, recipient, shown, delivery.WITHOUT_PAGE):
                     found.append((message, None))
                 continue
             for event in occasions:
@@ -143,13 +145,14 @@ class Offers:
         """Return what earlier events, or those of the back end, bring up; the timeline is asked once, and only where all else holds."""
         site, person = contact.site, recipient.person
         shown = contact.moment(contact.url)
-        ready = [one for one in messages if delivery.may_show(site, one, recipient, shown, page_holds=True, trigger_holds=True)]
+        ready = [one for one in messages if delivery.may_show(site, one, recipient, shown, delivery.WITHOUT_PAGE_AND_TRIGGER)]
         events = {message.definition.trigger.event or "" for message in ready}
         only = None if contact.sender.may_know(person.role) else contact.sender.lead.key
         waiting = trigger_events.waiting(connection, site.id, self._services.names, person, events, contact.now, only)
         found: _Found = []
         for message in ready:
-            if _is_spent(deadline, site):
+            if time.monotonic() > deadline:
+                log.warning(_SPENT, site.key)
                 break
             for event in waiting.get(message.definition.trigger.event or "", ()):
                 if delivery.is_triggered(site, message, recipient, contact.moment(contact.url, event)):
@@ -253,20 +256,10 @@ def _person(connection: Connection, contact: _Contact) -> int | None:
 def _offer(message: AutoMessage, event: bytes | None) -> dict[str, Any]:
     trigger = message.definition.trigger
     offer: dict[str, Any] = {"id": message.public_id, "trigger": trigger.type}
-    if event is not None:
-        offer["event"] = event_id_text(event)
-    elif trigger.seconds is not None:
-        offer["seconds"] = trigger.seconds
-    elif trigger.percent is not None:
-        offer["percent"] = trigger.percent
-    return offer
-
-
-def _is_spent(deadline: float, site: Site) -> bool:
-    if time.monotonic() <= deadline:
-        return False
-    log.warning("the time for deciding messages of site %s is spent", site.key)
-    return True
+    if trigger.type == "page":  # nearly all
+        return offer
+    mechanics = {"event": None if event is None else event_id_text(event), "seconds": trigger.seconds, "percent": trigger.percent}
+    return offer | {name: value for name, value in mechanics.items() if value is not None}
 
 
 def _url(event: Event) -> str:

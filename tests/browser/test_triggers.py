@@ -43,7 +43,7 @@ def scroll_to(page: Page, part: float) -> None:
 
 
 def polls(gateway: Gateway) -> list[Sent]:
-    return [sent for sent in gateway.log if sent.path == "/collect" and sent.method == "POST" and sent.json["items"] == []]
+    return [sent for sent in gateway.sent() if sent.json["items"] == []]
 
 
 def pay(collector: Collector, user_id: str, **metadata: Any) -> None:
