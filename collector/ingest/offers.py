@@ -41,6 +41,8 @@ class Offered(msgspec.Struct, frozen=True):
 
 
 NOTHING = Offered()
+LATER = Offered(poll=_POLL_SECONDS)
+"""What a poll is told that could not be decided."""
 
 Question = Callable[[], Offered]
 
@@ -62,7 +64,10 @@ class Offers:
         return self._question(_Contact(sender, outcome.person, _url(events[-1]), events, now_ms))
 
     def poll(self, sender: Verified, url: str, now_ms: int) -> Question | None:
-        """Return the same for a page that stays open: what was done elsewhere may have opened a message since."""
+        """Return the same for a page that stays open: what was done elsewhere may have opened a message since.
+
+        None where nothing can be decided now, so that it is to ask again.
+        """
         return self._question(_Contact(sender, None, url, (), now_ms))
 
     def _question(self, contact: "_Contact") -> Question | None:
@@ -70,23 +75,23 @@ class Offers:
             return None
         live = self._services.auto_messages.kept(contact.site.id)
         candidates = None if live is None else _candidates(live, contact)
-        if candidates is not None and not candidates.any:
+        if candidates is not None and not candidates.any and contact.events:
             return None
         return functools.partial(self._safely, contact, candidates)
 
     def _safely(self, contact: "_Contact", candidates: "_Candidates | None") -> Offered:
         began = time.monotonic()
-        site = contact.site
+        site, failed = contact.site, NOTHING if contact.events else LATER
         try:
             if candidates is None:
                 candidates = _candidates(self._services.auto_messages.live(site.id), contact)
             offered = self._decide(contact, candidates) if candidates.any else NOTHING
         except LookupError:  # the person became part of another since the commit; the next answer knows
-            return NOTHING
+            return failed
         except Exception as error:  # the events are committed; their answer must not become an error
             self._resting[site.id] = time.monotonic() + _REST_SECONDS
             log_failure("that decides messages", error)
-            return NOTHING
+            return failed
         if time.monotonic() - began > _OVERRUN * self._services.settings.message_budget_ms / 1000:
             self._resting[site.id] = time.monotonic() + _REST_SECONDS
             log.warning("deciding the messages of site %s takes too long; resting for %d s", site.key, _REST_SECONDS)

@@ -15,7 +15,7 @@ from collector.domain.sites import Site
 from collector.domain.tracking import Outcome, Submission
 from collector.ingest import agents, items, senders, wire
 from collector.ingest.effects import Exchange, Read, Record
-from collector.ingest.offers import NOTHING, Offers, Question
+from collector.ingest.offers import LATER, NOTHING, Offers, Question
 from collector.ingest.senders import Headers
 from collector.services import Services
 from collector.storage.writer import Overloaded
@@ -91,6 +91,7 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
             return collection.answer()
     page = collection.envelope.page
     if page is not None and not collection.envelope.items:
+        collection.offered = LATER
         yield from ask_messages(collection, offers.poll(collection.sender, items.shown_url(page), collection.now))
         return collection.answer()
     yield from apply_rules(collection)

@@ -316,11 +316,15 @@ def test_the_timeline_is_asked_once_and_only_where_a_message_could_be_shown(trac
     assert sum("FROM events" in sql for sql in statements) == 0
 
 
-def test_trouble_with_waiting_events_costs_no_event(tracker: Tracker, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trouble_with_waiting_events_costs_no_event_and_ends_no_asking(
+    tracker: Tracker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create(world, PAID)
 
     def broken(*_: Any) -> Any:
         raise RuntimeError
 
     monkeypatch.setattr(trigger_events, "lately", broken)
+    assert poll(tracker)["poll"] == 30
     assert tracker.view()["accepted"] == 1
+    assert poll(tracker)["poll"] == 30
