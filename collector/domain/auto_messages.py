@@ -15,7 +15,7 @@ from collector.storage.database import Connection, Database
 from collector.values.errors import Problem, Reason, problem
 from collector.values.fields import shown
 from collector.values.ids import RowIds, new_public_id
-from collector.values.messages import AutoMessageDefinition, clean_auto_message
+from collector.values.messages import IN_THE_VIEW, AutoMessageDefinition, clean_auto_message
 from collector.values.page_rules import page_matches, query_names
 from collector.values.query_tree import NOTHING, Needs, needs
 
@@ -75,22 +75,29 @@ class Live:
 
     def __init__(self, messages: Sequence[AutoMessage]) -> None:
         self.messages = messages
-        self._on_pages = [message for message in messages if message.definition.trigger.type == "page"]
-        self._found: dict[str, list[AutoMessage]] = {}
+        self._on_pages = [message for message in messages if message.definition.trigger.type in {"page", *IN_THE_VIEW}]
+        self._on_events = [message for message in messages if message.definition.trigger.type == "event"]
+        self._found: dict[str, tuple[list[AutoMessage], list[AutoMessage]]] = {}
         self._after: dict[str, list[AutoMessage]] = {}
-        for message in messages:
-            if message.definition.trigger.type == "event":
-                self._after.setdefault(message.definition.trigger.event or "", []).append(message)
+        for message in self._on_events:
+            self._after.setdefault(message.definition.trigger.event or "", []).append(message)
         self.rank = {message.id: place for place, message in enumerate(messages)}
         """By row id: the place in the list."""
         self.query_names = frozenset(name for message in messages for name in query_names(message.definition.page))
         """The query parameters that page rules ask for."""
 
     def on_page(self, url: str) -> list[AutoMessage]:
-        """Return the messages triggered by a page whose page rule holds at this address."""
+        """Return the messages triggered by a page, or by something in its view, whose page rule holds at this address."""
+        return self._at(url)[0]
+
+    def awaited(self, url: str) -> list[AutoMessage]:
+        """Return the messages triggered by an event whose page rule holds at this address."""
+        return self._at(url)[1]
+
+    def _at(self, url: str) -> tuple[list[AutoMessage], list[AutoMessage]]:
         found = self._found.get(url)
         if found is None:
-            found = [one for one in self._on_pages if one.definition.page is None or page_matches(one.definition.page, url)]
+            found = _at_home(self._on_pages, url), _at_home(self._on_events, url)
             if len(self._found) < _MOST_PAGES:
                 self._found[url] = found
         return found
@@ -98,6 +105,10 @@ class Live:
     def after(self, event: str) -> Sequence[AutoMessage]:
         """Return the messages triggered by events of this name."""
         return self._after.get(event, ())
+
+
+def _at_home(messages: Sequence[AutoMessage], url: str) -> list[AutoMessage]:
+    return [one for one in messages if one.definition.page is None or page_matches(one.definition.page, url)]
 
 
 class AutoMessages:

@@ -161,16 +161,25 @@ def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Momen
     return Decision([Verdict(rule.name, rule.holds(*asked), *rule.told(*asked)) for rule in RULES])
 
 
-def may_show(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, *, page_holds: bool = False) -> bool:
+Holds = Callable[[Site, AutoMessage, Recipient, Moment], bool]
+"""Says whether one rule holds."""
+
+
+def may_show(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, rules: Sequence[Holds] | None = None) -> bool:
     """Say whether there is something to claim: the same rules, no further than the first that does not hold.
 
-    Who is held out claims like everybody else, so that both arms meet the same limits. `page_holds` where the page's rule was asked
-    already.
+    Who is held out claims like everybody else, so that both arms meet the same limits. `rules` is CHEAPEST_FIRST, or what is left of it
+    where some are known to hold.
     """
-    for holds in _WITHOUT_PAGE if page_holds else _CHEAPEST_FIRST:  # noqa: SIM110 (this is asked of every live message after every page view)
+    for holds in rules or CHEAPEST_FIRST:  # noqa: SIM110 (this is asked of every live message after every page view)
         if not holds(site, message, recipient, moment):
             return False
     return True
+
+
+def is_triggered(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
+    """Say whether the moment's event opens a message."""
+    return _trigger_holds(site, message, recipient, moment)
 
 
 Told = tuple[Any, Any]
@@ -181,7 +190,7 @@ class Rule(NamedTuple):
     """One rule: its name, whether it holds, and what there is to tell of it."""
 
     name: str
-    holds: Callable[[Site, AutoMessage, Recipient, Moment], bool]
+    holds: Holds
     told: Callable[[Site, AutoMessage, Recipient, Moment], Told]
 
 
@@ -325,8 +334,18 @@ RULES = (
     Rule("frequency", _frequency_holds, _frequency_told),
     Rule("caps", _caps_hold, _caps_told),
 )
-_CHEAPEST_FIRST = (_state_holds, _schedule_holds, _trigger_holds, _frequency_holds, _caps_hold, _page_holds, _audience_holds)
-_WITHOUT_PAGE = tuple(holds for holds in _CHEAPEST_FIRST if holds is not _page_holds)
+CHEAPEST_FIRST: Sequence[Holds] = (
+    _state_holds,
+    _schedule_holds,
+    _trigger_holds,
+    _frequency_holds,
+    _caps_hold,
+    _page_holds,
+    _audience_holds,
+)
+WITHOUT_PAGE = tuple(holds for holds in CHEAPEST_FIRST if holds is not _page_holds)
+WITHOUT_PAGE_AND_TRIGGER = tuple(holds for holds in WITHOUT_PAGE if holds is not _trigger_holds)
+"""What is left where the page's rule was asked already and the trigger is asked afterwards (`is_triggered`)."""
 
 
 def grant(

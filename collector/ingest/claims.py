@@ -6,12 +6,11 @@ another tab or device gets no. Locks are taken in this order: identities, the me
 """
 
 import functools
-import json
 from typing import Any
 
 import msgspec
 
-from collector.domain import deliveries, delivery, identities, people
+from collector.domain import deliveries, delivery, identities, people, trigger_events
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.content import MissingValue, render
 from collector.domain.deliveries import HELD_OUT, SHOWN
@@ -19,16 +18,16 @@ from collector.domain.delivery import Moment, Recipient, TriggerEvent
 from collector.domain.identities import Identity
 from collector.ingest import senders, wire
 from collector.ingest.effects import Exchange, Read, Write
-from collector.ingest.items import LONGEST_ADDRESS
+from collector.ingest.items import shown_url
 from collector.ingest.offers import load_recipient
 from collector.ingest.senders import Headers, Verified
 from collector.services import Services
 from collector.storage.database import Connection
-from collector.storage.slices import OVERFLOW, WEEK
 from collector.storage.writer import Overloaded
 from collector.values.errors import Reason, problem
-from collector.values.ids import event_id_time, uuid7_bytes
-from collector.values.text import replace_unstorable, storable
+from collector.values.ids import event_id_bytes, uuid7_bytes
+from collector.values.messages import IN_THE_VIEW
+from collector.values.text import storable
 
 _LONGEST_NONCE = 64
 _ATTEMPTS = 5
@@ -92,14 +91,16 @@ class _Claim:
             message = self.services.auto_messages.get(connection, self.site.id, self.request.message)
             if owner is None or message is None:
                 return "audience" if owner is None else "state"
+            kind = message.definition.trigger.type
+            if kind in IN_THE_VIEW and self.request.trigger != kind:  # from a messenger that knows no such trigger and did not wait for it
+                return "trigger"
             try:
                 recipient = load_recipient(self.services, self.site, owner.principal_id, [message], self.now, goals=True)
             except LookupError:  # became part of another between two statements
                 return "audience"
-            url = replace_unstorable(self.request.page.url)[:LONGEST_ADDRESS]
             moment = Moment(
                 now=self.now,
-                page_url=url,
+                page_url=shown_url(self.request.page),
                 asserted=self.sender.user_id is not None,
                 event=self.trigger(connection, recipient.person),
                 view=uuid7_bytes(self.request.view) if self.request.view else None,
@@ -139,23 +140,16 @@ class _Claim:
 
     def render(self, ready: _Ready) -> dict[str, Any]:
         """Fill in the variables. What is personal is given only to a lead of its own or a verified user."""
-        own_lead = self.sender.user_id is None and ready.recipient.person.role == "lead"
-        known = ready.recipient.facts.attributes if own_lead or self.sender.verified else {}
+        known = ready.recipient.facts.attributes if self.sender.may_know(ready.recipient.person.role) else {}
         return render(ready.message.definition, known, ready.moment.event, self.site.zone)
 
     def trigger(self, connection: Connection, person: people.Person) -> TriggerEvent | None:
-        """Return the triggering event as stored, where it is one of this person's."""
-        event_id = uuid7_bytes(self.request.event) if self.request.event else None
+        """Return the triggering event as stored, where it is one of this person's, and this browser may hear of it."""
+        event_id = event_id_bytes(self.request.event) if self.request.event else None  # the collector minted those of REST
         if event_id is None:
             return None
-        row = connection.row(
-            "SELECT identity, name, at, metadata FROM events WHERE site = ? AND slice IN (?, ?) AND id = ?",
-            (self.site.id, event_id_time(event_id) // WEEK, OVERFLOW, event_id),
-        )
-        if row is None or row[0] not in {identity.id for identity in person.identities}:
-            return None
-        name = self.services.names.text(self.site.id, row[1])
-        return TriggerEvent(event_id, name, row[2], json.loads(row[3]) if row[3] else {})
+        only = None if self.sender.may_know(person.role) else self.sender.lead.key
+        return trigger_events.named(connection, self.site.id, self.services.names, person, event_id, only)
 
 
 def _no(reason: str) -> dict[str, Any]:

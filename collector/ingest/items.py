@@ -75,6 +75,11 @@ def times(sender: wire.Sender, now_ms: int, retention_ms: int) -> Times:
     return Times(now_ms, sent_at, offset, difference, now_ms - retention_ms)
 
 
+def shown_url(page: wire.Page) -> str:
+    """Return the address of the page now shown, as rules about pages ask it."""
+    return replace_unstorable(page.url)[:LONGEST_ADDRESS]
+
+
 def clean_event(item: wire.EventItem, when: Times, flags: Flags) -> Event:
     """Return an event, or raise the Refusal that says what is wrong with it."""
     event_id = uuid7_bytes(item.id)

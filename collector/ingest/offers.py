@@ -1,4 +1,5 @@
-"""Which messages a browser may claim now: those whose trigger could hold for what it just sent, decided for its person.
+"""Which messages a browser may claim now: those whose trigger could hold for what it just sent, or for what happened to its person within
+a day, decided for that person.
 
 A guest of the collect path: it has a time budget, gives up when that is spent, and rests after it failed.
 """
@@ -10,7 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from collector.domain import delivery, people
+import msgspec
+
+from collector.domain import delivery, identities, people, trigger_events
 from collector.domain.auto_messages import AutoMessage, Live
 from collector.domain.delivery import Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
@@ -18,6 +21,7 @@ from collector.domain.tracking import Event, Outcome
 from collector.ingest.failures import log_failure
 from collector.ingest.senders import Verified
 from collector.services import Services
+from collector.storage.database import Connection
 from collector.values.ids import event_id_text
 
 log = logging.getLogger(__name__)
@@ -25,8 +29,22 @@ log = logging.getLogger(__name__)
 _REST_SECONDS = 10.0
 _MOST_OCCASIONS = 20
 _OVERRUN = 4  # times the budget
+_POLL_SECONDS = 30
+_SPENT = "the time for deciding messages of site %s is spent"
 
-Question = Callable[[], list[dict[str, Any]]]
+
+class Offered(msgspec.Struct, frozen=True):
+    """What may be claimed, best first, as the wire has it; and after how many seconds a page that stays open asks again, if at all."""
+
+    messages: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    poll: int | None = None
+
+
+NOTHING = Offered()
+LATER = Offered(poll=_POLL_SECONDS)
+"""What a poll is told that could not be decided."""
+
+Question = Callable[[], Offered]
 
 
 class Offers:
@@ -39,59 +57,113 @@ class Offers:
     def question(self, sender: Verified, outcome: Outcome | None, events: Sequence[Event], now_ms: int) -> Question | None:
         """Return the call that decides what may be claimed after these events, or None where nothing could be.
 
-        The call returns `{"id", "trigger", "event"?}`, best first, and nothing where deciding fails.
+        Where deciding fails, the call returns NOTHING.
         """
-        if outcome is None or outcome.person is None or not events or time.monotonic() < self._resting.get(sender.site.id, 0.0):
+        if outcome is None or outcome.person is None or not events:
             return None
-        live = self._services.auto_messages.kept(sender.site.id)
-        candidates = None if live is None else _candidates(live, events)
-        if candidates == []:
-            return None
-        asserted = sender.user_id is not None
-        return functools.partial(self._safely, sender.site, outcome.person, events, candidates, now_ms, asserted=asserted)
+        return self._question(_Contact(sender, outcome.person, _url(events[-1]), events, now_ms))
 
-    def _safely(
-        self, site: Site, person: int, events: Sequence[Event], candidates: "_Candidates | None", now_ms: int, *, asserted: bool
-    ) -> list[dict[str, Any]]:
+    def poll(self, sender: Verified, url: str, now_ms: int) -> Question | None:
+        """Return the same for a page that stays open: what was done elsewhere may have opened a message since.
+
+        None where nothing can be decided now, so that it is to ask again.
+        """
+        return self._question(_Contact(sender, None, url, (), now_ms))
+
+    def _question(self, contact: "_Contact") -> Question | None:
+        if time.monotonic() < self._resting.get(contact.site.id, 0.0):
+            return None
+        live = self._services.auto_messages.kept(contact.site.id)
+        candidates = None if live is None else _candidates(live, contact)
+        if candidates is not None and not candidates.any and contact.events:
+            return None
+        return functools.partial(self._safely, contact, candidates)
+
+    def _safely(self, contact: "_Contact", candidates: "_Candidates | None") -> Offered:
         began = time.monotonic()
+        site, failed = contact.site, NOTHING if contact.events else LATER
         try:
             if candidates is None:
-                candidates = _candidates(self._services.auto_messages.live(site.id), events)
-            offers = self._decide(site, person, events, candidates, now_ms, asserted=asserted)
+                candidates = _candidates(self._services.auto_messages.live(site.id), contact)
+            offered = self._decide(contact, candidates) if candidates.any else NOTHING
         except LookupError:  # the person became part of another since the commit; the next answer knows
-            return []
+            return failed
         except Exception as error:  # the events are committed; their answer must not become an error
             self._resting[site.id] = time.monotonic() + _REST_SECONDS
             log_failure("that decides messages", error)
-            return []
+            return failed
         if time.monotonic() - began > _OVERRUN * self._services.settings.message_budget_ms / 1000:
             self._resting[site.id] = time.monotonic() + _REST_SECONDS
             log.warning("deciding the messages of site %s takes too long; resting for %d s", site.key, _REST_SECONDS)
-        return offers
+        return offered
 
-    def _decide(
-        self, site: Site, person: int, events: Sequence[Event], candidates: "_Candidates", now_ms: int, *, asserted: bool
-    ) -> list[dict[str, Any]]:
+    def _decide(self, contact: "_Contact", candidates: "_Candidates") -> Offered:
         deadline = time.monotonic() + self._services.settings.message_budget_ms / 1000
-        if not candidates:
+        poll = _POLL_SECONDS if candidates.awaited and contact.may_hear_of_others else None
+        with self._services.database.read() as connection:
+            person = _person(connection, contact) if contact.person is None else contact.person
+            if person is None:
+                return Offered(poll=poll)
+            opened = self._opened(connection, contact.site, person, candidates.awaited, contact.now)
+            messages = [*(message for message, _ in candidates.now), *opened]
+            if not messages:
+                return Offered(poll=poll)
+            recipient = _load(connection, self._services, contact.site, person, messages, contact.now)
+            found = self._may_show(contact, candidates.now, recipient, deadline)
+            if opened:
+                offered = {message.id for message, _ in found}
+                opened = [message for message in opened if message.id not in offered]
+                found += self._waited(connection, contact, opened, recipient, deadline)
+                found.sort(key=lambda one: candidates.rank[one[0].id])
+        return Offered([_offer(message, event) for message, event in found], poll)
+
+    def _opened(self, connection: Connection, site: Site, person: int, awaited: Sequence[AutoMessage], now_ms: int) -> list[AutoMessage]:
+        """Return the messages whose event the person's totals have within a day."""
+        if not awaited:
             return []
-        recipient = load_recipient(self._services, site, person, [message for message, _ in candidates], now_ms)
-        offers: list[dict[str, Any]] = []
-        shown = Moment(now=now_ms, page_url=_url(events[-1]), asserted=asserted)
+        events = {message.definition.trigger.event or "" for message in awaited}
+        happened = trigger_events.lately(connection, site.id, self._services.names, person, events, now_ms)
+        return [message for message in awaited if message.definition.trigger.event in happened]
+
+    def _may_show(self, contact: "_Contact", candidates: "_Now", recipient: Recipient, deadline: float) -> "_Found":
+        """Return what the page now shown and the events just sent bring up."""
+        site = contact.site
+        found: _Found = []
+        shown = contact.moment(contact.url)
         for message, occasions in candidates:
             if time.monotonic() > deadline:
-                log.warning("the time for deciding messages of site %s is spent", site.key)
+                log.warning(_SPENT, site.key)
                 break
             if occasions is None:
-                if delivery.may_show(site, message, recipient, shown, page_holds=True):
-                    offers.append({"id": message.public_id, "trigger": "page"})
+                if delivery.may_show(site, message, recipient, shown, delivery.WITHOUT_PAGE):
+                    found.append((message, None))
                 continue
             for event in occasions:
-                moment = Moment(now=now_ms, page_url=_url(event), asserted=asserted, event=trigger_event(event))
-                if delivery.may_show(site, message, recipient, moment):
-                    offers.append({"id": message.public_id, "trigger": "event", "event": event_id_text(event.id)})
+                if delivery.may_show(site, message, recipient, contact.moment(_url(event), trigger_event(event))):
+                    found.append((message, event.id))
                     break
-        return offers
+        return found
+
+    def _waited(
+        self, connection: Connection, contact: "_Contact", messages: Sequence[AutoMessage], recipient: Recipient, deadline: float
+    ) -> "_Found":
+        """Return what earlier events, or those of the back end, bring up; the timeline is asked once, and only where all else holds."""
+        site, person = contact.site, recipient.person
+        shown = contact.moment(contact.url)
+        ready = [one for one in messages if delivery.may_show(site, one, recipient, shown, delivery.WITHOUT_PAGE_AND_TRIGGER)]
+        events = {message.definition.trigger.event or "" for message in ready}
+        only = None if contact.sender.may_know(person.role) else contact.sender.lead.key
+        waiting = trigger_events.waiting(connection, site.id, self._services.names, person, events, contact.now, only)
+        found: _Found = []
+        for message in ready:
+            if time.monotonic() > deadline:
+                log.warning(_SPENT, site.key)
+                break
+            for event in waiting.get(message.definition.trigger.event or "", ()):
+                if delivery.is_triggered(site, message, recipient, contact.moment(contact.url, event)):
+                    found.append((message, event.id))
+                    break
+        return found
 
 
 def load_recipient(
@@ -103,29 +175,96 @@ def load_recipient(
         LookupError: the person became part of another, or is gone.
     """
     with services.database.read() as connection:
-        delivery.read_ahead(connection, site.id, person)
-        found = people.load(connection, site.id, person)
-        retention = services.settings.retention
-        return delivery.load_recipient(connection, site, services.names, found, messages, now_ms, retention, goals=goals)
+        return _load(connection, services, site, person, messages, now_ms, goals=goals)
 
 
-_Candidates = list[tuple[AutoMessage, Sequence[Event] | None]]
-"""Messages that may be claimed now, as far as triggers and pages tell: those of the page now shown, and each of the others with the
-events that could trigger it."""
-
-
-def _candidates(live: Live, events: Sequence[Event]) -> _Candidates:
-    found: _Candidates = [(message, None) for message in live.on_page(_url(events[-1]))]
-    triggered = {event.name for event in events if live.after(event.name)}
-    for name in triggered:
-        occasions = [event for event in reversed(events) if event.name == name][:_MOST_OCCASIONS]
-        found += [(message, occasions) for message in live.after(name)]
-    return sorted(found, key=lambda one: live.rank[one[0].id]) if triggered else found
+def _load(
+    connection: Connection, services: Services, site: Site, person: int, messages: list[AutoMessage], now_ms: int, *, goals: bool = False
+) -> Recipient:
+    delivery.read_ahead(connection, site.id, person)
+    found = people.load(connection, site.id, person)
+    return delivery.load_recipient(connection, site, services.names, found, messages, now_ms, services.settings.retention, goals=goals)
 
 
 def trigger_event(event: Event) -> TriggerEvent:
     """Return an event as triggers see it."""
     return TriggerEvent(event.id, event.name, event.at, json.loads(event.metadata) if event.metadata else {})
+
+
+class _Contact(msgspec.Struct, frozen=True):
+    """A browser that is heard of: who sends, the person it is, the page now shown, and what it just did; at a time (ms).
+
+    Of a poll the person is not known yet.
+    """
+
+    sender: Verified
+    person: int | None
+    url: str
+    events: Sequence[Event]
+    now: int
+
+    @property
+    def site(self) -> Site:
+        return self.sender.site
+
+    @property
+    def may_hear_of_others(self) -> bool:
+        """Whether an event from elsewhere can open something here: nothing of REST does for a user id that nobody proved."""
+        return (self.sender.verified or self.sender.user_id is None) and not self.site.settings.messages_paused
+
+    def moment(self, url: str, event: TriggerEvent | None = None) -> Moment:
+        """Return the circumstances of a decision about a page."""
+        return Moment(now=self.now, page_url=url, asserted=self.sender.user_id is not None, event=event)
+
+
+_Now = list[tuple[AutoMessage, Sequence[Event] | None]]
+_Found = list[tuple[AutoMessage, bytes | None]]
+
+
+class _Candidates(msgspec.Struct, frozen=True):
+    """Messages that may be claimed now, as far as triggers and pages tell."""
+
+    now: _Now
+    """Those of the page now shown, and each that an event just sent could open, with these events; best first."""
+    awaited: list[AutoMessage]
+    """Those that earlier events could open, or such from elsewhere."""
+    rank: dict[int, int]
+
+    @property
+    def any(self) -> bool:
+        return bool(self.now or self.awaited)
+
+
+def _candidates(live: Live, contact: _Contact) -> _Candidates:
+    events, awaited = contact.events, live.awaited(contact.url)
+    if not events:
+        return _Candidates([], awaited, live.rank)
+    found: _Now = [(message, None) for message in live.on_page(contact.url)]
+    triggered = {event.name for event in events if live.after(event.name)}
+    for name in triggered:
+        occasions = [event for event in reversed(events) if event.name == name][:_MOST_OCCASIONS]
+        found += [(message, occasions) for message in live.after(name)]
+    if triggered:
+        found.sort(key=lambda one: live.rank[one[0].id])
+    return _Candidates(found, awaited, live.rank)
+
+
+def _person(connection: Connection, contact: _Contact) -> int | None:
+    """Return the person who polls; None where nothing was ever heard of it, or where its lead shows another secret."""
+    lead, owner = contact.sender.lead, contact.sender.owner
+    found = identities.find(connection, contact.site.id, {lead.key, owner})
+    if lead.key in found and found[lead.key].secret_hash != lead.secret_hash:
+        return None
+    return found[owner].principal_id if owner in found else None
+
+
+def _offer(message: AutoMessage, event: bytes | None) -> dict[str, Any]:
+    trigger = message.definition.trigger
+    offer: dict[str, Any] = {"id": message.public_id, "trigger": trigger.type}
+    if trigger.type == "page":  # nearly all
+        return offer
+    mechanics = {"event": None if event is None else event_id_text(event), "seconds": trigger.seconds, "percent": trigger.percent}
+    return offer | {name: value for name, value in mechanics.items() if value is not None}
 
 
 def _url(event: Event) -> str:

@@ -15,7 +15,7 @@ from collector.domain.sites import Site
 from collector.domain.tracking import Outcome, Submission
 from collector.ingest import agents, items, senders, wire
 from collector.ingest.effects import Exchange, Read, Record
-from collector.ingest.offers import Offers
+from collector.ingest.offers import LATER, NOTHING, Offers, Question
 from collector.ingest.senders import Headers
 from collector.services import Services
 from collector.storage.writer import Overloaded
@@ -37,7 +37,7 @@ class Collection:
         self.flagged: list[dict[str, Any]] = []
         self.accepted = 0
         self.duplicates = 0
-        self.messages: list[dict[str, Any]] = []
+        self.offered = NOTHING
         self.rules: str | None = None
         self.query_names: frozenset[str] = frozenset()
         self.envelope: wire.AnyEnvelope
@@ -60,13 +60,15 @@ class Collection:
             "flagged": self.flagged,
             "time": self.now,
         }
+        if self.offered.messages or self.offered.poll is not None:
+            body["messages"] = self.offered.messages
+        if self.offered.poll is not None:
+            body["poll"] = self.offered.poll
         if self.outcome is not None:
             if self.sender.session is not None:
                 body["session"] = {"token": self.sender.session[0], "expires_at": self.sender.session[1]}
             if self.outcome.claim in (Claim.REFUSED, Claim.BLOCKED):
                 body["lead"] = "rotate"
-            if self.messages:
-                body["messages"] = self.messages
             if self.rules is not None:
                 body["rules"] = self.rules
             if self.query_names:
@@ -87,16 +89,19 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
         step(collection)
         if collection.answered:
             return collection.answer()
+    page = collection.envelope.page
+    if page is not None and not collection.envelope.items:
+        collection.offered = LATER
+        yield from ask_messages(collection, offers.poll(collection.sender, items.shown_url(page), collection.now))
+        return collection.answer()
     yield from apply_rules(collection)
     try:
         outcomes = yield Record(collection.site.id, [collection.submission], len(body))
     except Overloaded:
         raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")]) from None
     note_outcome(collection, outcomes[0])
-    decide = offers.question(collection.sender, collection.outcome, collection.submission.events, collection.now)
-    if decide is not None:
-        with contextlib.suppress(TimeoutError):
-            collection.messages = yield Read(decide, services.settings.message_budget_ms / 1000)
+    asked = offers.question(collection.sender, collection.outcome, collection.submission.events, collection.now)
+    yield from ask_messages(collection, asked)
     collection.query_names |= services.auto_messages.query_names(collection.site.id)
     return collection.answer()
 
@@ -178,6 +183,13 @@ def note_outcome(c: Collection, outcome: Outcome) -> None:
         field = f"attributes.{name.removeprefix(CUSTOM)}"
         c.flagged.append({"index": c.places["identify"][place], "code": reason.value, "field": field})
     c.refused.sort(key=lambda entry: int(entry["index"]))
+
+
+def ask_messages(c: Collection, question: Question | None) -> Exchange[None]:
+    """Note which messages may be claimed; none where there is no time to say."""
+    if question is not None:
+        with contextlib.suppress(TimeoutError):
+            c.offered = yield Read(question, c.services.settings.message_budget_ms / 1000)
 
 
 STEPS = (drop_unwanted, check_sender, clean_items)

@@ -43,6 +43,10 @@ class Verified(msgspec.Struct, frozen=True):
         """The identity that what is sent belongs to: the asserted user, else the lead."""
         return self.lead.key if self.user_id is None else (USER, self.user_id)
 
+    def may_know(self, role: str) -> bool:
+        """Say whether what is known of the person (of a role) may be given out: to a lead of its own, or a user whose id was proved."""
+        return self.verified or (self.user_id is None and role == LEAD)
+
 
 def find_site(sites: Sites, sender: wire.Sender, headers: Headers) -> Exchange[Site]:
     """Return the site of a site key, for an origin it admits; the database is asked only where the memory does not know.

@@ -87,25 +87,30 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     automation: str | None = None
 
 
-class Envelope(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Post(Sender, frozen=True, kw_only=True):
+    """What stands around the items; `view` and `page`, of the page now shown, with a poll, which has none."""
+
+    dropped: int = 0
+    view: str | None = None
+    page: Page | None = None
+
+
+class Envelope(Post, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """POST collect."""
 
     items: list[msgspec.Raw]
-    dropped: int = 0
 
 
-class WholeEnvelope(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WholeEnvelope(Post, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The same with every item of a known shape, as nearly all are."""
 
     items: list[Item]
-    dropped: int = 0
 
 
-class LooseEnvelope(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LooseEnvelope(Post, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The same where the fast decoder could not read the text."""
 
     items: list[Any]
-    dropped: int = 0
 
 
 AnyEnvelope = WholeEnvelope | Envelope | LooseEnvelope
@@ -119,6 +124,7 @@ class ClaimRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True
     page: Page
     view: str | None = None
     event: str | None = None
+    trigger: str | None = None
 
 
 class HandoverRequest(Sender, frozen=True, kw_only=True, forbid_unknown_fields=True):

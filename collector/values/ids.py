@@ -20,7 +20,12 @@ UUID_LENGTH = 36
 
 def uuid7_bytes(text: str) -> bytes | None:
     """Return the 16 bytes of a UUIDv7 in its canonical 36-character form, or None for anything else."""
-    if len(text) != UUID_LENGTH or text[14] != "7" or not text[8] == text[13] == text[18] == text[23] == "-":
+    return event_id_bytes(text) if len(text) == UUID_LENGTH and text[14] == "7" else None
+
+
+def event_id_bytes(text: str) -> bytes | None:
+    """Return the 16 bytes of an event id as `event_id_text` writes it, whatever its version bits, or None for anything else."""
+    if len(text) != UUID_LENGTH or not text[8] == text[13] == text[18] == text[23] == "-":
         return None
     try:
         made = bytes.fromhex(text.replace("-", ""))

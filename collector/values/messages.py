@@ -23,6 +23,8 @@ TYPES = ("popup", "banner", "chat")
 STATES = ("draft", "live", "paused", "archived")
 ACTIONS = ("url", "dismiss", "track", "answer")
 TRIGGERS = ("page", "time", "scroll", "exit_intent", "event", "manual")
+IN_THE_VIEW = frozenset({"time", "scroll", "exit_intent"})
+"""What only the browser can tell: it watches for it in the view that made somebody eligible."""
 FREQUENCIES = ("once", "until_acted", "every_time")
 POSITIONS = {"popup": ("corner", "center"), "banner": ("top", "bottom"), "chat": ("corner",)}
 
@@ -64,11 +66,16 @@ class Content(msgspec.Struct, frozen=True):
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """What opens the message; `event` and the conditions on its metadata belong to the type `event`."""
+    """What opens the message; `event` and the conditions on its metadata belong to the type `event`.
+
+    `seconds` (`time`) count from the beginning of the view, `percent` (`scroll`) is of the way to the end of the page.
+    """
 
     type: str
-    event: str | None
-    where: tuple[WhereRule, ...]
+    event: str | None = None
+    where: tuple[WhereRule, ...] = ()
+    seconds: int | float | None = None
+    percent: int | float | None = None
 
 
 class Frequency(msgspec.Struct, frozen=True):
@@ -262,10 +269,8 @@ class _Cleaner(Checker):
     def trigger(self, raw: object, json: dict[str, Any]) -> Trigger:
         part = self.part(raw, "trigger", {"type", "seconds", "percent", "event", "where"})
         kind = self.choice(part.get("type"), TRIGGERS, "trigger.type", "page")
-        if kind in {"time", "scroll", "exit_intent"}:
-            self.unsupported("trigger.type")
-        self.number(part.get("seconds"), "trigger.seconds", 0, 86_400)
-        self.number(part.get("percent"), "trigger.percent", 0, 100)
+        wait = self.number(part.get("seconds"), "trigger.seconds", 0, 86_400)
+        percent = self.number(part.get("percent"), "trigger.percent", 0, 100)
         for key, owner in (("seconds", "time"), ("percent", "scroll"), ("event", "event")):
             self.belongs(part, key, owner, kind)
         if kind != "event" and part.get("where"):
@@ -276,8 +281,8 @@ class _Cleaner(Checker):
             name = self.attempt(lambda: clean_event_name(event, field="trigger.event")) if event is not None else None
             where = self.attempt(lambda: parse_where(part.get("where"), field="trigger.where"))
         where = where or ()
-        json["trigger"] = {"type": kind, "seconds": None, "percent": None, "event": name, "where": where_json(where)}
-        return Trigger(kind, name, where)
+        json["trigger"] = {"type": kind, "seconds": wait, "percent": percent, "event": name, "where": where_json(where)}
+        return Trigger(kind, name, where, wait, percent)
 
     def frequency(self, raw: object, json: dict[str, Any]) -> Frequency:
         part = self.part(raw, "frequency", {"type", "max", "every_days"})

@@ -42,3 +42,16 @@ def test_it_shows_messages_with_todays_messenger(
     expect(cached.locator("leadlight-message")).to_have_count(0)
     until(cached, lambda: message.stats()["dismissed"] == 1)
     assert {name: message.stats()[name] for name in ("sent", "dismissed")} == {"sent": 1, "dismissed": 1}
+
+
+def test_it_shows_messages_when_what_they_wait_for_happens(
+    cached: Page, pages: Pages, snippet: str, new_message: Callable[..., Any]
+) -> None:
+    message = new_message("/cached-scroll", title="Far enough", trigger={"type": "scroll", "percent": 50})
+    new_message("/cached-scroll", title="From elsewhere", trigger={"type": "event", "event": "unheard-of"})
+    visit(cached, pages.add("/cached-scroll", head=snippet, body="<div style='height: 5000px'>A long page</div>"))
+    fence(cached)
+    assert message.stats()["sent"] == 0
+    cached.evaluate("scrollTo(0, 4000)")
+    expect(cached.get_by_role("dialog", name="Far enough")).to_be_visible()
+    assert message.stats()["sent"] == 1

@@ -80,9 +80,15 @@ def close(page: Page) -> None:
     expect(page.locator("leadlight-message")).to_have_count(0)
 
 
+def polls(gateway: Gateway) -> list[Any]:
+    """Return what open pages sent to ask whether something was done elsewhere."""
+    return [sent.json for sent in gateway.sent("/collect") if not sent.json["items"]]
+
+
 def live_a_whole_life(visitor: Visit, shop: str, collector: Collector, gateway: Gateway) -> None:
     """Do all that a visitor and a page can do; the site has the messages and the rule that the test makes."""
     page = visitor.page
+    page.clock.install()
     visit(page, shop)
     call(page, "optIn", "2026-03")
     page.get_by_role("link", name="Write").click()
@@ -98,6 +104,8 @@ def live_a_whole_life(visitor: Visit, shop: str, collector: Collector, gateway: 
     expect(page.locator("leadlight-message")).to_have_count(0)
     page.get_by_role("button", name="Buy").click()
     fence(page)
+    page.clock.fast_forward(31_000)
+    until(page, lambda: polls(gateway))
     visitor.look()
     call(page, "reset")
     token = jwt.encode({"user_id": "private-2", "exp": int(time.time()) + 600}, collector.identity_secret, algorithm="HS256")
@@ -150,11 +158,12 @@ def test_the_page_lists_what_whole_visits_leave_and_send_and_nothing_else(
     assert visitor.local | without.local == listed("localStorage")
     assert visitor.session | without.session == listed("sessionStorage")
 
-    envelopes = [sent.json for sent in gateway.sent("/collect")]
+    envelopes = [sent.json for sent in gateway.sent("/collect") if sent.json["items"]]
     claims = [sent.json for sent in gateway.sent("/claim")]
     items = [item for envelope in envelopes for item in envelope["items"]]
     around = listed("Sent with everything")
     assert {name for envelope in envelopes for name in fields(envelope)} == around
+    assert {name for poll in polls(gateway) for name in fields(poll)} - around == listed("While a page stays open")
     assert {name for claim in claims for name in fields(claim)} - around == listed("Before a message is shown")
     for kind, heading in (("event", "An event, or a page view"), ("identify", "Attributes"), ("message", "What became of a message")):
         assert {name for item in items if item["type"] == kind for name in fields(item)} == listed(heading), heading

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from collector.domain import deletion, facts, imports, journal, merging, people, pruning, rankings
+from collector.domain import deletion, facts, imports, journal, merging, people, pruning, rankings, trigger_events
 from collector.domain.imports import Base
 from collector.storage.database import Connection
 from collector.values.clock import DAY
@@ -88,6 +88,10 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
             connection, world.site, services.names, person, needs(query), world.clock(), services.settings.retention, everything=True
         )
         people.by_email(connection, site, "ann@example.com")
+        asked = (connection, site, services.names)
+        assert trigger_events.lately(*asked, person.id, ["saved", "page-view"], world.clock()) == {"saved", "page-view"}
+        waiting = trigger_events.waiting(*asked, person, ["saved", "page-view"], world.clock(), None)
+        assert trigger_events.named(*asked, person, waiting["saved"][0].id, None) == waiting["saved"][0]
         people.by_contact_id(connection, site, person.contact_id)
         people.timeline(connection, site, services.names, person.identities, 0, event="saved", limit=10)
         people.timeline(connection, site, services.names, person.identities, 0, behind=(world.clock(), b"0" * 16))

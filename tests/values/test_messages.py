@@ -178,6 +178,14 @@ def test_name_type_and_content_are_required(field):
         (LEAST | {"page": {"operator": "AND", "value": [{"field": "x"}]}}, ("page.value[0].field", "query_invalid")),
         (LEAST | {"trigger": {"type": "hover"}}, ("trigger.type", "field_invalid")),
         (LEAST | {"trigger": {"type": "event"}}, ("trigger.event", "field_missing")),
+        (LEAST | {"trigger": {"type": "time"}}, ("trigger.seconds", "field_missing")),
+        (LEAST | {"trigger": {"type": "time", "seconds": -1}}, ("trigger.seconds", "field_invalid")),
+        (LEAST | {"trigger": {"type": "time", "seconds": 86_401}}, ("trigger.seconds", "field_invalid")),
+        (LEAST | {"trigger": {"type": "scroll"}}, ("trigger.percent", "field_missing")),
+        (LEAST | {"trigger": {"type": "scroll", "percent": "half"}}, ("trigger.percent", "field_invalid")),
+        (LEAST | {"trigger": {"type": "scroll", "percent": 100.5}}, ("trigger.percent", "field_invalid")),
+        (LEAST | {"trigger": {"type": "scroll", "percent": 50, "seconds": 5}}, ("trigger.seconds", "field_invalid")),
+        (LEAST | {"trigger": {"type": "exit_intent", "percent": 5}}, ("trigger.percent", "field_invalid")),
         (LEAST | {"trigger": {"type": "page", "event": "x"}}, ("trigger.event", "field_invalid")),
         (LEAST | {"trigger": {"type": "event", "event": "x", "where": [{"field": "plan"}]}}, ("trigger.where[0].field", "query_invalid")),
         (LEAST | {"frequency": {"type": "daily"}}, ("frequency.type", "field_invalid")),
@@ -210,15 +218,14 @@ def test_an_error_names_its_place(raw, error):
 
 
 @pytest.mark.parametrize(
-    ("raw", "field"),
-    [
-        (LEAST | {"trigger": {"type": "time", "seconds": 5}}, "trigger.type"),
-        (LEAST | {"trigger": {"type": "scroll", "percent": 50}}, "trigger.type"),
-        (LEAST | {"trigger": {"type": "exit_intent"}}, "trigger.type"),
-    ],
+    "given",
+    [{"type": "time", "seconds": 2.5}, {"type": "time", "seconds": 0}, {"type": "scroll", "percent": 50}, {"type": "exit_intent"}],
 )
-def test_what_is_not_served_yet_says_so(raw, field):
-    assert errors(raw) == {(field, "not_supported")}
+def test_what_the_browser_watches_for_is_kept_as_it_was_given(given):
+    definition = cleaned(LEAST | {"trigger": given})
+    assert definition.as_json()["trigger"] == {"seconds": None, "percent": None, "event": None, "where": [], **given}
+    assert (definition.trigger.seconds, definition.trigger.percent) == (given.get("seconds"), given.get("percent"))
+    assert cleaned(definition.as_json()) == definition
 
 
 def test_all_errors_come_at_once():

@@ -75,9 +75,9 @@ def trigger(definition: AutoMessageDefinition) -> str:
     return {
         "page": "When a page opens",
         "manual": "Only when the page asks for it: leadlight('showMessage', …)",
-        "time": "Some seconds after a page opened",
-        "scroll": "When the page was scrolled",
-        "exit_intent": "When the pointer leaves the page",
+        "time": f"{query_words.number(made.seconds or 0)} s after a page opened",
+        "scroll": f"When the page was scrolled to {query_words.number(made.percent or 0)} %",
+        "exit_intent": "When the pointer leaves the page at the top",
     }.get(made.type, made.type)
 
 

@@ -33,7 +33,7 @@ export const claim = async (host, candidate, over) => {
   const nonce = random();
   for (let attempt = 0; attempt < 2 && !over(); attempt++) {
     try {
-      const response = await fetch(ADDRESS, { method: "POST", body: host.claim({ message: candidate.id, nonce, event: candidate.event }) });
+      const response = await fetch(ADDRESS, { method: "POST", body: host.claim({ message: candidate.id, nonce, event: candidate.event, trigger: candidate.trigger }) });
       if (response.status < 500) {
         const { message, reason, errors } = await response.json();
         if (!message) host.log("not shown", candidate.id, reason || errors);

@@ -13,7 +13,7 @@ import { set } from "./store.js";
 import { write } from "./json.js";
 
 /**
- * @typedef {{id: string, trigger?: string, event?: string}} Candidate
+ * @typedef {{id: string, trigger?: string, event?: string, seconds?: number, percent?: number}} Candidate
  * @typedef {object} Host what messenger and rules may ask of the tracker; names are not mangled, since they are files of their own
  * @property {() => string} view the view now shown
  * @property {(question: Record<string, any>) => string} claim the body of a claim
@@ -52,24 +52,24 @@ export const learn = (name = "") => {
   }
 };
 
-/** @param {Candidate[]} candidates best first */
-const hand = (candidates) => {
+/** @param {Candidate[]} candidates best first @param {number} [poll] seconds until the messenger asks again */
+const hand = (candidates, poll) => {
   const named = view;
-  if (!held) load(MESSENGER, ({ offer }) => named == view && offer(host, candidates));
+  if (!held) load(MESSENGER, ({ offer }) => named == view && offer(host, candidates, poll));
 };
 
 /**
- * @param {{messages?: Candidate[], rules?: string, query?: string[]}} answer
+ * @param {{messages?: Candidate[], poll?: number, rules?: string, query?: string[]}} answer
  * @param {import("./queue.js").Row[]} rows the items it answered
  */
-export const offer = ({ messages, rules, query = [] }, rows) => {
+export const offer = ({ messages, poll, rules, query = [] }, rows) => {
   if (!held) {
     learn(rules);
     set("query", query);
     reread();
   }
   // Ids grow: an answer to items of the last view alone says nothing about this one.
-  if (messages && rows.some(([key]) => mine(key) && key.slice(2) >= view)) hand(messages);
+  if (messages && rows.some(([key]) => mine(key) && key.slice(2) >= view)) hand(messages, poll);
 };
 
 /** @param {any} id of a message that the page wants to show; the collector decides, after it has seen what led here */
