@@ -11,6 +11,7 @@ import msgspec
 
 from collector.domain import segments
 from collector.domain.compiled_audiences import Holds, compiled
+from collector.domain.identities import marks
 from collector.storage.database import Connection, Database
 from collector.values.errors import Problem, Reason, problem
 from collector.values.fields import shown
@@ -73,8 +74,10 @@ class Live:
     The same pages and events come again and again while a list is kept, so what was found for them is kept with it.
     """
 
-    def __init__(self, messages: Sequence[AutoMessage]) -> None:
+    def __init__(self, messages: Sequence[AutoMessage], withdrawn_at: int = 0) -> None:
         self.messages = messages
+        self.withdrawn_at = withdrawn_at
+        """When a message of the site last ceased to be live, or was changed after that (ms); 0 for never."""
         self._on_pages = [message for message in messages if message.definition.trigger.type == "page"]
         self._found: dict[str, list[AutoMessage]] = {}
         self._after: dict[str, list[AutoMessage]] = {}
@@ -120,7 +123,8 @@ class AutoMessages:
         if kept is not None:
             return kept
         with self._database.read() as connection:
-            found = Live(self._select(connection, "site = ? AND state = 'live' ORDER BY priority DESC, id", (site,)))
+            messages = self._select(connection, "site = ? AND state = 'live' ORDER BY priority DESC, id", (site,))
+            found = Live(messages, connection.value(_WITHDRAWN, (site,)) or 0)
         with self._lock:
             self._live[site] = (time.monotonic() + _CACHE_SECONDS, found)
         return found
@@ -239,6 +243,12 @@ class AutoMessages:
         sql = "SELECT version, until, definition FROM auto_message_versions WHERE site = ? AND message = ? ORDER BY version DESC"
         return [Version(version, until, json.loads(text)) for version, until, text in connection.rows(sql, (site, message.id))]
 
+    @staticmethod
+    def public_ids(connection: Connection, site: int, numbers: Sequence[int]) -> list[str]:
+        """Return the public ids of messages by row id, the older first."""
+        sql = f"SELECT public_id FROM auto_messages WHERE site = ? AND id IN ({marks(numbers)}) ORDER BY id"
+        return [row[0] for row in connection.rows(sql, (site, *numbers))] if numbers else []
+
     def forget(self, site: int) -> None:
         """Drop what is kept of a site, so that a change of this process is seen at once."""
         with self._lock:
@@ -291,4 +301,5 @@ def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessa
     )
 
 
+_WITHDRAWN = "SELECT max(updated_at) FROM auto_messages WHERE site = ? AND state <> 'live' AND live_since IS NOT NULL"
 _COLUMNS = "id, public_id, version, state, name, priority, definition, created_at, updated_at, live_since"

@@ -13,13 +13,14 @@ from collector.domain.merging import Claim
 from collector.domain.names import PAGE_VIEW
 from collector.domain.sites import Site
 from collector.domain.tracking import Outcome, Submission
-from collector.ingest import agents, items, senders, wire
+from collector.ingest import agents, items, senders, wire, withdrawals
 from collector.ingest.effects import Exchange, Read, Record
 from collector.ingest.offers import Offers
 from collector.ingest.senders import Headers
 from collector.services import Services
 from collector.storage.writer import Overloaded
 from collector.values.errors import Reason, Refusal, problem
+from collector.values.ids import uuid7_bytes
 
 CUSTOM = "custom_attributes."
 
@@ -38,6 +39,8 @@ class Collection:
         self.accepted = 0
         self.duplicates = 0
         self.messages: list[dict[str, Any]] = []
+        self.views: set[bytes] = set()
+        """The views that something happened in."""
         self.rules: str | None = None
         self.query_names: frozenset[str] = frozenset()
         self.envelope: wire.AnyEnvelope
@@ -97,6 +100,10 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
     if decide is not None:
         with contextlib.suppress(TimeoutError):
             collection.messages = yield Read(decide, services.settings.message_budget_ms / 1000)
+    withdraw = ask_for_withdrawals(collection)
+    if withdraw is not None:
+        with contextlib.suppress(TimeoutError):
+            collection.messages += yield Read(withdraw, services.settings.message_budget_ms / 1000)
     collection.query_names |= services.auto_messages.query_names(collection.site.id)
     return collection.answer()
 
@@ -133,6 +140,8 @@ def clean_items(c: Collection) -> None:
             if isinstance(item, wire.EventItem):
                 c.submission.events.append(items.clean_event(item, when, flags))
                 c.places["event"].append(index)
+                if item.view and item.view != item.id and (view := uuid7_bytes(item.view)) is not None:
+                    c.views.add(view)
             elif isinstance(item, wire.IdentifyItem):
                 change, refusals = items.clean_change(item, when, flags)
                 c.submission.changes.append(change)
@@ -156,6 +165,15 @@ def apply_rules(c: Collection) -> Exchange[None]:
         c.submission.events += event_rules.derived(rules.views, c.site.salt, c.submission.events)
     c.rules = c.services.rule_scripts.name(c.site.key, rules.elements)
     c.query_names = rules.query_names
+
+
+def ask_for_withdrawals(c: Collection) -> withdrawals.Question | None:
+    """Return the call that finds what the pages of this envelope have to take down; a view that begins with it shows nothing yet."""
+    if c.outcome is None or c.outcome.person is None:
+        return None
+    views = c.views.difference(event.id for event in c.submission.events)
+    nonces = frozenset([report.nonce for report in c.submission.reports])
+    return withdrawals.question(c.services, c.site, withdrawals.Sight(c.outcome.person, frozenset(views), nonces, c.now))
 
 
 def note_outcome(c: Collection, outcome: Outcome) -> None:

@@ -17,6 +17,9 @@ let waiting = [];
 /** The view that is worked for; empty while nothing is claimed or shown. */
 let busy = "";
 
+/** The message that is on show or about to be, by its id. */
+let current = "";
+
 /** @param {Host} host */
 const work = async (host) => {
   const view = (busy = host.view());
@@ -36,6 +39,7 @@ const work = async (host) => {
     const message = await claim(host, candidate, over).catch(host.log);
     if (over()) return;
     if (message) {
+      current = message.id;
       await until(() => over() || !blocked());
       if (over()) return;
       await show(host, message, hide.signal);
@@ -46,10 +50,12 @@ const work = async (host) => {
   if (!over()) busy = "";
 };
 
-/** @param {Host} host @param {Candidate[]} candidates best first */
+/** @param {Host} host @param {Candidate[]} candidates best first; among them what has to go, if it is here */
 export const offer = (host, candidates) => {
   for (const candidate of candidates) {
-    if (!waiting.some(({ id }) => id == candidate.id)) waiting.push(candidate);
+    if (candidate.trigger == "withdrawn") {
+      if (candidate.id == current) host.end?.();
+    } else if (!waiting.some(({ id }) => id == candidate.id)) waiting.push(candidate);
   }
   if (!busy) {
     work(host).catch((error) => {
