@@ -8,12 +8,12 @@ answer 202 but store nothing; `clean_items` refuses single items. Deciding messa
 import contextlib
 from typing import Any
 
-from collector.domain import event_rules
+from collector.domain import event_rules, trials
 from collector.domain.merging import Claim
 from collector.domain.names import PAGE_VIEW
 from collector.domain.sites import Site
 from collector.domain.tracking import Outcome, Submission
-from collector.ingest import agents, items, senders, wire, withdrawals
+from collector.ingest import agents, items, senders, trial_pages, wire, withdrawals
 from collector.ingest.effects import Exchange, Read, Record
 from collector.ingest.offers import Offers
 from collector.ingest.senders import Headers
@@ -39,6 +39,7 @@ class Collection:
         self.accepted = 0
         self.duplicates = 0
         self.messages: list[dict[str, Any]] = []
+        self.in_trial = False
         self.views: set[bytes] = set()
         """The views that something happened in."""
         self.rules: str | None = None
@@ -63,13 +64,13 @@ class Collection:
             "flagged": self.flagged,
             "time": self.now,
         }
+        if self.messages:
+            body["messages"] = self.messages
         if self.outcome is not None:
             if self.sender.session is not None:
                 body["session"] = {"token": self.sender.session[0], "expires_at": self.sender.session[1]}
             if self.outcome.claim in (Claim.REFUSED, Claim.BLOCKED):
                 body["lead"] = "rotate"
-            if self.messages:
-                body["messages"] = self.messages
             if self.rules is not None:
                 body["rules"] = self.rules
             if self.query_names:
@@ -99,7 +100,7 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
     decide = offers.question(collection.sender, collection.outcome, collection.submission.events, collection.now)
     if decide is not None:
         with contextlib.suppress(TimeoutError):
-            collection.messages = yield Read(decide, services.settings.message_budget_ms / 1000)
+            collection.messages += yield Read(decide, services.settings.message_budget_ms / 1000)
     withdraw = ask_for_withdrawals(collection)
     if withdraw is not None:
         with contextlib.suppress(TimeoutError):
@@ -138,6 +139,8 @@ def clean_items(c: Collection) -> None:
         try:
             item = wire.decode_item(raw)
             if isinstance(item, wire.EventItem):
+                if trial_pages.is_marked(item):
+                    item = leave_trial(c, item)
                 c.submission.events.append(items.clean_event(item, when, flags))
                 c.places["event"].append(index)
                 if item.view and item.view != item.id and (view := uuid7_bytes(item.view)) is not None:
@@ -154,6 +157,18 @@ def clean_items(c: Collection) -> None:
             c.refuse(index, refusal)
             continue
         c.flagged += [{"index": index, "code": code.value, "field": field} for code, field in flags]
+    c.answered = c.in_trial and not (c.submission.events or c.submission.changes or c.submission.reports)
+
+
+def leave_trial(c: Collection, item: wire.EventItem) -> wire.EventItem:
+    """Return an event without what test links leave in addresses; in a page that one opened refuse it, and name the link's message."""
+    trial = trials.find(c.services.keyring, c.site, item.page.url if item.page else "", c.now)
+    if trial is None:
+        return trial_pages.unmarked(item)
+    c.in_trial = True
+    if item.name == PAGE_VIEW:
+        c.messages = [{"id": trial.message, "trigger": "test"}]
+    raise Refusal(Reason.TEST)
 
 
 def apply_rules(c: Collection) -> Exchange[None]:

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     IDENTITY_UNVERIFIED = "identity_unverified", "The site demands a verified user id."
     SESSION_EXPIRED = "session_expired", "The session has ended; identify the user again."
     CONSENT_WITHHELD = "consent_withheld", "The visitor asked not to be tracked (Global Privacy Control)."
+    TEST = "test", "It happened in a page that a test link opened; nothing there is counted."
     BOT = "bot", "Sent by a crawler or an automated browser; not counted."
     # one item
     ITEM_INVALID = "item_invalid", "The item is not of a known type or shape."

@@ -11,6 +11,7 @@
  * @property {string | null} [image_url]
  * @property {"corner" | "center"} [position]
  * @property {Button[]} [buttons]
+ * @property {boolean} [test] opened by a test link: it says so, and counts nowhere
  */
 
 const RETRY = 1000;

@@ -65,6 +65,7 @@ export const show = (host, message, signal) =>
     const actions = make("div", "actions");
     const image = message.image_url ? picture(message.image_url, "") : "";
     const card = make(center ? "dialog" : "section", center ? "card center" : "card corner", make("div", "scroll", image, text, actions), close);
+    if (message.test) /** @type {Element} */ (card.firstChild).prepend(make("p", "test", "Test, counted nowhere"));
     card.setAttribute("role", "dialog");
     if (title) {
       title.id = "title";
