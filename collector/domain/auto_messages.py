@@ -1,5 +1,6 @@
 """Auto messages as stored: drafts, live and paused ones, and their numbers. What a definition may hold is in values/messages."""
 
+import hashlib
 import json
 import logging
 import threading
@@ -62,6 +63,15 @@ class Version(msgspec.Struct, frozen=True):
 
 class MessageWasSent(Exception):
     """The message reached people, so that it stays."""
+
+
+class MessageChanged(Exception):
+    """The message is not what somebody had before them when they asked for something."""
+
+
+def stamp_of(definition: dict[str, Any]) -> str:
+    """Return what tells two definitions (as JSON) apart."""
+    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:16]
 
 
 Change = Callable[[int, dict[str, Any]], AutoMessageDefinition]
@@ -155,9 +165,7 @@ class AutoMessages:
         Raises:
             Problem: 400, its audience asks for a segment that there is not.
         """
-        audience = definition.audience
-        if audience is not None and (missing := segments.unknown(tx, site, audience)) is not None:
-            raise problem(400, Reason.QUERY_INVALID, "audience", f"There is no segment {shown(missing)} on this site.")
+        _check_segments(tx, site, definition)
         number = self._row_ids.mint(now_ms)
         message = AutoMessage(
             id=number,
@@ -191,7 +199,7 @@ class AutoMessages:
 
         Raises:
             LookupError: there is none.
-            Problem: what `change` raises.
+            Problem: what `change` raises; 400, it asks for a segment that there is not. Taking it down is possible all the same.
         """
         tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))  # the lock
         present = self.get(tx, site, public_id)
@@ -201,6 +209,8 @@ class AutoMessages:
         definition = change(present.version, json.loads(before))
         after = json.dumps(definition.as_json(), ensure_ascii=False)
         edited = {**definition.as_json(), "state": None} != {**json.loads(before), "state": None}
+        if edited or definition.state == "live":
+            _check_segments(tx, site, definition)
         version = present.version + 1 if edited and present.live_since is not None else present.version
         if version != present.version:
             columns = ("site", "message", "version", "definition", "until")
@@ -214,6 +224,22 @@ class AutoMessages:
             (version, definition.state, definition.name, definition.priority, after, now_ms, live_since, site, present.id),
         )
         return msgspec.structs.replace(present, version=version, definition=definition, updated_at=now_ms, live_since=live_since)
+
+    def set_state(self, tx: Connection, site: int, public_id: str, state: str, now_ms: int, stamp: str | None = None) -> AutoMessage:
+        """Change the state alone, whatever the limits are that its definition was once within.
+
+        Raises:
+            LookupError: there is none.
+            MessageChanged: it is not what `stamp` was made of any more.
+            Problem: 400, it is to be live and asks for a segment that there is not.
+        """
+
+        def change(_version: int, definition: dict[str, Any]) -> AutoMessageDefinition:
+            if stamp is not None and stamp != stamp_of(definition):
+                raise MessageChanged
+            return clean_auto_message({**definition, "state": state}, retention_days=_ANY_RETENTION)
+
+        return self.update(tx, site, public_id, change, now_ms)
 
     @staticmethod
     def is_live(tx: Connection, message: AutoMessage, site: int) -> bool:
@@ -277,6 +303,12 @@ class AutoMessages:
             updated_at=row[8],
             live_since=row[9],
         )
+
+
+def _check_segments(tx: Connection, site: int, definition: AutoMessageDefinition) -> None:
+    """Raise the Problem (400) where the audience asks for a segment that there is not."""
+    if definition.audience is not None and (missing := segments.unknown(tx, site, definition.audience)) is not None:
+        raise problem(400, Reason.QUERY_INVALID, "audience", f"There is no segment {shown(missing)} on this site.")
 
 
 def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessage:
