@@ -17,10 +17,9 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def differences(before: Any, after: Any, path: str = "") -> list[Difference]:
-    """Return the smallest places that differ, in the order of the documents."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = [*before, *(key for key in after if key not in before)]
-        pairs = [(f"{path}.{key}" if path else key, before.get(key, ABSENT), after.get(key, ABSENT)) for key in keys]
+    """Return the smallest places that differ, in the order of the documents. Objects with other keys differ as a whole."""
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        pairs = [(f"{path}.{key}" if path else key, before[key], after[key]) for key in before]
     elif isinstance(before, list) and isinstance(after, list):
         longest = range(max(len(before), len(after)))
         pairs = [(f"{path}[{place}]", _at(before, place), _at(after, place)) for place in longest]

@@ -138,7 +138,7 @@ def test_who_cannot_be_shown_it_is_counted_by_what_they_lack(on: Console) -> Non
     on.world.set(user("not meant"), {"email": "not@example.com"})
     text = Parsed(on.page(path(draft(on, audience=CART, content=HI), "/live"))).text
     assert "Its audience describes 4 people now" in text
-    assert "3 people of them cannot be shown it , for lack of a value where there is no fallback: first_name (3), plan (1)" in text
+    assert "3 of them cannot be shown it , for lack of a value where there is no fallback: first_name (3), plan (1)" in text
     assert "city" not in text
 
 
@@ -150,8 +150,14 @@ def test_what_everybody_has_is_said_too(on: Console) -> None:
 
 def test_what_the_event_has_to_bring_is_said(on: Console) -> None:
     content = {"body": "{{event.metadata.item}} {{event.metadata.size | fallback: '?'}}"}
-    text = Parsed(on.page(path(draft(on, content=content), "/live"))).text
+    message = draft(on, content=content, trigger={"type": "event", "event": "cart"})
+    text = Parsed(on.page(path(message, "/live"))).text
     assert "The event has to bring event.metadata.item ; otherwise it is not shown." in text
+
+
+def test_that_there_is_no_event_to_bring_it_is_said(on: Console) -> None:
+    text = Parsed(on.page(path(draft(on, content={"body": "{{event.metadata.item}}"}), "/live"))).text
+    assert "Nobody can be shown it: it opens without an event, so nothing stands for event.metadata.item ." in text
 
 
 def test_that_its_content_is_public_is_said(on: Console) -> None:
