@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 import msgspec
 
 from collector.domain.secrets import Keyring
-from collector.domain.sites import Site
+from collector.domain.sites import Site, clean_origin
 from collector.values.clock import HOUR
 
 PARAMETER = "utm_leadlight_test"
@@ -17,11 +17,25 @@ LIFE = HOUR
 """How long a link may be opened (ms)."""
 
 
+LONGEST_PAGE = 1_500
+"""With the parameter it has to fit into the 2,048 code points of an address."""
+
+
 class Trial(msgspec.Struct, frozen=True):
     """What a link shows: a message, filled in for a person, or with examples where `contact` is None; both by their public ids."""
 
     message: str
     contact: str | None
+
+
+def is_page(site: Site, page: str) -> bool:
+    """Say whether a text is the address of a page of a site.
+
+    Raises:
+        ValueError: it is no whole address of a page.
+    """
+    parts = urlsplit(page)
+    return site.admits(clean_origin(f"{parts.scheme}://{parts.netloc}")) and len(page) <= LONGEST_PAGE
 
 
 def link(keyring: Keyring, site: Site, page: str, trial: Trial, now_ms: int) -> str:

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from collector.domain import trials
+from collector.domain.trials import Trial
+from collector.values.clock import HOUR
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, problem, serving
 
@@ -80,6 +83,39 @@ def test_what_one_site_gives_out_another_takes(rest: Rest) -> None:
     message, other = made(rest), rest.other_site()
     copy = other.post("/auto_messages", {**rest.get(f"/auto_messages/{message['id']}").json, "state": "draft"}).json
     assert copy == {**message, "id": copy["id"], "state": "draft"}
+
+
+# Tested on a page
+
+
+def test_a_test_link_opens_a_page_of_the_site_for_an_hour(rest: Rest) -> None:
+    message, contact = made(rest, state="draft"), rest.contact(external_id="u-1")["id"]
+    for chosen in ({}, {"contact_id": contact}):
+        answer = rest.post(f"/auto_messages/{message['id']}/test_link", {"page": "https://shop.example/pricing?a=b", **chosen}).json
+        assert answer["url"].startswith("https://shop.example/pricing?a=b&")
+        assert answer["expires_at"] == (rest.clock() + HOUR) // 1000
+        found = trials.find(rest.world.services.keyring, rest.world.site, answer["url"], rest.clock())
+        assert found == Trial(message["id"], chosen.get("contact_id"))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, ("field_missing", "page")),
+        ({"page": 1}, ("field_invalid", "page")),
+        ({"page": "/pricing"}, ("field_invalid", "page")),
+        ({"page": "https://elsewhere.example/"}, ("field_invalid", "page")),
+        ({"page": "https://shop.example/", "contact_id": "none"}, ("person_unknown", "contact_id")),
+        ({"page": "https://shop.example/", "contact_id": 1}, ("person_unknown", "contact_id")),
+    ],
+)
+def test_a_link_that_would_show_nothing_is_not_given_out(rest: Rest, body: Any, expected: tuple[str, str]) -> None:
+    assert problem(rest.post(f"/auto_messages/{made(rest)['id']}/test_link", body)) == (400, *expected)
+
+
+def test_another_sites_message_has_no_link(rest: Rest) -> None:
+    answer = rest.other_site().post(f"/auto_messages/{made(rest)['id']}/test_link", {"page": "https://other.example/"})
+    assert problem(answer) == (404, "not_found", None)
 
 
 # All paused

@@ -2,9 +2,10 @@
 
 from flask import Response, jsonify
 
-from collector.domain import copies
+from collector.domain import copies, people, trials
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.sites import Site
+from collector.domain.trials import Trial
 from collector.services import Services
 from collector.storage.database import Connection
 from collector.values.errors import Reason, problem
@@ -28,6 +29,35 @@ def duplicate(services: Services, site: Site, message_id: str) -> tuple[Response
     return jsonify(made.as_json()), 201
 
 
+def test_link(services: Services, site: Site, message_id: str) -> Response:
+    """Give out a link to a page of the site that shows this message there, with examples or the values of a contact, and counts nowhere."""
+    body, now = read_object(services), services.clock()
+    page, contact = body.get("page"), body.get("contact_id")
+    if not isinstance(page, str) or not _is_page(site, page):
+        code = Reason.FIELD_INVALID if "page" in body else Reason.FIELD_MISSING
+        raise problem(400, code, "page", f"expected the address of a page of this site, not {shown(page)}")
+    with services.database.read() as connection:
+        found = services.auto_messages.get(connection, site.id, message_id) if storable(message_id) else None
+        if found is None:
+            raise problem(404, Reason.NOT_FOUND, None, "Auto message not found")
+        if contact is not None and not _is_contact(connection, site, contact):
+            raise problem(400, Reason.PERSON_UNKNOWN, "contact_id")
+    url = trials.link(services.keyring, site, page, Trial(found.public_id, contact), now)
+    return jsonify(url=url, expires_at=(now + trials.LIFE) // 1000)
+
+
+def _is_page(site: Site, page: str) -> bool:
+    try:
+        return trials.is_page(site, page)
+    except ValueError:
+        return False
+
+
+def _is_contact(connection: Connection, site: Site, contact: object) -> bool:
+    known = isinstance(contact, str) and storable(contact)
+    return known and people.by_contact_id(connection, site.id, str(contact))[0] is not None
+
+
 def paused(services: Services, site: Site) -> Response:  # noqa: ARG001 (every view is called with them)
     """Say whether all messages of the site are paused."""
     return jsonify(paused=site.settings.messages_paused)
@@ -47,6 +77,7 @@ def pause(services: Services, site: Site) -> Response:
 
 ROUTES: tuple[Route, ...] = (
     ("POST", "/auto_messages/<message_id>/duplicate", duplicate),
+    ("POST", "/auto_messages/<message_id>/test_link", test_link),
     ("GET", "/auto_messages/paused", paused),
     ("PUT", "/auto_messages/paused", pause),
 )

@@ -1,7 +1,5 @@
 """The test of a message on a real page: a signed link that shows it there, draft or not, and counts nowhere."""
 
-from urllib.parse import urlsplit
-
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
@@ -10,7 +8,7 @@ from collector.domain.auto_messages import AutoMessage
 from collector.domain.content import MissingValue, render_example
 from collector.domain.identities import USER
 from collector.domain.people import Person
-from collector.domain.sites import Site, clean_origin
+from collector.domain.sites import Site
 from collector.domain.trials import Trial
 from collector.services import Services
 from collector.storage.database import Connection
@@ -18,8 +16,6 @@ from collector.values.query_tree import NOTHING
 from collector.web.console import current
 from collector.web.console.messages import find
 from collector.web.console.rule_form import Wrong
-
-_LONGEST_ADDRESS = 1_500  # with the parameter it has to fit into the 2,048 of an address
 
 
 def register(bp: Blueprint, services: Services) -> None:
@@ -35,7 +31,7 @@ def register(bp: Blueprint, services: Services) -> None:
     @bp.post("/messages/<public_id>/test")
     def message_trial(public_id: str) -> ResponseReturnValue:
         """Give out a link."""
-        site, page, who = current.site(), current.field("page", _LONGEST_ADDRESS + 1), current.field("who")
+        site, page, who = current.site(), current.field("page", trials.LONGEST_PAGE + 1), current.field("who")
         with services.database.read() as connection:
             found = find(services, connection, site, public_id)
             wrong = _wrong_page(site, page)
@@ -62,8 +58,7 @@ def _first_page(site: Site) -> str:
 
 def _wrong_page(site: Site, page: str) -> list[Wrong]:
     try:
-        parts = urlsplit(page)
-        admitted = len(page) <= _LONGEST_ADDRESS and site.admits(clean_origin(f"{parts.scheme}://{parts.netloc}"))
+        admitted = trials.is_page(site, page)
     except ValueError:
         return [Wrong("Write the whole address of a page, such as https://www.example.com/pricing.", "", "page")]
     where = ", ".join(site.origins)
