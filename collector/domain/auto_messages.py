@@ -1,5 +1,6 @@
 """Auto messages as stored: drafts, live and paused ones, and their numbers. What a definition may hold is in values/messages."""
 
+import hashlib
 import json
 import logging
 import threading
@@ -11,6 +12,7 @@ import msgspec
 
 from collector.domain import segments
 from collector.domain.compiled_audiences import Holds, compiled
+from collector.domain.identities import marks
 from collector.storage.database import Connection, Database
 from collector.values.errors import Problem, Reason, problem
 from collector.values.fields import shown
@@ -63,6 +65,15 @@ class MessageWasSent(Exception):
     """The message reached people, so that it stays."""
 
 
+class MessageChanged(Exception):
+    """The message is not what somebody had before them when they asked for something."""
+
+
+def stamp_of(definition: dict[str, Any]) -> str:
+    """Return what tells two definitions (as JSON) apart."""
+    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:16]
+
+
 Change = Callable[[int, dict[str, Any]], AutoMessageDefinition]
 """Makes a new definition out of a message's version and its JSON."""
 
@@ -73,8 +84,10 @@ class Live:
     The same pages and events come again and again while a list is kept, so what was found for them is kept with it.
     """
 
-    def __init__(self, messages: Sequence[AutoMessage]) -> None:
+    def __init__(self, messages: Sequence[AutoMessage], withdrawn_at: int = 0) -> None:
         self.messages = messages
+        self.withdrawn_at = withdrawn_at
+        """When a message of the site last ceased to be live, or was changed after that (ms); 0 for never."""
         self._on_pages = [message for message in messages if message.definition.trigger.type in {"page", *IN_THE_VIEW}]
         self._on_events = [message for message in messages if message.definition.trigger.type == "event"]
         self._found: dict[str, tuple[list[AutoMessage], list[AutoMessage]]] = {}
@@ -131,7 +144,8 @@ class AutoMessages:
         if kept is not None:
             return kept
         with self._database.read() as connection:
-            found = Live(self._select(connection, "site = ? AND state = 'live' ORDER BY priority DESC, id", (site,)))
+            messages = self._select(connection, "site = ? AND state = 'live' ORDER BY priority DESC, id", (site,))
+            found = Live(messages, connection.value(_WITHDRAWN, (site,)) or 0)
         with self._lock:
             self._live[site] = (time.monotonic() + _CACHE_SECONDS, found)
         return found
@@ -196,7 +210,7 @@ class AutoMessages:
 
         Raises:
             LookupError: there is none.
-            Problem: what `change` raises; 400, a query asks for a segment that there is not.
+            Problem: what `change` raises; 400, it asks for a segment that there is not. Taking it down is possible all the same.
         """
         tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))  # the lock
         present = self.get(tx, site, public_id)
@@ -204,9 +218,10 @@ class AutoMessages:
             raise LookupError(public_id)
         before = tx.value("SELECT definition FROM auto_messages WHERE site = ? AND id = ?", (site, present.id))
         definition = change(present.version, json.loads(before))
-        _check_segments(tx, site, definition)
         after = json.dumps(definition.as_json(), ensure_ascii=False)
         edited = {**definition.as_json(), "state": None} != {**json.loads(before), "state": None}
+        if edited or definition.state == "live":
+            _check_segments(tx, site, definition)
         version = present.version + 1 if edited and present.live_since is not None else present.version
         if version != present.version:
             columns = ("site", "message", "version", "definition", "until")
@@ -220,6 +235,22 @@ class AutoMessages:
             (version, definition.state, definition.name, definition.priority, after, now_ms, live_since, site, present.id),
         )
         return msgspec.structs.replace(present, version=version, definition=definition, updated_at=now_ms, live_since=live_since)
+
+    def set_state(self, tx: Connection, site: int, public_id: str, state: str, now_ms: int, stamp: str | None = None) -> AutoMessage:
+        """Change the state alone, whatever the limits are that its definition was once within.
+
+        Raises:
+            LookupError: there is none.
+            MessageChanged: it is not what `stamp` was made of any more.
+            Problem: 400, it is to be live and asks for a segment that there is not.
+        """
+
+        def change(_version: int, definition: dict[str, Any]) -> AutoMessageDefinition:
+            if stamp is not None and stamp != stamp_of(definition):
+                raise MessageChanged
+            return clean_auto_message({**definition, "state": state}, retention_days=_ANY_RETENTION)
+
+        return self.update(tx, site, public_id, change, now_ms)
 
     @staticmethod
     def is_current(tx: Connection, site: int, message: AutoMessage) -> bool:
@@ -249,6 +280,12 @@ class AutoMessages:
         """Return what the message was before, the newest first."""
         sql = "SELECT version, until, definition FROM auto_message_versions WHERE site = ? AND message = ? ORDER BY version DESC"
         return [Version(version, until, json.loads(text)) for version, until, text in connection.rows(sql, (site, message.id))]
+
+    @staticmethod
+    def public_ids(connection: Connection, site: int, numbers: Sequence[int]) -> list[str]:
+        """Return the public ids of messages by row id, the older first."""
+        sql = f"SELECT public_id FROM auto_messages WHERE site = ? AND id IN ({marks(numbers)}) ORDER BY id"
+        return [row[0] for row in connection.rows(sql, (site, *numbers))] if numbers else []
 
     def forget(self, site: int) -> None:
         """Drop what is kept of a site, so that a change of this process is seen at once."""
@@ -312,4 +349,5 @@ def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessa
     )
 
 
+_WITHDRAWN = "SELECT max(updated_at) FROM auto_messages WHERE site = ? AND state <> 'live' AND live_since IS NOT NULL"
 _COLUMNS = "id, public_id, version, state, name, priority, definition, created_at, updated_at, live_since"

@@ -12,6 +12,8 @@ from collector.values.metadata import display_value
 
 MissingValue = MissingVariable
 
+EVENT = "event."
+"""What the variables of the triggering event begin with."""
 _CUSTOM = "custom_attributes."
 
 
@@ -23,7 +25,25 @@ def render(definition: AutoMessageDefinition, known: Mapping[str, Any], event: T
     Raises:
         MissingValue: a variable has neither a value nor a fallback.
     """
-    values = _values(known, event, zone)
+    return _filled(definition, _values(known, event, zone))
+
+
+def render_example(definition: AutoMessageDefinition, known: Mapping[str, Any] | None, zone: tzinfo) -> dict[str, Any]:
+    """Return the same with what is `known` of a person, or, without one, with the names of the variables in place of values.
+
+    There is no event, so its variables are filled in by their names in any case.
+
+    Raises:
+        MissingValue: a variable has neither a value nor a fallback.
+    """
+    names = {path: path.rpartition(".")[2].replace("_", " ") for path in definition.content.variables()}
+    if known is None:
+        return _filled(definition, names)
+    of_event = {path: name for path, name in names.items() if path.startswith(EVENT)}
+    return _filled(definition, {**_values(known, None, zone), **of_event})
+
+
+def _filled(definition: AutoMessageDefinition, values: Mapping[str, str]) -> dict[str, Any]:
     content = definition.content
     return {
         "title": None if content.title is None else body.render_text(content.title, values),

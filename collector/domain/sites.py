@@ -199,6 +199,13 @@ class Sites:
             ),
         )
 
+    def pause_messages(self, tx: Connection, site: int, *, paused: bool) -> None:
+        """Pause all messages of a site, or lift that. Whoever asked for it calls `forget` after the commit."""
+        tx.run("UPDATE sites SET settings = settings WHERE id = ?", (site,))  # the lock
+        settings = msgspec.json.decode(str(tx.value("SELECT settings FROM sites WHERE id = ?", (site,))), type=SiteSettings)
+        changed = msgspec.json.encode(msgspec.structs.replace(settings, messages_paused=paused)).decode()
+        tx.run("UPDATE sites SET settings = ? WHERE id = ?", (changed, site))
+
     def forget(self) -> None:
         """Drop what is kept, so that a change of this process is seen at once."""
         with self._lock:

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import deliveries, delivery, identities, people, trigger_events
+from collector.domain import deliveries, delivery, identities, people, trials, trigger_events
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.content import MissingValue, render
 from collector.domain.deliveries import HELD_OUT, SHOWN
 from collector.domain.delivery import Moment, Recipient, TriggerEvent
 from collector.domain.identities import Identity
-from collector.ingest import senders, wire
+from collector.ingest import senders, trial_pages, wire
 from collector.ingest.effects import Exchange, Read, Write
 from collector.ingest.items import shown_url
 from collector.ingest.offers import load_recipient
@@ -47,6 +47,10 @@ def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[st
         return _no("consent" if refused is Reason.CONSENT_WITHHELD else refused.value)
     if not 8 <= len(request.nonce) <= _LONGEST_NONCE or not storable(request.nonce) or not storable(request.message):
         raise problem(400, Reason.FIELD_INVALID, "nonce", f"expected 8 to {_LONGEST_NONCE} characters")
+    trial = trials.find(services.keyring, site, request.page.url, now)
+    if trial is not None:
+        shown: dict[str, Any] = yield Read(functools.partial(trial_pages.answer, services, site, trial, request, now))
+        return shown
     asked = _Claim(services, senders.check_sender(services.keyring, site, request, services.settings.session_duration, now), request, now)
     for _ in range(_ATTEMPTS):
         ready = yield Read(asked.prepare)

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from collector.domain import trials
 from collector.domain.deliveries import ACTIONS, ANSWERED, Report
 from collector.domain.names import PAGE_VIEW
 from collector.domain.tracking import AttributeChange, Event
@@ -77,7 +78,7 @@ def times(sender: wire.Sender, now_ms: int, retention_ms: int) -> Times:
 
 def shown_url(page: wire.Page) -> str:
     """Return the address of the page now shown, as rules about pages ask it."""
-    return replace_unstorable(page.url)[:LONGEST_ADDRESS]
+    return replace_unstorable(trials.without(page.url))[:LONGEST_ADDRESS]
 
 
 def clean_event(item: wire.EventItem, when: Times, flags: Flags) -> Event:

@@ -8,18 +8,19 @@ answer 202 but store nothing; `clean_items` refuses single items. Deciding messa
 import contextlib
 from typing import Any
 
-from collector.domain import event_rules
+from collector.domain import event_rules, trials
 from collector.domain.merging import Claim
 from collector.domain.names import PAGE_VIEW
 from collector.domain.sites import Site
 from collector.domain.tracking import Outcome, Submission
-from collector.ingest import agents, items, senders, wire
+from collector.ingest import agents, items, senders, trial_pages, wire, withdrawals
 from collector.ingest.effects import Exchange, Read, Record
 from collector.ingest.offers import LATER, NOTHING, Offers, Question
 from collector.ingest.senders import Headers
 from collector.services import Services
 from collector.storage.writer import Overloaded
 from collector.values.errors import Reason, Refusal, problem
+from collector.values.ids import uuid7_bytes
 
 CUSTOM = "custom_attributes."
 
@@ -37,7 +38,12 @@ class Collection:
         self.flagged: list[dict[str, Any]] = []
         self.accepted = 0
         self.duplicates = 0
+        self.told: list[dict[str, Any]] = []
+        """What the page hears of messages beside what may be claimed: what has to go, and what a test link shows."""
         self.offered = NOTHING
+        self.in_trial = False
+        self.views: set[bytes] = set()
+        """The views that something happened in."""
         self.rules: str | None = None
         self.query_names: frozenset[str] = frozenset()
         self.envelope: wire.AnyEnvelope
@@ -60,8 +66,8 @@ class Collection:
             "flagged": self.flagged,
             "time": self.now,
         }
-        if self.offered.messages or self.offered.poll is not None:
-            body["messages"] = self.offered.messages
+        if self.told or self.offered.messages or self.offered.poll is not None:
+            body["messages"] = [*self.told, *self.offered.messages]
         if self.offered.poll is not None:
             body["poll"] = self.offered.poll
         if self.outcome is not None:
@@ -136,8 +142,12 @@ def clean_items(c: Collection) -> None:
         try:
             item = wire.decode_item(raw)
             if isinstance(item, wire.EventItem):
+                if trial_pages.is_marked(item):
+                    item = leave_trial(c, item)
                 c.submission.events.append(items.clean_event(item, when, flags))
                 c.places["event"].append(index)
+                if item.view and item.view != item.id and (view := uuid7_bytes(item.view)) is not None:
+                    c.views.add(view)
             elif isinstance(item, wire.IdentifyItem):
                 change, refusals = items.clean_change(item, when, flags)
                 c.submission.changes.append(change)
@@ -150,6 +160,18 @@ def clean_items(c: Collection) -> None:
             c.refuse(index, refusal)
             continue
         c.flagged += [{"index": index, "code": code.value, "field": field} for code, field in flags]
+    c.answered = c.in_trial and not (c.submission.events or c.submission.changes or c.submission.reports)
+
+
+def leave_trial(c: Collection, item: wire.EventItem) -> wire.EventItem:
+    """Return an event without what test links leave in addresses; in a page that one opened refuse it, and name the link's message."""
+    trial = trials.find(c.services.keyring, c.site, item.page.url if item.page else "", c.now)
+    if trial is None:
+        return trial_pages.unmarked(item)
+    c.in_trial = True
+    if item.name == PAGE_VIEW:
+        c.told = [{"id": trial.message, "trigger": "test"}]
+    raise Refusal(Reason.TEST)
 
 
 def apply_rules(c: Collection) -> Exchange[None]:
@@ -161,6 +183,16 @@ def apply_rules(c: Collection) -> Exchange[None]:
         c.submission.events += event_rules.derived(rules.views, c.site.salt, c.submission.events)
     c.rules = c.services.rule_scripts.name(c.site.key, rules.elements)
     c.query_names = rules.query_names
+
+
+def ask_for_withdrawals(c: Collection) -> withdrawals.Question | None:
+    """Return the call that finds what the pages of this envelope have to take down; a view that begins with it shows nothing yet."""
+    views = c.views.difference(event.id for event in c.submission.events)
+    if c.envelope.view and (view := uuid7_bytes(c.envelope.view)) is not None:
+        views.add(view)
+    nonces = frozenset([report.nonce for report in c.submission.reports])
+    person = None if c.outcome is None else c.outcome.person
+    return withdrawals.question(c.services, c.site, withdrawals.Sight(person, c.sender.owner, frozenset(views), nonces, c.now))
 
 
 def note_outcome(c: Collection, outcome: Outcome) -> None:
@@ -190,6 +222,10 @@ def ask_messages(c: Collection, question: Question | None) -> Exchange[None]:
     if question is not None:
         with contextlib.suppress(TimeoutError):
             c.offered = yield Read(question, c.services.settings.message_budget_ms / 1000)
+    withdraw = ask_for_withdrawals(c)
+    if withdraw is not None:
+        with contextlib.suppress(TimeoutError):
+            c.told += yield Read(withdraw, c.services.settings.message_budget_ms / 1000)
 
 
 STEPS = (drop_unwanted, check_sender, clean_items)

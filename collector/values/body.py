@@ -150,6 +150,11 @@ def variables(*parts: Body | Template | None) -> frozenset[str]:
     return frozenset(variable.path for part in parts if part is not None for variable in _variables(part))
 
 
+def required(*parts: Body | Template | None) -> frozenset[str]:
+    """Return the names of the variables that have to have a value: somewhere they stand without a fallback."""
+    return frozenset(one.path for part in parts if part is not None for one in _variables(part) if one.fallback is None)
+
+
 def _variables(parts: Iterable[str | Variable | Element]) -> Iterator[Variable]:
     for part in parts:
         if isinstance(part, Variable):

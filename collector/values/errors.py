@@ -42,6 +42,7 @@ class Reason(StrEnum):
     CONSENT_WITHHELD = "consent_withheld", "The visitor asked not to be tracked (Global Privacy Control)."
     HANDOVER_INVALID = "handover_invalid", "The hand-over was used, is late, another domain's or forged, or the visitor is known already."
     HANDOVER_LIMIT = "handover_limit", "More hand-overs to other domains than wait for one visitor, or come from one site in a minute."
+    TEST = "test", "It happened in a page that a test link opened; nothing there is counted."
     BOT = "bot", "Sent by a crawler or an automated browser; not counted."
     # one item
     ITEM_INVALID = "item_invalid", "The item is not of a known type or shape."

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from collector.values.body import MAX_BODY, Body, Template, parse_body, parse_text, parse_url, variables
+from collector.values.body import MAX_BODY, Body, Template, parse_body, parse_text, parse_url, required, variables
 from collector.values.checker import Checker
 from collector.values.errors import Problem, Reason, Refusal
 from collector.values.fields import clean_event_name, ms_of, parse_iso, parse_time, seconds, shown
@@ -61,8 +61,14 @@ class Content(msgspec.Struct, frozen=True):
 
     def variables(self) -> frozenset[str]:
         """Return the names of all variables in it."""
-        buttons = [part for button in self.buttons for part in (button.label, button.url)]
-        return variables(self.title, self.body, self.image_url, *buttons)
+        return variables(*self._texts())
+
+    def required(self) -> frozenset[str]:
+        """Return the names of the variables without which it cannot be shown."""
+        return required(*self._texts())
+
+    def _texts(self) -> "list[Body | Template | None]":
+        return [self.title, self.body, self.image_url, *(part for button in self.buttons for part in (button.label, button.url))]
 
 
 class Trigger(msgspec.Struct, frozen=True):

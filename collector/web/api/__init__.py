@@ -15,6 +15,7 @@ from collector.web.api import (
     export,
     me,
     merges,
+    message_actions,
     rankings,
     search,
     segments,
@@ -41,6 +42,7 @@ _RESOURCES = (
     summaries,
     event_rules,
     auto_messages,
+    message_actions,
 )
 
 

@@ -22,6 +22,10 @@ from collector.web.console import (
     events,
     install,
     joining,
+    message_actions,
+    message_form,
+    message_history,
+    message_trial,
     messages,
     people,
     personal_data,
@@ -49,6 +53,22 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "trusted-types 'none'",
     )
 )
+_PARTS = (
+    people,
+    profile,
+    personal_data,
+    joining,
+    segments,
+    segment_form,
+    events,
+    event_rules,
+    messages,
+    message_form,
+    message_actions,
+    message_history,
+    message_trial,
+    install,
+)
 _OPEN = frozenset({"console.sign_in", "console.sign_in_now", "console.sign_out", "console.static"})
 _FILTERS = ("q", "role", "event", "times", "days", "query", "site")
 _YEAR_SECONDS = 365 * 86_400
@@ -66,7 +86,7 @@ def blueprint(services: Services) -> Blueprint:
     bp = Blueprint("console", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
     versions = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in (folder / "static").iterdir()}
     SignIn(services).register(bp)
-    for part in (people, profile, personal_data, joining, segments, segment_form, events, event_rules, messages, install):
+    for part in _PARTS:
         part.register(bp, services)
 
     @bp.before_request

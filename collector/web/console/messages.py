@@ -2,11 +2,14 @@
 
 import json
 
-from flask import Blueprint, abort, render_template
+from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from collector.domain import message_numbers
+from collector.domain.auto_messages import AutoMessage
+from collector.domain.sites import Site
 from collector.services import Services
+from collector.storage.database import Connection
 from collector.web.console import current, query_words, reading
 from collector.web.console.install import address
 from collector.web.console.pages import Pages
@@ -19,7 +22,7 @@ _EXAMPLE = """curl {address}/api/auto_messages -H "Authorization: Bearer ACCESS_
   "content": {{"title": "Still comparing plans?", "body": "Ask us anything.", "buttons": [{{"label": "Close", "action": "dismiss"}}]}},
   "audience": {{"event": "page-view", "field": "count", "operator": ">", "value": 3}}
 }}'"""
-_STATES = {"live": 0, "paused": 1, "draft": 2, "archived": 3}
+_ORDER = {"live": 0, "paused": 1, "draft": 2, "archived": 3}
 
 
 def register(bp: Blueprint, services: Services) -> None:
@@ -32,7 +35,7 @@ def register(bp: Blueprint, services: Services) -> None:
         with services.database.read() as connection:
             found = services.auto_messages.all(connection, site.id)
             numbers = message_numbers.recipients(connection, site.id, [message.id for message in found])
-        found.sort(key=lambda message: _STATES[message.definition.state])
+        found.sort(key=lambda message: _ORDER[message.definition.state])
         example = _EXAMPLE.format(address=address(services))
         return render_template("messages.html", messages=found, numbers=numbers, example=example)
 
@@ -42,7 +45,7 @@ def register(bp: Blueprint, services: Services) -> None:
         site = current.site()
         page = current.number("page", 1, 1, 100_000)
         with services.database.read() as connection:
-            found = services.auto_messages.get(connection, site.id, current.public_id(public_id)) or abort(404)
+            found = find(services, connection, site, public_id)
             numbers = message_numbers.stats(connection, site.id, found)
             offset = (page - 1) * PER_PAGE
             answers, total_answers = reading.answers(connection, site.id, services.names, found, limit=FEW, offset=0)
@@ -61,6 +64,7 @@ def register(bp: Blueprint, services: Services) -> None:
             page_rule=query_words.page_rule(definition.page) if definition.page else None,
             trigger=query_words.trigger(definition),
             frequency=query_words.frequency(definition),
+            saved="saved" in request.args,
             document={part: json.dumps(document[part], indent=2, ensure_ascii=False) for part in ("audience", "page", "trigger", "goal")},
         )
 
@@ -70,7 +74,12 @@ def register(bp: Blueprint, services: Services) -> None:
         site = current.site()
         page = current.number("page", 1, 1, 100_000)
         with services.database.read() as connection:
-            found = services.auto_messages.get(connection, site.id, current.public_id(public_id)) or abort(404)
+            found = find(services, connection, site, public_id)
             offset = (page - 1) * PER_PAGE
             answers, total = reading.answers(connection, site.id, services.names, found, limit=PER_PAGE, offset=offset)
         return render_template("answers.html", message=found, answers=answers, pages=Pages(page, PER_PAGE, total))
+
+
+def find(services: Services, connection: Connection, site: Site, public_id: str) -> AutoMessage:
+    """Return the message that an address names, or answer 404."""
+    return services.auto_messages.get(connection, site.id, current.public_id(public_id)) or abort(404)

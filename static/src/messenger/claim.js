@@ -15,6 +15,7 @@
  * @property {string | null} [sender]
  * @property {Question | null} [question]
  * @property {Button[]} [buttons]
+ * @property {boolean} [test] opened by a test link: it says so, and counts nowhere
  */
 
 const RETRY = 1000;

@@ -18,6 +18,7 @@ import { show } from "./show.js";
  * @property {Candidate[]} waiting what is to be claimed, best first
  * @property {string[]} ranked messages in the order they were named in
  * @property {Set<string>} armed messages that wait for something to happen
+ * @property {{id: string, here: AbortController}} [shown] what is on show or about to be; withdrawn, it goes while the stay goes on
  * @property {boolean} busy whether something is claimed or shown
  * @property {boolean} polls
  */
@@ -45,9 +46,14 @@ const work = async (host, stay) => {
     const message = await claim(host, /** @type {Candidate} */ (waiting.shift()), over).catch(host.log);
     if (over()) return;
     if (message) {
-      await until(() => over() || !blocked());
+      const here = new AbortController();
+      stay.signal.addEventListener("abort", () => here.abort());
+      stay.shown = { id: message.id, here };
+      await until(() => here.signal.aborted || !blocked());
       if (over()) return;
-      await show(host, message, stay.signal);
+      if (here.signal.aborted) continue;
+      // A test counts nowhere: neither what becomes of it nor the events of its buttons.
+      await show(message.test ? { ...host, record() {}, track() {} } : host, message, here.signal);
       if (over()) return;
       // What else the page brought up is named again by the next answer, if the caps still allow it; what happened meanwhile happened once.
       waiting.splice(0, waiting.length, ...waiting.filter(({ trigger }) => arms[trigger || ""]));
@@ -95,6 +101,10 @@ export const offer = (host, candidates, seconds) => {
   const named = candidates.map(({ id }) => id);
   stay.ranked = [...named, ...stay.ranked.filter((id) => !named.includes(id))];
   for (const candidate of candidates) {
+    if (candidate.trigger == "withdrawn") {
+      if (candidate.id == stay.shown?.id) stay.shown.here.abort();
+      continue;
+    }
     const arm = arms[candidate.trigger || ""];
     if (arm) wait(host, stay, candidate, arm);
     else open(host, stay, candidate);

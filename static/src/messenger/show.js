@@ -87,6 +87,7 @@ export const show = (host, message, signal) =>
     const look = banner ? "banner " + message.position : center ? "center" : chat ? "corner chat" : "corner";
     const scroll = make("div", "scroll", image, text, actions);
     const card = make(center ? "dialog" : "section", "card " + look, scroll, close);
+    if (message.test) scroll.prepend(make("p", "test", "Test, counted nowhere"));
     card.setAttribute("role", banner ? "region" : "dialog");
     if (title) {
       title.id = "title";

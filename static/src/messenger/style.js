@@ -16,6 +16,8 @@ box-shadow:0 1px 2px rgba(16,24,40,.06),0 8px 20px -4px rgba(16,24,40,.12),0 24p
 .center::backdrop{background:rgba(15,20,32,.5)}
 .scroll{flex:1;min-width:0;overflow:auto;overscroll-behavior:contain}
 .scroll>img{display:block;width:100%;max-height:220px;object-fit:cover;background:var(--quiet)}
+.test{padding:17px 56px 17px 24px;font-size:13px;font-weight:600;background:var(--quiet);text-align:start}
+.test+img+.text,.test+.text{padding-block-start:16px}
 .text{padding:22px 24px 24px}
 .center .text{padding:36px 36px 28px}
 h1,h2,h3{font-size:17px;line-height:1.35;font-weight:650;letter-spacing:-.01em;text-wrap:balance}

@@ -1,0 +1,69 @@
+"""What going live means: how many people a message's audience describes now, and how many of them could not be shown it."""
+
+import msgspec
+
+from collector.domain import counting
+from collector.domain.columns import Columns
+from collector.domain.content import EVENT
+from collector.domain.names import Names
+from collector.domain.sites import Site
+from collector.storage.database import Connection
+from collector.values.errors import Refusal
+from collector.values.messages import AutoMessageDefinition
+from collector.values.queries import parse
+from collector.values.query_tree import Group, Node
+
+EVERYBODY = Group("NOT", ())
+"""Holds for everybody: nothing is asked."""
+_FIELDS = {"first_name": "name", "user_id": "external_id"}
+"""What variables are made of that are no field by their own name."""
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """The people a message would be for, now."""
+
+    people: int
+    without: int
+    """How many of them lack a value without which it cannot be shown."""
+    lacking: dict[str, int]
+    """The same by variable."""
+    of_event: list[str]
+    """The variables that the triggering event has to bring."""
+
+
+def reach(
+    connection: Connection, columns: Columns, site: Site, names: Names, definition: AutoMessageDefinition, now_ms: int, retention_ms: int
+) -> Reach:
+    """Count the people of a message whose audience asks for no segment any more."""
+    audience = definition.audience or EVERYBODY
+
+    def count(node: Node) -> int:
+        return counting.count(connection, columns, site, names, node, now_ms, retention_ms)
+
+    required = sorted(definition.content.required())
+    lacks = {path: _lacks(path) for path in required if not path.startswith(EVENT)}
+    return Reach(
+        people=count(audience),
+        without=count(Group("AND", (audience, Group("OR", tuple(lacks.values()))))) if lacks else 0,
+        lacking={path: count(Group("AND", (audience, node))) for path, node in lacks.items()},
+        of_event=[path for path in required if path.startswith(EVENT)],
+    )
+
+
+def _lacks(path: str) -> Node:
+    """Return the query for who has no value for a variable; an empty text is none."""
+    if path == "last_name":
+        return _rule("name", "!~", " ")
+    named = _FIELDS.get(path, path)
+    for field in (named, f"custom_attributes.{named}"):
+        try:
+            unknown = _rule(field, "is_unknown")
+            return unknown if field.endswith("_at") else Group("OR", (unknown, _rule(field, "=", "")))
+        except Refusal:  # no field of our own, so one of the site's
+            continue
+    return EVERYBODY  # nothing can have this name
+
+
+def _rule(field: str, operator: str, value: str | None = None) -> Node:
+    rule = {"field": field, "operator": operator}
+    return parse(rule if value is None else {**rule, "value": value}, retention_days=1)

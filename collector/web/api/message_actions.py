@@ -1,0 +1,83 @@
+"""What is done to auto messages as a whole: one is duplicated, all of a site are paused."""
+
+from flask import Response, jsonify
+
+from collector.domain import copies, people, trials
+from collector.domain.auto_messages import AutoMessage
+from collector.domain.sites import Site
+from collector.domain.trials import Trial
+from collector.services import Services
+from collector.storage.database import Connection
+from collector.values.errors import Reason, problem
+from collector.values.fields import shown
+from collector.values.text import storable
+from collector.web.api.body import read_object
+from collector.web.api.views import Route
+
+
+def duplicate(services: Services, site: Site, message_id: str) -> tuple[Response, int]:
+    """Store a draft like this message: 201 and its whole definition."""
+    now = services.clock()
+
+    def work(tx: Connection) -> AutoMessage:
+        found = services.auto_messages.get(tx, site.id, message_id) if storable(message_id) else None
+        if found is None:
+            raise problem(404, Reason.NOT_FOUND, None, "Auto message not found")
+        return copies.duplicate(tx, services.auto_messages, site, found, services.settings.retention_days, now)
+
+    made: AutoMessage = services.writer.run(site.id, work)
+    return jsonify(made.as_json()), 201
+
+
+def test_link(services: Services, site: Site, message_id: str) -> Response:
+    """Give out a link to a page of the site that shows this message there, with examples or the values of a contact, and counts nowhere."""
+    body, now = read_object(services), services.clock()
+    page, contact = body.get("page"), body.get("contact_id")
+    if not isinstance(page, str) or not _is_page(site, page):
+        code = Reason.FIELD_INVALID if "page" in body else Reason.FIELD_MISSING
+        raise problem(400, code, "page", f"expected the address of a page of this site, not {shown(page)}")
+    with services.database.read() as connection:
+        found = services.auto_messages.get(connection, site.id, message_id) if storable(message_id) else None
+        if found is None:
+            raise problem(404, Reason.NOT_FOUND, None, "Auto message not found")
+        if contact is not None and not _is_contact(connection, site, contact):
+            raise problem(400, Reason.PERSON_UNKNOWN, "contact_id")
+    url = trials.link(services.keyring, site, page, Trial(found.public_id, contact), now)
+    return jsonify(url=url, expires_at=(now + trials.LIFE) // 1000)
+
+
+def _is_page(site: Site, page: str) -> bool:
+    try:
+        return trials.is_page(site, page)
+    except ValueError:
+        return False
+
+
+def _is_contact(connection: Connection, site: Site, contact: object) -> bool:
+    known = isinstance(contact, str) and storable(contact)
+    return known and people.by_contact_id(connection, site.id, str(contact))[0] is not None
+
+
+def paused(services: Services, site: Site) -> Response:  # noqa: ARG001 (every view is called with them)
+    """Say whether all messages of the site are paused."""
+    return jsonify(paused=site.settings.messages_paused)
+
+
+def pause(services: Services, site: Site) -> Response:
+    """Pause all messages of the site, or lift that. Each keeps its own state."""
+    body = read_object(services)
+    wanted = body.get("paused")
+    if not isinstance(wanted, bool):
+        code = Reason.FIELD_INVALID if "paused" in body else Reason.FIELD_MISSING
+        raise problem(400, code, "paused", f"expected true or false, not {shown(wanted)}")
+    services.writer.run(site.id, lambda tx: services.sites.pause_messages(tx, site.id, paused=wanted))
+    services.sites.forget()
+    return jsonify(paused=wanted)
+
+
+ROUTES: tuple[Route, ...] = (
+    ("POST", "/auto_messages/<message_id>/duplicate", duplicate),
+    ("POST", "/auto_messages/<message_id>/test_link", test_link),
+    ("GET", "/auto_messages/paused", paused),
+    ("PUT", "/auto_messages/paused", pause),
+)
