@@ -1,10 +1,13 @@
 """What one process works with, put together once: settings, clock, database, writer, sites, names. Handed on, never global."""
 
+import functools
+
 import msgspec
 
 from collector.domain import mending
 from collector.domain.auto_messages import AutoMessages
 from collector.domain.columns import Columns
+from collector.domain.decisions import Decisions
 from collector.domain.event_rules import EventRules
 from collector.domain.identities import Maker
 from collector.domain.limits import NewPeople
@@ -36,6 +39,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     names: Names
     sites: Sites
     auto_messages: AutoMessages
+    decisions: Decisions
     columns: Columns
     event_rules: EventRules
     rule_scripts: RuleScripts
@@ -91,6 +95,13 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
     names = Names(database, written, settings.new_names_per_day)
     maker = Maker(row_ids, keyring)
     ledger = Ledger(written, slices, names, maker, clock, NewPeople(settings.new_leads_per_minute))
+    writer = Writer(
+        written,
+        ledger,
+        queue_limit=settings.queue_limit,
+        group_limit=settings.group_limit,
+        threads=WRITERS[written.engine],
+    )
     return Services(
         occupancy=occupancy,
         written=written,
@@ -107,11 +118,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         columns=Columns(database, names, clock, settings.columns_bytes),
         event_rules=EventRules(database, row_ids),
         rule_scripts=RuleScripts(),
-        writer=Writer(
-            written,
-            ledger,
-            queue_limit=settings.queue_limit,
-            group_limit=settings.group_limit,
-            threads=WRITERS[written.engine],
-        ),
+        # As of upkeep: on PostgreSQL a wait for a lock must not keep the writer waiting.
+        decisions=Decisions(functools.partial(writer.run, 0) if written.engine == "sqlite" else written.transact),
+        writer=writer,
     )

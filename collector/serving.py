@@ -14,6 +14,7 @@ from granian.log import LogLevels
 
 from collector.app import create_app
 from collector.backfill import Backfill
+from collector.decision_keeper import DecisionKeeper
 from collector.goal_keeper import GoalKeeper
 from collector.ingest.bots import is_bot
 from collector.services import Services, build
@@ -42,13 +43,14 @@ def wsgi_application() -> "WSGIApplication":
     Upkeep(services)
     Backfill(services)
     GoalKeeper(services)
+    DecisionKeeper(services)
     return wsgi(services)
 
 
 def application() -> RsgiEntry:
     """Return the RSGI application for the settings of the environment; what granian's worker loads."""
     services = _services()
-    guests = (Upkeep(services), Backfill(services), GoalKeeper(services))
+    guests = (Upkeep(services), Backfill(services), GoalKeeper(services), DecisionKeeper(services))
     _end_with_parent(services)
     responder = Responder(services)
     app = create_app(services, responder)

@@ -5,7 +5,7 @@ the decision itself and never a second opinion.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,6 +29,12 @@ TRIGGER_LIFE = DAY
 
 LEASE = MINUTE
 """A message that was claimed but not seen yet is not given out again for this long (ms)."""
+
+OFFERED = "offered"
+"""The browser was told that it may claim."""
+
+MEANT = frozenset({"audience", "page", "trigger"})
+"""The rules by which a message is meant for somebody here and now; the others only hold it back."""
 
 COMPUTED = frozenset({"created_at", "last_active_at", "last_seen_at", "page_view_count", "session_count"})
 """What a signed-out browser may be told apart by, of a user: what it did. Everything that was said about the user is not."""
@@ -118,6 +124,12 @@ class Decision(msgspec.Struct, frozen=True):
         return next((verdict.rule for verdict in self.verdicts if not verdict.holds), None)
 
     @property
+    def held_back_by(self) -> str | None:
+        """The first rule that holds it back where audience, page and trigger hold. The holdout is none: it withholds what could show."""
+        failed = [verdict.rule for verdict in self.verdicts if not verdict.holds]
+        return None if MEANT.intersection(failed) else next((rule for rule in failed if rule != "holdout"), None)
+
+    @property
     def arm(self) -> str | None:
         """What is to be noted: that it may be shown, or would have been to somebody who is held out; None for neither."""
         failed = [verdict.rule for verdict in self.verdicts if not verdict.holds]
@@ -161,16 +173,23 @@ def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Momen
     return Decision([Verdict(rule.name, rule.holds(*asked), *rule.told(*asked)) for rule in RULES])
 
 
-def may_show(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, *, page_holds: bool = False) -> bool:
-    """Say whether there is something to claim: the same rules, no further than the first that does not hold.
+def foresee(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, *, page_holds: bool = False) -> str | None:
+    """Say what a claim would come to, by the same rules: OFFERED where there is something to claim; where audience, page and trigger
+    hold all the same, the rule that holds it back; else None.
 
     Who is held out claims like everybody else, so that both arms meet the same limits. `page_holds` where the page's rule was asked
     already.
     """
-    for holds in _WITHOUT_PAGE if page_holds else _CHEAPEST_FIRST:  # noqa: SIM110 (this is asked of every live message after every page view)
-        if not holds(site, message, recipient, moment):
-            return False
-    return True
+    asked = (site, message, recipient, moment)
+    if not _state_holds(*asked) or not _trigger_holds(*asked) or not (page_holds or _page_holds(*asked)):
+        return None
+    if not _schedule_holds(*asked):
+        outcome = "schedule"
+    elif not _frequency_holds(*asked):
+        outcome = "frequency"
+    else:
+        outcome = OFFERED if _caps_hold(*asked) else "caps"
+    return outcome if _audience_holds(*asked) else None
 
 
 Told = tuple[Any, Any]
@@ -281,10 +300,23 @@ def _frequency_holds(site: Site, message: AutoMessage, recipient: Recipient, mom
 
 
 def _frequency_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
-    had = recipient.had(message)
-    acted, leased = any(delivery.acted for delivery in had), _is_leased(had, moment)
+    had, days = recipient.had(message), message.definition.frequency.every_days
     last = max((delivery.claimed_at for delivery in had), default=None)
-    return message.definition.frequency.type, {"times": len(had), "acted": acted, "leased": leased, "last": last}
+    return message.definition.frequency.type, {
+        "times": len(had),
+        "act": min(_acts(had), default=(None, None))[1],
+        "leased": _is_leased(had, moment),
+        "last": last,
+        "next": last + days * DAY if days is not None and last is not None else None,
+    }
+
+
+def _acts(had: Sequence[Delivery]) -> Iterator[tuple[int, str]]:
+    """Yield what was done with a message, each with when (ms)."""
+    for delivery in had:
+        for act, at in (("clicked", delivery.clicked_at), ("answered", delivery.answered_at), ("dismissed", delivery.dismissed_at)):
+            if at is not None:
+                yield at, act
 
 
 def _is_leased(had: Sequence[Delivery], moment: Moment) -> bool:
@@ -311,7 +343,18 @@ def _caps_told(site: Site, message: AutoMessage, recipient: Recipient, moment: M
     if recipient.uncapped:
         return expected, "internal"
     today, last = recipient.today(moment.now)
-    return expected, {"today": today, "last": last}
+    return expected, {"today": today, "last": last, "next": _next_turn(site, recipient, moment.now)}
+
+
+def _next_turn(site: Site, recipient: Recipient, now_ms: int) -> int | None:
+    """Return when the limits allow the next message (ms); None where that is now, or never."""
+    times = sorted(delivery.claimed_at for delivery in recipient.deliveries if now_ms - delivery.claimed_at < DAY)
+    most = site.settings.messages_per_day
+    if not times or most < 1:
+        return None
+    after_gap = times[-1] + site.settings.message_gap
+    turn = after_gap if len(times) < most else max(after_gap, times[-most] + DAY)
+    return turn if turn > now_ms else None
 
 
 RULES = (
@@ -324,8 +367,6 @@ RULES = (
     Rule("frequency", _frequency_holds, _frequency_told),
     Rule("caps", _caps_hold, _caps_told),
 )
-_CHEAPEST_FIRST = (_state_holds, _schedule_holds, _trigger_holds, _frequency_holds, _caps_hold, _page_holds, _audience_holds)
-_WITHOUT_PAGE = tuple(holds for holds in _CHEAPEST_FIRST if holds is not _page_holds)
 
 
 def grant(

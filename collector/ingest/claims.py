@@ -6,12 +6,11 @@ another tab or device gets no.
 """
 
 import functools
-import json
 from typing import Any
 
 import msgspec
 
-from collector.domain import deliveries, delivery, identities, people
+from collector.domain import deliveries, delivery, identities, people, trigger_events
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.content import MissingValue, render
 from collector.domain.deliveries import HELD_OUT, SHOWN
@@ -24,10 +23,9 @@ from collector.ingest.offers import load_recipient
 from collector.ingest.senders import Headers, Verified
 from collector.services import Services
 from collector.storage.database import Connection
-from collector.storage.slices import OVERFLOW, WEEK
 from collector.storage.writer import Overloaded
 from collector.values.errors import Reason, problem
-from collector.values.ids import event_id_time, uuid7_bytes
+from collector.values.ids import uuid7_bytes
 from collector.values.text import replace_unstorable, storable
 
 _LONGEST_NONCE = 64
@@ -50,6 +48,7 @@ def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[st
         raise problem(400, Reason.FIELD_INVALID, "nonce", f"expected 8 to {_LONGEST_NONCE} characters")
     asked = _Claim(services, senders.check_sender(services.keyring, site, request, services.settings.session_duration, now), request, now)
     for _ in range(_ATTEMPTS):
+        asked.held_back_by = None
         ready = yield Read(asked.prepare)
         if isinstance(ready, str):
             return _no(ready)
@@ -59,6 +58,8 @@ def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[st
             raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")]) from None
         if answer is not None:
             granted: dict[str, Any] = answer
+            if asked.held_back_by is not None:
+                services.decisions.note(site.id, ready.owner.id, [(ready.message.id, asked.held_back_by)], now)
             return granted
     return _no("audience")
 
@@ -81,6 +82,8 @@ class _Claim:
         self.site = sender.site
         self.request = request
         self.now = now
+        self.held_back_by: str | None = None
+        """Why it was not granted, where audience, page and trigger hold."""
 
     def prepare(self) -> "_Ready | str":
         """Read what deciding needs; a reason where there is nothing to decide."""
@@ -123,10 +126,12 @@ class _Claim:
             decision = delivery.decide(self.site, ready.message, recipient, ready.moment)
             arm = decision.arm
             if arm is None:
+                self.held_back_by = decision.held_back_by
                 return _no(decision.reason or "state")
         try:
             content = self.render(ready)
         except MissingValue:  # of those who are held out too: what could not be shown is compared with nothing
+            self.held_back_by = "content"
             return _no("content")
         if not same:
             if not self.services.auto_messages.is_live(tx, ready.message, self.site.id):
@@ -148,14 +153,7 @@ class _Claim:
         event_id = uuid7_bytes(self.request.event) if self.request.event else None
         if event_id is None:
             return None
-        row = connection.row(
-            "SELECT identity, name, at, metadata FROM events WHERE site = ? AND slice IN (?, ?) AND id = ?",
-            (self.site.id, event_id_time(event_id) // WEEK, OVERFLOW, event_id),
-        )
-        if row is None or row[0] not in {identity.id for identity in person.identities}:
-            return None
-        name = self.services.names.text(self.site.id, row[1])
-        return TriggerEvent(event_id, name, row[2], json.loads(row[3]) if row[3] else {})
+        return trigger_events.find(connection, self.site.id, self.services.names, person, event_id)
 
 
 def _no(reason: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from collector.domain import delivery, people
 from collector.domain.auto_messages import AutoMessage, Live
-from collector.domain.delivery import Moment, Recipient, TriggerEvent
+from collector.domain.delivery import OFFERED, Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
 from collector.domain.tracking import Event, Outcome
 from collector.ingest.failures import log_failure
@@ -47,17 +47,17 @@ class Offers:
         candidates = None if live is None else _candidates(live, events)
         if candidates == []:
             return None
-        asserted = sender.user_id is not None
-        return functools.partial(self._safely, sender.site, outcome.person, events, candidates, now_ms, asserted=asserted)
+        return functools.partial(self._safely, sender, outcome.person, events, candidates, now_ms)
 
     def _safely(
-        self, site: Site, person: int, events: Sequence[Event], candidates: "_Candidates | None", now_ms: int, *, asserted: bool
+        self, sender: Verified, person: int, events: Sequence[Event], candidates: "_Candidates | None", now_ms: int
     ) -> list[dict[str, Any]]:
+        site = sender.site
         began = time.monotonic()
         try:
             if candidates is None:
                 candidates = _candidates(self._services.auto_messages.live(site.id), events)
-            offers = self._decide(site, person, events, candidates, now_ms, asserted=asserted)
+            offers = self._decide(sender, person, events, candidates, now_ms)
         except LookupError:  # the person became part of another since the commit; the next answer knows
             return []
         except Exception as error:  # the events are committed; their answer must not become an error
@@ -70,27 +70,38 @@ class Offers:
         return offers
 
     def _decide(
-        self, site: Site, person: int, events: Sequence[Event], candidates: "_Candidates", now_ms: int, *, asserted: bool
+        self, sender: Verified, person: int, events: Sequence[Event], candidates: "_Candidates", now_ms: int
     ) -> list[dict[str, Any]]:
+        site, asserted = sender.site, sender.user_id is not None
         deadline = time.monotonic() + self._services.settings.message_budget_ms / 1000
         if not candidates:
             return []
         recipient = load_recipient(self._services, site, person, [message for message, _ in candidates], now_ms)
         offers: list[dict[str, Any]] = []
+        outcomes: list[tuple[int, str]] = []
         shown = Moment(now=now_ms, page_url=_url(events[-1]), asserted=asserted)
         for message, occasions in candidates:
             if time.monotonic() > deadline:
                 log.warning("the time for deciding messages of site %s is spent", site.key)
                 break
             if occasions is None:
-                if delivery.may_show(site, message, recipient, shown, page_holds=True):
+                outcome = delivery.foresee(site, message, recipient, shown, page_holds=True)
+                if outcome == OFFERED:
                     offers.append({"id": message.public_id, "trigger": "page"})
+                if outcome is not None:
+                    outcomes.append((message.id, outcome))
                 continue
             for event in occasions:
                 moment = Moment(now=now_ms, page_url=_url(event), asserted=asserted, event=trigger_event(event))
-                if delivery.may_show(site, message, recipient, moment):
+                outcome = delivery.foresee(site, message, recipient, moment)
+                if outcome is not None:
+                    outcomes.append((message.id, outcome))
+                if outcome == OFFERED:
                     offers.append({"id": message.public_id, "trigger": "event", "event": event_id_text(event.id)})
                     break
+        for identity in recipient.person.identities if outcomes else ():
+            if (identity.kind, identity.value) == sender.owner:
+                self._services.decisions.note(site.id, identity.id, outcomes, now_ms)
         return offers
 
 
