@@ -100,8 +100,8 @@ def _schedule(verdict: Verdict, said: Said) -> str:
         return f"It begins {said.when(schedule.starts_at_ms)}, which is still to come."
     if schedule.ends_at_ms is not None and now >= schedule.ends_at_ms:
         return f"It ended {said.when(schedule.ends_at_ms)}."
-    span = [f"from {said.when(schedule.starts_at_ms)}"] if schedule.starts_at_ms is not None else []
-    span += [f"until {said.when(schedule.ends_at_ms)}"] if schedule.ends_at_ms is not None else []
+    ends = (("since", schedule.starts_at_ms), ("until", schedule.ends_at_ms))
+    span = [f"{word} {said.when(at).partition(' ')[2]}" for word, at in ends if at is not None]
     if not schedule.hours:
         return f"It may show {', '.join(span)}." if span else "It may show at any time."
     local = datetime.fromtimestamp(now / 1000, said.site.zone)

@@ -28,6 +28,7 @@ from collector.web.console import (
     profile,
     segment_form,
     segments,
+    why,
     words,
 )
 from collector.web.console.current import Current
@@ -66,7 +67,7 @@ def blueprint(services: Services) -> Blueprint:
     bp = Blueprint("console", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
     versions = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in (folder / "static").iterdir()}
     SignIn(services).register(bp)
-    for part in (people, profile, personal_data, joining, segments, segment_form, events, event_rules, messages, install):
+    for part in (people, profile, personal_data, joining, segments, segment_form, events, event_rules, messages, why, install):
         part.register(bp, services)
 
     @bp.before_request
