@@ -29,7 +29,7 @@ NO_EVENT = "It depends on an event, and none was given: it opens when “{event}
 OUTCOMES = {
     "shown": "It was given out to be shown",
     "held_out": "It would have been shown, but this person is held out, to compare",
-    "offered": "The page was told of it and could have it; whether it asked is seen by what follows",
+    "offered": "It was offered to the page, which asks for it once it can show it",
     "state": "It was meant for this person, but held back because messages were paused",
     "schedule": "It was meant for this person, but held back by its schedule",
     "frequency": "It was meant for this person, but held back because of how often it may be shown to one person",

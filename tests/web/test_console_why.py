@@ -39,7 +39,7 @@ def test_each_rule_is_said_with_the_tree_of_the_audience(on: Console) -> None:
     address = f"/people/{on.contact_id(lead())}/why/{made.public_id}"
     text = Parsed(section(on.page(address), "verdicts")).text
     assert "No 1 rule against it" in text
-    assert "✗ Does not hold: Audience. “page-view” happened 1 time, expected more than 1. One more “page-view” would show it." in text
+    assert "✗ Does not hold: Audience. “page-view” happened 1 time, expected more than 1. One more page view would show it." in text
     assert "? Not evaluated: Page. It depends on the page, and none was given" in text
     page = on.page(f"{address}?url={quote('https://shop.example/<b>team', safe='')}")
     assert "https://shop.example/<b>team is no page it shows on: where path is “/pricing”." in Parsed(page).text
