@@ -23,8 +23,10 @@ MOST_EXPLAINED = 500
 """The most decisions given out as an explanation, the newest."""
 STEP = 200
 """Rows written or dropped in one transaction: on PostgreSQL the people they are about wait for it."""
-MOST_PENDING = 20_000
-"""Notes that wait to be written; what comes beyond is not kept."""
+MOST_PENDING = 5_000
+"""Notes that wait to be written, each of all that one page view decided; what comes beyond is not kept."""
+MOST_ROWS = 5_000
+"""Rows written at once, so that a busy site's decisions never crowd out its events; what comes beyond is not kept."""
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -76,6 +78,8 @@ class Decisions:
             site, identity, outcomes, at_ms = self._pending.popleft()
             for message, outcome in outcomes:
                 key = (site, identity, message, outcome, at_ms // HOUR)
+                if len(found) >= MOST_ROWS and key not in found:
+                    continue
                 times, last_at = found.get(key, (0, at_ms))
                 found[key] = (times + 1, max(last_at, at_ms))
         return found

@@ -180,16 +180,17 @@ def foresee(site: Site, message: AutoMessage, recipient: Recipient, moment: Mome
     Who is held out claims like everybody else, so that both arms meet the same limits. `page_holds` where the page's rule was asked
     already.
     """
-    asked = (site, message, recipient, moment)
-    if not _state_holds(*asked) or not _trigger_holds(*asked) or not (page_holds or _page_holds(*asked)):
+    if not _state_holds(site, message, recipient, moment) or not _trigger_holds(site, message, recipient, moment):
         return None
-    if not _schedule_holds(*asked):
+    if not page_holds and not _page_holds(site, message, recipient, moment):
+        return None
+    if not _schedule_holds(site, message, recipient, moment):
         outcome = "schedule"
-    elif not _frequency_holds(*asked):
+    elif not _frequency_holds(site, message, recipient, moment):
         outcome = "frequency"
     else:
-        outcome = OFFERED if _caps_hold(*asked) else "caps"
-    return outcome if _audience_holds(*asked) else None
+        outcome = OFFERED if _caps_hold(site, message, recipient, moment) else "caps"
+    return outcome if _audience_holds(site, message, recipient, moment) else None
 
 
 Told = tuple[Any, Any]
@@ -213,7 +214,10 @@ def _state_told(site: Site, message: AutoMessage, recipient: Recipient, moment: 
 
 
 def _schedule_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
-    return message.definition.schedule.is_open(moment.now, site.zone)
+    schedule = message.definition.schedule
+    if schedule.starts_at_ms is None and schedule.ends_at_ms is None and not schedule.hours:  # most have none, and finding a zone costs
+        return True
+    return schedule.is_open(moment.now, site.zone)
 
 
 def _schedule_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:

@@ -86,10 +86,11 @@ class Offers:
                 break
             if occasions is None:
                 outcome = delivery.foresee(site, message, recipient, shown, page_holds=True)
+                if outcome is None:
+                    continue
+                outcomes.append((message.id, outcome))
                 if outcome == OFFERED:
                     offers.append({"id": message.public_id, "trigger": "page"})
-                if outcome is not None:
-                    outcomes.append((message.id, outcome))
                 continue
             for event in occasions:
                 moment = Moment(now=now_ms, page_url=_url(event), asserted=asserted, event=trigger_event(event))

@@ -107,6 +107,15 @@ def test_what_waits_is_bounded(tracker: Tracker, world: World, monkeypatch: pyte
     assert kept(world) == [("offered", 3)]
 
 
+def test_what_is_written_at_once_is_bounded(tracker: Tracker, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, "MOST_ROWS", 2)
+    for _ in range(4):
+        create(world)
+    tracker.view()
+    tracker.view()
+    assert kept(world) == [("offered", 2), ("offered", 2)]
+
+
 def test_upkeep_drops_what_is_older_than_thirty_days(tracker: Tracker, world: World) -> None:
     create(world)
     tracker.view()
