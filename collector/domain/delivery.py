@@ -5,7 +5,7 @@ the decision itself and never a second opinion.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -308,19 +308,11 @@ def _frequency_told(site: Site, message: AutoMessage, recipient: Recipient, mome
     last = max((delivery.claimed_at for delivery in had), default=None)
     return message.definition.frequency.type, {
         "times": len(had),
-        "act": min(_acts(had), default=(None, None))[1],
+        "act": min((act for one in had for act in one.acts), default=(None, None))[1],
         "leased": _is_leased(had, moment),
         "last": last,
         "next": last + days * DAY if days is not None and last is not None else None,
     }
-
-
-def _acts(had: Sequence[Delivery]) -> Iterator[tuple[int, str]]:
-    """Yield what was done with a message, each with when (ms)."""
-    for delivery in had:
-        for act, at in (("clicked", delivery.clicked_at), ("answered", delivery.answered_at), ("dismissed", delivery.dismissed_at)):
-            if at is not None:
-                yield at, act
 
 
 def _is_leased(had: Sequence[Delivery], moment: Moment) -> bool:
@@ -347,18 +339,8 @@ def _caps_told(site: Site, message: AutoMessage, recipient: Recipient, moment: M
     if recipient.uncapped:
         return expected, "internal"
     today, last = recipient.today(moment.now)
-    return expected, {"today": today, "last": last, "next": _next_turn(site, recipient, moment.now)}
-
-
-def _next_turn(site: Site, recipient: Recipient, now_ms: int) -> int | None:
-    """Return when the limits allow the next message (ms); None where that is now, or never."""
-    times = sorted(delivery.claimed_at for delivery in recipient.deliveries if now_ms - delivery.claimed_at < DAY)
-    most = site.settings.messages_per_day
-    if not times or most < 1:
-        return None
-    after_gap = times[-1] + site.settings.message_gap
-    turn = after_gap if len(times) < most else max(after_gap, times[-most] + DAY)
-    return turn if turn > now_ms else None
+    turn = deliveries.next_turn(recipient.deliveries, site.settings.message_gap, site.settings.messages_per_day, moment.now)
+    return expected, {"today": today, "last": last, "next": turn}
 
 
 RULES = (
