@@ -1,10 +1,13 @@
 """What one process works with, put together once: settings, clock, database, writer, sites, names. Handed on, never global."""
 
+import functools
+
 import msgspec
 
 from collector.domain import mending
 from collector.domain.auto_messages import AutoMessages
 from collector.domain.columns import Columns
+from collector.domain.decisions import Decisions
 from collector.domain.event_rules import EventRules
 from collector.domain.handovers import Handovers
 from collector.domain.identities import Maker
@@ -37,6 +40,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     names: Names
     sites: Sites
     auto_messages: AutoMessages
+    decisions: Decisions
     columns: Columns
     event_rules: EventRules
     rule_scripts: RuleScripts
@@ -93,6 +97,13 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
     names = Names(database, written, settings.new_names_per_day)
     maker = Maker(row_ids, keyring)
     ledger = Ledger(written, slices, names, maker, clock, NewPeople(settings.new_leads_per_minute))
+    writer = Writer(
+        written,
+        ledger,
+        queue_limit=settings.queue_limit,
+        group_limit=settings.group_limit,
+        threads=WRITERS[written.engine],
+    )
     return Services(
         occupancy=occupancy,
         written=written,
@@ -110,11 +121,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         event_rules=EventRules(database, row_ids),
         rule_scripts=RuleScripts(),
         handovers=Handovers(keyring, PerMinute(settings.handovers_per_minute)),
-        writer=Writer(
-            written,
-            ledger,
-            queue_limit=settings.queue_limit,
-            group_limit=settings.group_limit,
-            threads=WRITERS[written.engine],
-        ),
+        # As of upkeep: on PostgreSQL a wait for a lock must not keep the writer waiting.
+        decisions=Decisions(functools.partial(writer.run, 0) if written.engine == "sqlite" else written.transact),
+        writer=writer,
     )

@@ -15,6 +15,7 @@ from granian.log import LogLevels
 
 from collector.app import create_app
 from collector.backfill import Backfill
+from collector.decision_keeper import DecisionKeeper
 from collector.goal_keeper import GoalKeeper
 from collector.ingest.bots import is_bot
 from collector.services import Services, build
@@ -43,6 +44,7 @@ def wsgi_application() -> "WSGIApplication":
     Upkeep(services)
     Backfill(services)
     GoalKeeper(services)
+    DecisionKeeper(services)
     return wsgi(services)
 
 
@@ -52,7 +54,7 @@ def application() -> RsgiEntry:
         # The handler that came along by the fork is the server's own, and would swallow an order to end that comes before the worker's.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     services = _services()
-    guests = (Upkeep(services), Backfill(services), GoalKeeper(services))
+    guests = (Upkeep(services), Backfill(services), GoalKeeper(services), DecisionKeeper(services))
     _end_with_parent(services)
     responder = Responder(services)
     app = create_app(services, responder)

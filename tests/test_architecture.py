@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"services"}),  # what one process works with, put together
     frozenset({"ingest"}),
     frozenset({"web"}),
-    frozenset({"setup", "upkeep", "backfill", "goal_keeper", "operating", "app", "serving"}),
+    frozenset({"setup", "upkeep", "backfill", "goal_keeper", "decision_keeper", "operating", "app", "serving"}),
     frozenset({"demo", "cli", "__main__"}),
 )
 LONGEST_FILE = 500

@@ -93,7 +93,7 @@ def matches(node: Node, facts: PersonFacts, now_ms: int, time_zone: tzinfo) -> b
 def where_matches(where: Iterable[WhereRule], metadata: Mapping[str, Any], now_ms: int, time_zone: tzinfo) -> bool:
     """Say whether an event's metadata meets all conditions. Keys are found without regard to case."""
     for rule in where:
-        actual = _metadata_value(rule, metadata)
+        actual = metadata_value(rule, metadata)
         if rule.test.kind == "time":
             actual = instant(actual)
         if not holds(rule.test, actual, now_ms, time_zone):
@@ -145,7 +145,8 @@ def instant(value: Any) -> int | None:
     return round(value * 1_000) if _is_number(value) else None
 
 
-def _metadata_value(rule: WhereRule, metadata: Mapping[str, Any]) -> Any:
+def metadata_value(rule: WhereRule, metadata: Mapping[str, Any]) -> Any:
+    """Return what an event's metadata holds at the place a condition names; None where there is nothing."""
     value = metadata.get(rule.key)
     if value is None:
         wanted = fold(rule.key)

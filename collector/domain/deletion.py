@@ -151,6 +151,6 @@ def _remove(tx: Connection, site: int, numbers: Sequence[int], now_ms: int) -> N
     changes.note(tx, site, numbers, now_ms)
 
 
-_TABLES = ("visits", "totals", "attributes", "deliveries", "delivery_links", "former_addresses", "handovers")
+_TABLES = ("visits", "totals", "attributes", "deliveries", "delivery_links", "decisions", "former_addresses", "handovers")
 _FOLDED = "SELECT folded FROM attributes WHERE site = ? AND attr = ? AND identity = ? AND folded IS NOT NULL"
 _HAS_EMAIL = "SELECT 1 FROM attributes WHERE site = ? AND attr = ? AND identity = ? AND value IS NOT NULL AND value <> 'null'"

@@ -5,11 +5,13 @@ identity that claimed it; a person's are those of all its identities.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from collector.storage.database import Connection, Question
+from collector.values.clock import DAY
 from collector.values.errors import Reason
 from collector.values.questions import Answer
 
@@ -60,6 +62,12 @@ class Delivery(msgspec.Struct, frozen=True):
         """Whether the person clicked, answered or dismissed it."""
         return (self.clicked_at or self.answered_at or self.dismissed_at) is not None
 
+    @property
+    def acts(self) -> list[tuple[int, str]]:
+        """What the person did with it, each with when (ms)."""
+        acts = (("clicked", self.clicked_at), ("answered", self.answered_at), ("dismissed", self.dismissed_at))
+        return [(at, act) for act, at in acts if at is not None]
+
 
 _COLUMNS = ", ".join(Delivery.__struct_fields__)
 
@@ -76,6 +84,16 @@ def question_of_person(site: int, person: int) -> Question:
         "(SELECT id FROM identities WHERE site = ? AND principal_id = ?) ORDER BY claimed_at, message, identity, n"
     )
     return sql, (site, site, person)
+
+
+def next_turn(had: Sequence[Delivery], gap_ms: int, per_day: int, now_ms: int) -> int | None:
+    """Return when the limits across messages allow the next (ms): a gap after the last, so many within a day. None: now, or never."""
+    times = sorted(one.claimed_at for one in had if now_ms - one.claimed_at < DAY)
+    if not times or per_day < 1:
+        return None
+    after_gap = times[-1] + gap_ms
+    turn = after_gap if len(times) < per_day else max(after_gap, times[-per_day] + DAY)
+    return turn if turn > now_ms else None
 
 
 def insert(tx: Connection, site: int, delivery: Delivery) -> None:

@@ -30,6 +30,12 @@ TRIGGER_LIFE = DAY
 LEASE = MINUTE
 """A message that was claimed but not seen yet is not given out again for this long (ms)."""
 
+OFFERED = "offered"
+"""The browser was told that it may claim."""
+
+MEANT = frozenset({"audience", "page", "trigger"})
+"""The rules by which a message is meant for somebody here and now; the others only hold it back."""
+
 COMPUTED = frozenset({"created_at", "last_active_at", "last_seen_at", "page_view_count", "session_count"})
 """What a signed-out browser may be told apart by, of a user: what it did. Everything that was said about the user is not."""
 
@@ -118,6 +124,12 @@ class Decision(msgspec.Struct, frozen=True):
         return next((verdict.rule for verdict in self.verdicts if not verdict.holds), None)
 
     @property
+    def held_back_by(self) -> str | None:
+        """The first rule that holds it back where audience, page and trigger hold. The holdout is none: it withholds what could show."""
+        failed = [verdict.rule for verdict in self.verdicts if not verdict.holds]
+        return None if MEANT.intersection(failed) else next((rule for rule in failed if rule != "holdout"), None)
+
+    @property
     def arm(self) -> str | None:
         """What is to be noted: that it may be shown, or would have been to somebody who is held out; None for neither."""
         failed = [verdict.rule for verdict in self.verdicts if not verdict.holds]
@@ -161,20 +173,26 @@ def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Momen
     return Decision([Verdict(rule.name, rule.holds(*asked), *rule.told(*asked)) for rule in RULES])
 
 
-Holds = Callable[[Site, AutoMessage, Recipient, Moment], bool]
-"""Says whether one rule holds."""
+def foresee(
+    site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, *, page_holds: bool = False, trigger_holds: bool = False
+) -> str | None:
+    """Say what a claim would come to, by the same rules: OFFERED where there is something to claim; where audience, page and trigger
+    hold all the same, the rule that holds it back; else None.
 
-
-def may_show(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, rules: Sequence[Holds] | None = None) -> bool:
-    """Say whether there is something to claim: the same rules, no further than the first that does not hold.
-
-    Who is held out claims like everybody else, so that both arms meet the same limits. `rules` is CHEAPEST_FIRST, or what is left of it
-    where some are known to hold.
+    Who is held out claims like everybody else, so that both arms meet the same limits. `page_holds` where the page's rule
+    was asked already, `trigger_holds` where the trigger is asked afterwards (`is_triggered`).
     """
-    for holds in rules or CHEAPEST_FIRST:  # noqa: SIM110 (this is asked of every live message after every page view)
-        if not holds(site, message, recipient, moment):
-            return False
-    return True
+    if not _state_holds(site, message, recipient, moment) or not (trigger_holds or _trigger_holds(site, message, recipient, moment)):
+        return None
+    if not page_holds and not _page_holds(site, message, recipient, moment):
+        return None
+    if not _schedule_holds(site, message, recipient, moment):
+        outcome = "schedule"
+    elif not _frequency_holds(site, message, recipient, moment):
+        outcome = "frequency"
+    else:
+        outcome = OFFERED if _caps_hold(site, message, recipient, moment) else "caps"
+    return outcome if _audience_holds(site, message, recipient, moment) else None
 
 
 def is_triggered(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
@@ -184,6 +202,10 @@ def is_triggered(site: Site, message: AutoMessage, recipient: Recipient, moment:
 
 Told = tuple[Any, Any]
 """What a rule asks for, and what it finds."""
+
+
+Holds = Callable[[Site, AutoMessage, Recipient, Moment], bool]
+"""Says whether one rule holds."""
 
 
 class Rule(NamedTuple):
@@ -203,7 +225,10 @@ def _state_told(site: Site, message: AutoMessage, recipient: Recipient, moment: 
 
 
 def _schedule_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
-    return message.definition.schedule.is_open(moment.now, site.zone)
+    schedule = message.definition.schedule
+    if schedule.starts_at_ms is None and schedule.ends_at_ms is None and not schedule.hours:  # most have none, and finding a zone costs
+        return True
+    return schedule.is_open(moment.now, site.zone)
 
 
 def _schedule_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
@@ -291,10 +316,15 @@ def _frequency_holds(site: Site, message: AutoMessage, recipient: Recipient, mom
 
 
 def _frequency_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
-    had = recipient.had(message)
-    acted, leased = any(delivery.acted for delivery in had), _is_leased(had, moment)
+    had, days = recipient.had(message), message.definition.frequency.every_days
     last = max((delivery.claimed_at for delivery in had), default=None)
-    return message.definition.frequency.type, {"times": len(had), "acted": acted, "leased": leased, "last": last}
+    return message.definition.frequency.type, {
+        "times": len(had),
+        "act": min((act for one in had for act in one.acts), default=(None, None))[1],
+        "leased": _is_leased(had, moment),
+        "last": last,
+        "next": last + days * DAY if days is not None and last is not None else None,
+    }
 
 
 def _is_leased(had: Sequence[Delivery], moment: Moment) -> bool:
@@ -321,7 +351,8 @@ def _caps_told(site: Site, message: AutoMessage, recipient: Recipient, moment: M
     if recipient.uncapped:
         return expected, "internal"
     today, last = recipient.today(moment.now)
-    return expected, {"today": today, "last": last}
+    turn = deliveries.next_turn(recipient.deliveries, site.settings.message_gap, site.settings.messages_per_day, moment.now)
+    return expected, {"today": today, "last": last, "next": turn}
 
 
 RULES = (
@@ -334,18 +365,6 @@ RULES = (
     Rule("frequency", _frequency_holds, _frequency_told),
     Rule("caps", _caps_hold, _caps_told),
 )
-CHEAPEST_FIRST: Sequence[Holds] = (
-    _state_holds,
-    _schedule_holds,
-    _trigger_holds,
-    _frequency_holds,
-    _caps_hold,
-    _page_holds,
-    _audience_holds,
-)
-WITHOUT_PAGE = tuple(holds for holds in CHEAPEST_FIRST if holds is not _page_holds)
-WITHOUT_PAGE_AND_TRIGGER = tuple(holds for holds in WITHOUT_PAGE if holds is not _trigger_holds)
-"""What is left where the page's rule was asked already and the trigger is asked afterwards (`is_triggered`)."""
 
 
 def grant(

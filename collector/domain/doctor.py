@@ -22,7 +22,7 @@ SPAN = 5_000
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _TABLES = (
-    *("identities", "totals", "attributes", "visits", "merges", "deliveries", "delivery_links"),
+    *("identities", "totals", "attributes", "visits", "merges", "deliveries", "delivery_links", "decisions"),
     *("names", "auto_messages", "auto_message_versions", "tokens", "tombstones", "deletions", "slice_sites", "former_addresses"),
 )
 _CHECKS = (

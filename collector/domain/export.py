@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from collector.domain import deliveries, journal
+from collector.domain import decisions, deliveries, journal
 from collector.domain.audiences import Total
+from collector.domain.decisions import Decided
 from collector.domain.deliveries import Delivery
 from collector.domain.identities import Identity
 from collector.domain.journal import Merge
@@ -60,12 +61,21 @@ class Received(msgspec.Struct, frozen=True):
     links: list[tuple[str, int]]
 
 
+class KeptDecision(msgspec.Struct, frozen=True):
+    """What was decided within an hour, and the message's public id and name; None where the message is gone."""
+
+    decided: Decided
+    message_id: str | None
+    message_name: str | None
+
+
 class Records(msgspec.Struct, frozen=True):
     """What is stored about a person but for visits and events."""
 
     attributes: list[OwnAttribute]
     totals: list[OwnTotal]
     received: list[Received]
+    decisions: list[KeptDecision]
     merges: list[Merge]
 
 
@@ -98,6 +108,7 @@ def records(connection: Connection, site: int, names: Names, person: Person) -> 
         attributes=_attributes(connection, site, names, person),
         totals=_totals(connection, site, names, person),
         received=_received(connection, site, person),
+        decisions=_decisions(connection, site, person),
         merges=journal.of_person(connection, site, person),
     )
 
@@ -202,6 +213,11 @@ def _received(connection: Connection, site: int, person: Person) -> list[Receive
     for identity, message, n, link, at in connection.rows(f"{sql} ORDER BY clicked_at, link", (site, site, person.id)):
         links.setdefault((identity, message, n), []).append((link, at))
     return [Received(one, *messages[one.message], links.get((one.identity, one.message, one.n), [])) for one in found]
+
+
+def _decisions(connection: Connection, site: int, person: Person) -> list[KeptDecision]:
+    messages = {number: (public, name) for number, public, name in connection.rows(_MESSAGES, (site,))}
+    return [KeptDecision(one, *messages.get(one.message, (None, None))) for one in decisions.of_person(connection, site, person.id)]
 
 
 _MESSAGES = "SELECT id, public_id, name FROM auto_messages WHERE site = ?"

@@ -53,6 +53,7 @@ def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[st
         return shown
     asked = _Claim(services, senders.check_sender(services.keyring, site, request, services.settings.session_duration, now), request, now)
     for _ in range(_ATTEMPTS):
+        asked.held_back_by = None
         ready = yield Read(asked.prepare)
         if isinstance(ready, str):
             return _no(ready)
@@ -62,6 +63,8 @@ def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[st
             raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")]) from None
         if answer is not None:
             granted: dict[str, Any] = answer
+            if asked.held_back_by is not None:
+                services.decisions.note(site.id, ready.owner.id, [(ready.message.id, asked.held_back_by)], now)
             return granted
     return _no("audience")
 
@@ -84,6 +87,8 @@ class _Claim:
         self.site = sender.site
         self.request = request
         self.now = now
+        self.held_back_by: str | None = None
+        """Why it was not granted, where audience, page and trigger hold."""
 
     def prepare(self) -> "_Ready | str":
         """Read what deciding needs; a reason where there is nothing to decide."""
@@ -128,10 +133,12 @@ class _Claim:
             decision = delivery.decide(self.site, ready.message, recipient, ready.moment)
             arm = decision.arm
             if arm is None:
+                self.held_back_by = decision.held_back_by
                 return _no(decision.reason or "state")
         try:
             content = self.render(ready)
         except MissingValue:  # of those who are held out too: what could not be shown is compared with nothing
+            self.held_back_by = "content"
             return _no("content")
         if not same:
             if not self.services.auto_messages.is_current(tx, self.site.id, ready.message):

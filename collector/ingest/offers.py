@@ -15,7 +15,7 @@ import msgspec
 
 from collector.domain import delivery, identities, people, trigger_events
 from collector.domain.auto_messages import AutoMessage, Live
-from collector.domain.delivery import Moment, Recipient, TriggerEvent
+from collector.domain.delivery import OFFERED, Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
 from collector.domain.tracking import Event, Outcome
 from collector.ingest.failures import log_failure
@@ -109,12 +109,17 @@ class Offers:
             if not messages:
                 return Offered(poll=poll)
             recipient = _load(connection, self._services, contact.site, person, messages, contact.now)
-            found = self._may_show(contact, candidates.now, recipient, deadline)
+            outcomes: list[tuple[int, str]] = []
+            found = self._may_show(contact, candidates.now, recipient, deadline, outcomes)
             if opened:
                 offered = {message.id for message, _ in found}
                 opened = [message for message in opened if message.id not in offered]
-                found += self._waited(connection, contact, opened, recipient, deadline)
-                found.sort(key=lambda one: candidates.rank[one[0].id])
+                waited = self._waited(connection, contact, opened, recipient, deadline)
+                outcomes += [(message.id, OFFERED) for message, _ in waited]
+                found = sorted(found + waited, key=lambda one: candidates.rank[one[0].id])
+        for identity in recipient.person.identities if outcomes else ():
+            if (identity.kind, identity.value) == contact.sender.owner:
+                self._services.decisions.note(contact.site.id, identity.id, outcomes, contact.now)
         return Offered([_offer(message, event) for message, event in found], poll)
 
     def _opened(self, connection: Connection, site: Site, person: int, awaited: Sequence[AutoMessage], now_ms: int) -> list[AutoMessage]:
@@ -125,8 +130,10 @@ class Offers:
         happened = trigger_events.lately(connection, site.id, self._services.names, person, events, now_ms)
         return [message for message in awaited if message.definition.trigger.event in happened]
 
-    def _may_show(self, contact: "_Contact", candidates: "_Now", recipient: Recipient, deadline: float) -> "_Found":
-        """Return what the page now shown and the events just sent bring up."""
+    def _may_show(
+        self, contact: "_Contact", candidates: "_Now", recipient: Recipient, deadline: float, outcomes: list[tuple[int, str]]
+    ) -> "_Found":
+        """Return what the page now shown and the events just sent bring up; what was decided is added to `outcomes`."""
         site = contact.site
         found: _Found = []
         shown = contact.moment(contact.url)
@@ -135,11 +142,17 @@ class Offers:
                 log.warning(_SPENT, site.key)
                 break
             if occasions is None:
-                if delivery.may_show(site, message, recipient, shown, delivery.WITHOUT_PAGE):
-                    found.append((message, None))
+                outcome = delivery.foresee(site, message, recipient, shown, page_holds=True)
+                if outcome is not None:
+                    outcomes.append((message.id, outcome))
+                    if outcome == OFFERED:
+                        found.append((message, None))
                 continue
             for event in occasions:
-                if delivery.may_show(site, message, recipient, contact.moment(_url(event), trigger_event(event))):
+                outcome = delivery.foresee(site, message, recipient, contact.moment(_url(event), trigger_event(event)))
+                if outcome is not None:
+                    outcomes.append((message.id, outcome))
+                if outcome == OFFERED:
                     found.append((message, event.id))
                     break
         return found
@@ -150,7 +163,8 @@ class Offers:
         """Return what earlier events, or those of the back end, bring up; the timeline is asked once, and only where all else holds."""
         site, person = contact.site, recipient.person
         shown = contact.moment(contact.url)
-        ready = [one for one in messages if delivery.may_show(site, one, recipient, shown, delivery.WITHOUT_PAGE_AND_TRIGGER)]
+        foresee = functools.partial(delivery.foresee, recipient=recipient, moment=shown, page_holds=True, trigger_holds=True)
+        ready = [one for one in messages if foresee(site, one) == OFFERED]
         events = {message.definition.trigger.event or "" for message in ready}
         only = None if contact.sender.may_know(person.role) else contact.sender.lead.key
         waiting = trigger_events.waiting(connection, site.id, self._services.names, person, events, contact.now, only)

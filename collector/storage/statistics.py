@@ -32,6 +32,8 @@ _SHAPES: dict[tuple[str, str], tuple[int, ...]] = {
     ("deliveries", "deliveries_message"): (_PEOPLE, _PEOPLE, _PEOPLE // 20, 1),
     ("deliveries", "deliveries_goal"): (2 * _PEOPLE, 2 * _PEOPLE, _PEOPLE // 10, 1),
     ("delivery_links", "delivery_links"): (_PEOPLE // 10, _PEOPLE // 10, 2, 2, 1, 1),
+    ("decisions", "decisions"): (5 * _PEOPLE, 5 * _PEOPLE, 20, 5, 3, 1),
+    ("decisions", "decisions_hour"): (5 * _PEOPLE, 5 * _PEOPLE, 7_000),
     ("tombstones", "tombstones"): (10_000, 10_000, 1),
     ("deletions", "deletions"): (10, 10, 1),
     ("former_addresses", "former_addresses"): (10_000, 10_000, 2, 1),

@@ -88,6 +88,9 @@ class Life:
         given = Delivery(owner, self.message, 1, 1, "shown", nonce, world.clock(), None, None, None, None, None, None, None)
         report = Report(self.public_message, nonce, "clicked", world.clock(), link)
 
+        world.services.decisions.note(world.site.id, owner, [(self.message, "offered")], world.clock())
+        world.services.decisions.write()
+
         def work(tx: Any) -> bool | Reason:
             deliveries.insert(tx, world.site.id, given)
             return deliveries.record(tx, world.site.id, person.id, report)

@@ -256,6 +256,9 @@ ORPHANS: dict[str, Change] = {
     "visits": lambda w: [("INSERT INTO visits (site, identity, visit, started_at, ended_at) VALUES (?, 5, ?, 1, 1)", w.site.id, b"v")],
     "deliveries": lambda w: [delivery(w, 5)],
     "delivery_links": lambda w: [link(w, 5)],
+    "decisions": lambda w: [
+        ("INSERT INTO decisions (site, identity, message, outcome, hour, times, last_at) VALUES (?, 5, 1, 'caps', 1, 1, 1)", w.site.id)
+    ],
     "merges": lambda w: [("UPDATE merges SET lead = 5 WHERE undone_at IS NOT NULL",)],
     "former_addresses": lambda w: [("INSERT INTO former_addresses (site, identity, mac) VALUES (?, 5, ?)", w.site.id, b"x")],
 }

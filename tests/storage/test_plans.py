@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from collector.domain import deletion, facts, imports, journal, merging, people, pruning, rankings, trigger_events
+from collector.domain import decisions, deletion, facts, imports, journal, merging, people, pruning, rankings, trigger_events
 from collector.domain.imports import Base
 from collector.storage.database import Connection
 from collector.values.clock import DAY
@@ -20,7 +20,7 @@ from tests.support.world import world as start
 
 VISIT = "01a2104a-324e-7080-a9b1-02515962ad5b"
 WHOLE = re.compile(r"SCAN (\w+)|SEARCH (\w+) USING (?:COVERING )?(?:INDEX \w+|PRIMARY KEY) \((?:site=\?|site=\? AND slice=\?)\)$")
-LARGE = ("identities", "totals", "attributes", "visits", "merges", "deliveries", "events_")
+LARGE = ("identities", "totals", "attributes", "visits", "merges", "deliveries", "decisions", "events_")
 # Work through all that there is, in steps: these have to.
 ALL = (
     "FROM events_0 WHERE site = ? AND coalesce(arrived_at, at)",
@@ -97,7 +97,11 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
         people.timeline(connection, site, services.names, person.identities, 0, behind=(world.clock(), b"0" * 16))
         people.before_sign_up(connection, site, services.names, person, 0, event="page-view", behind=(world.clock(), b"0" * 16))
         people.count_before_sign_up(connection, site, services.names, person, 0, "page-view")
+        decisions.of_person(connection, site, person.id)
+        decisions.of_person(connection, site, person.id, 1)
         merges = journal.of_person(connection, site, person)
+    services.decisions.note(site, person.id, [(1, "caps")], world.clock())
+    services.decisions.write()
     services.names.ensure(site, "event", ["bought"], world.clock())
     services.writer.run(
         site, lambda tx: imports.set_bases(tx, site, services.names, services.maker, world.clock(), user(), [Base("bought", 2, 1, 2)])
@@ -108,6 +112,7 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
     for _ in pruning.prune(services.written, services.slices, services.written.transact, world.clock(), services.settings.retention):
         pass
     transact = functools.partial(services.writer.run, site)
+    assert list(decisions.drop(services.written, transact, site, world.clock())) == [1]
     assert deletion.erase(services.written, services.slices, transact, services.keyring, site, world.person(user()).id, world.clock())
     assert len(statements) > 60
     assert any("(at > ? OR id > ?) AND name = ?" in sql for sql in statements)

@@ -64,6 +64,7 @@ def test_the_document_is_a_download_of_json(rest: Rest) -> None:
         "attributes": [],
         "totals": [],
         "deliveries": [],
+        "decisions": [],
         "merges": [],
         "visits": [],
         "events": [],
@@ -188,6 +189,20 @@ def test_deliveries_say_what_became_of_them(rest: Rest) -> None:
         }
     ]  # fmt: skip
     assert "nonce" not in json.dumps(document)
+
+
+def test_decisions_on_messages_with_the_identity_that_met_them(rest: Rest) -> None:
+    anonymous, known = signed_up(rest)
+    message = rest.post("/auto_messages", MESSAGE).json["id"]
+    world, site = rest.world, rest.world.site.id
+    ((number,),) = world.rows("SELECT id FROM auto_messages")
+    visitor = next(one.id for one in world.person(user("u-1")).identities if one.public_id == anonymous)
+    world.services.decisions.note(site, visitor, [(number, "caps"), (number + 1, "offered")], START)
+    world.services.decisions.note(site, visitor, [(number, "caps")], START + SECOND)
+    world.services.decisions.write()
+    seen = {"contact_id": anonymous, "message_id": message, "message_name": "Ask us", "outcome": "caps", "times": 2, "at": NOW + 1}
+    gone = {"contact_id": anonymous, "message_id": None, "message_name": None, "outcome": "offered", "times": 1, "at": NOW}
+    assert exported(rest, known)["decisions"] == [seen, gone]
 
 
 def test_the_journal_lists_merges_refused_claims_and_what_was_undone(rest: Rest) -> None:

@@ -21,6 +21,7 @@ from collector.web.api import (
     segments,
     summaries,
     timeline,
+    why,
 )
 from collector.web.api.errors import answer_exception, answer_http_error, answer_problem, answer_refusal, finish
 from collector.web.api.views import authenticate, bind
@@ -34,6 +35,7 @@ _RESOURCES = (
     contacts,
     timeline,
     explain,
+    why,
     export,
     merges,
     events,

@@ -5,8 +5,9 @@ from typing import Any
 from flask import Response, jsonify
 
 from collector.domain import outlook, segments
+from collector.domain.explanation import Explained
 from collector.domain.explanation import explain as explain_query
-from collector.domain.nearest_change import nearest_change
+from collector.domain.nearest_change import Nearest, nearest_change
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
@@ -37,12 +38,19 @@ def explain(services: Services, site: Site, contact_id: str) -> Response:
         return {
             "matches": explained.holds,
             "in_words": explained.in_words,
-            "tree": explained.as_json(),
-            "nearest_change": None if nearest.change is None else nearest.change.as_json(),
-            "why_no_change": nearest.why_none,
+            **tree_json(explained, nearest),
         }
 
     return jsonify(lookup.steady(services, read))
+
+
+def tree_json(explained: Explained, nearest: Nearest) -> dict[str, Any]:
+    """Return a query's tree with each verdict, and the nearest change, as the API gives them out."""
+    return {
+        "tree": explained.as_json(),
+        "nearest_change": None if nearest.change is None else nearest.change.as_json(),
+        "why_no_change": nearest.why_none,
+    }
 
 
 ROUTES: tuple[Route, ...] = (("POST", "/contacts/<contact_id>/explain", explain),)

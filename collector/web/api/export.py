@@ -98,6 +98,17 @@ def _records(found: export.Records, ids: dict[int, str]) -> dict[str, Any]:
             for one in found.totals
         ],
         "deliveries": [_delivery(one, ids) for one in found.received],
+        "decisions": [
+            {
+                "contact_id": ids[one.decided.identity],
+                "message_id": one.message_id,
+                "message_name": one.message_name,
+                "outcome": one.decided.outcome,
+                "times": one.decided.times,
+                "at": one.decided.last_at // 1000,
+            }
+            for one in found.decisions
+        ],
         "merges": [{**merge_json(one), "outcome": one.outcome} for one in found.merges],
     }
 

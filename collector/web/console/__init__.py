@@ -32,6 +32,7 @@ from collector.web.console import (
     profile,
     segment_form,
     segments,
+    why,
     words,
 )
 from collector.web.console.current import Current
@@ -67,6 +68,7 @@ _PARTS = (
     message_actions,
     message_history,
     message_trial,
+    why,
     install,
 )
 _OPEN = frozenset({"console.sign_in", "console.sign_in_now", "console.sign_out", "console.static"})

@@ -98,23 +98,24 @@ def answer(services: Services, connection: Connection, site: Site, person: Perso
     asked = segments.expand(connection, site.id, node)
     ahead = outlook.load(connection, site, services.names, person, needs(asked), now_ms, services.settings.retention)
     explained = explain(asked, ahead.facts(now_ms), now_ms, site.zone, ahead.message_names)
-    return Answer(explained.holds, _lines(explained), nearest_change(asked, ahead, now_ms, site.zone))
+    return Answer(explained.holds, lines(explained), nearest_change(asked, ahead, now_ms, site.zone))
 
 
-def _lines(explained: Explained) -> list[Line]:
-    lines: list[Line] = []
+def lines(explained: Explained) -> list[Line]:
+    """Return the tree of a verdict line by line, so that the deepest query can be shown."""
+    made: list[Line] = []
     waiting: list[Explained | Line] = [explained]
     while waiting:
         top = waiting.pop()
         if isinstance(top, Line):
-            lines.append(top)
+            made.append(top)
         elif isinstance(top.node, Group):
-            lines.append(Line("open", top.in_words, top.holds))
+            made.append(Line("open", top.in_words, top.holds))
             waiting.append(Line("close"))
             waiting.extend(reversed(top.children))
         else:
-            lines.append(Line("rule", top.in_words, top.holds))
-    return lines
+            made.append(Line("rule", top.in_words, top.holds))
+    return made
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

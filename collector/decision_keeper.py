@@ -1,0 +1,38 @@
+"""Writing down what was decided: a thread of the serving process, so that whoever decides waits for nothing."""
+
+import logging
+import threading
+
+from collector.ingest.failures import described
+from collector.services import Services
+
+log = logging.getLogger(__name__)
+
+SECONDS = 10.0
+
+
+class DecisionKeeper:
+    """The thread. What was noted meanwhile is written together: a person who goes from page to page makes one row."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="decisions", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is left, and end."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while not self._stopping.wait(SECONDS):
+            self.write()
+        self.write()
+
+    def write(self) -> None:
+        """Write what was noted; a guest in this process: whatever fails, serving goes on."""
+        try:
+            self._services.decisions.write()
+        except Exception as error:
+            log.warning("decisions on messages were not kept: %s", described(error))
