@@ -91,7 +91,7 @@ def test_who_calls_everything_too_big_is_not_asked_without_end(page: Page, shop:
     assert len(gateway.sent()) < 25
 
 
-@pytest.mark.parametrize("fate", [200, 204, 404, 429, 500, "empty", "redirect", "drop"])
+@pytest.mark.parametrize("fate", [200, 202, 204, 404, 429, 500, "empty", "redirect", "drop"])
 def test_an_answer_that_is_not_the_collectors_counts_as_none(
     page: Page, shop: str, gateway: Gateway, numbers: Numbers, fate: str | int
 ) -> None:

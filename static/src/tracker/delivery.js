@@ -146,7 +146,8 @@ const post = async (rows) => {
     return true;
   }
   if (status == 401) parked.add(rows[0][2]);
-  else if (/202|40[03]|41[03]|422/.test(status)) for (const [key] of rows) remove(key);
+  // A firewall in between says 202 too; the collector gives its time.
+  else if (status == 202 ? time : /40[03]|41[03]|422/.test(status)) for (const [key] of rows) remove(key);
   else {
     retryAt = Date.now() + Math.max(after, Math.min(1e3 * 2 ** failures++, 3e5) * (0.5 + Math.random() / 2));
     // Asked to wait, the next page waits too.
