@@ -140,6 +140,7 @@ def test_options_are_those_of_the_tag(page: Page, bundled: Callable[..., str], s
     ("settings", "said"),
     [
         ("", "leadlight: load() needs site and host"),
+        ("null", "leadlight: load() needs site and host"),
         ("{ host: '/ll' }", "leadlight: load() needs site and host"),
         ("{ site: 'KEY', host: 'no host' }", "leadlight: no tracker from no host TypeError"),
         ("{ site: 'KEY', host: 'http://collect.other:1' }", "leadlight: no tracker from http://collect.other:1 TypeError"),

@@ -14,7 +14,7 @@ from collector.scripts import load, package, script_folder
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, serving
 
-PUBLISHED = {"1.0.0": "12c642f0d3719d54445052e33ea28e21219f6a20119d88755874be7630914340"}
+PUBLISHED = {"1.0.0": "5a4387d6e64be979782fa0b6af25946ef67e6b55d95dd0e4b8df7734af83d0c4"}
 """Digests (SHA-256) of the package by its version."""
 
 

@@ -29,8 +29,9 @@ const fetched = async (host, settings) => {
 let loaded = false;
 
 /** @type {Leadlight.Module["load"]} */
-export const load = ({ site, host, ...options } = /** @type {any} */ ({})) => {
+export const load = (given) => {
   if (typeof window == "undefined" || loaded) return;
+  const { site, host, ...options } = Object(given);
   if (!site || !host) return console.error("leadlight: load() needs site and host, got", { site, host });
   loaded = true;
   fetched(host, { ...options, site }).catch((error) => {
