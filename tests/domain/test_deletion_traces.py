@@ -63,7 +63,7 @@ class Life:
         self.act(contacts.update, former, external_id=None, values={"email": self.address[1]})
 
     def go_on(self) -> NewIdentity:
-        """Come with a new browser: look around, sign up, move, change attributes, click in a message. Return the browser's lead."""
+        """Come with a new browser: look around, sign up, move, change attributes, click in a message, leave. Return the browser's lead."""
         world, word = self.world, self.word
         browser = lead(word(), word())
         world.send(browser, self.event(), self.event(id_at=world.clock() + 5 * YEAR))
@@ -73,6 +73,7 @@ class Life:
         for number in (1, 4, 2):
             world.set(self.user, {"email": f"{word()}@example.com", "name": word() * number}, at=world.clock() + number)
         self.click()
+        self.leave(browser)
         return browser
 
     def event(self, id_at: int | None = None) -> Event:
@@ -80,6 +81,15 @@ class Life:
         number, visit = uuid7_bytes(new_uuid7(now if id_at is None else id_at)), uuid7_bytes(new_uuid7(now))
         assert number is not None
         return Event(number, "page-view", now, visit, json.dumps({"url": self.word()}), json.dumps({"path": self.word()}))
+
+    def leave(self, browser: NewIdentity) -> None:
+        """Follow a link to another domain of the site, without arriving there."""
+        world, services = self.world, self.world.services
+        given = services.writer.run(
+            world.site.id, lambda tx: services.handovers.make(tx, world.site, browser, self.word(), "pay.example", world.clock())
+        )
+        assert isinstance(given, str)
+        assert not isinstance(given, Reason)
 
     def click(self) -> None:
         world, nonce, link = self.world, self.word(), self.word()
