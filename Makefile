@@ -7,7 +7,7 @@
 PYTHON ?= python3
 ENGINE ?= both
 PYTEST ?=
-JOBS ?= 3
+JOBS ?= 2
 
 VENV := .venv
 PY := $(VENV)/bin/python

@@ -306,8 +306,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 @pytest.fixture
-def new_message(collector: Collector) -> Callable[..., Message]:
-    """Makes a message for one path; keywords are those of the definition, or of its content."""
+def new_message(collector: Collector) -> Iterator[Callable[..., Message]]:
+    """Makes a message for one path; keywords are those of the definition, or of its content. After the test it is archived."""
+    made: list[Message] = []
 
     def make(path: str | None, **fields: Any) -> Message:
         content = {
@@ -315,9 +316,12 @@ def new_message(collector: Collector) -> Callable[..., Message]:
         }
         page = None if path is None else {"field": "path", "operator": "is", "value": path}
         base = {"name": f"Message for {path}", "type": "popup", "state": "live", "page": page, "ignore_caps": True}
-        return Message(collector.client, {**base, "content": content, **fields})
+        made.append(Message(collector.client, {**base, "content": content, **fields}))
+        return made[-1]
 
-    return make
+    yield make
+    for message in made if collector.program.running else ():
+        message.archive()
 
 
 @pytest.fixture

@@ -14,6 +14,11 @@ class Message:
         assert answer.status == 201, answer.text
         self.id: str = answer.json["id"]
 
+    def archive(self) -> None:
+        """Take it out of everybody's way."""
+        answer = self.client.api("PUT", f"/auto_messages/{self.id}", {"state": "archived"})
+        assert answer.status == 200, answer.text
+
     def stats(self) -> dict[str, Any]:
         """Return what became of it."""
         answer = self.client.api("GET", f"/auto_messages/{self.id}/stats")

@@ -1,5 +1,6 @@
 """Query parameters that page rules ask for: the site's own live rules say what else may leave the page."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_collectors_that_disagree_about_a_parameter_hear_of_a_view_twice_at_most
 
     def answer(route: Route) -> None:
         heard.extend(item["name"] for item in route.request.post_data_json["items"])
-        body = {"accepted": 1, "query": ["plan"] if len(heard) % 2 else []}
+        body = {"accepted": 1, "time": time.time_ns() // 1_000_000, "query": ["plan"] if len(heard) % 2 else []}
         route.fulfill(
             status=202, json=body, headers={"Access-Control-Allow-Origin": pages.origin, "Access-Control-Allow-Credentials": "true"}
         )
