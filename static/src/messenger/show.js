@@ -97,7 +97,12 @@ export const show = (host, message, signal) =>
     // Many pages set the direction on the body, which the document element's children do not inherit.
     if (document.body) card.dir = getComputedStyle(document.body).direction;
 
-    const before = document.activeElement;
+    let before = document.activeElement;
+    // Whoever goes into a card beside the page may come from elsewhere by then, and goes back there.
+    card.addEventListener("focusin", (event) => {
+      const { relatedTarget } = /** @type {FocusEvent} */ (event);
+      if (relatedTarget instanceof HTMLElement && !card.contains(relatedTarget)) before = relatedTarget;
+    });
     const end = () => {
       if (over.signal.aborted) return;
       over.abort();
