@@ -34,5 +34,5 @@ class DecisionKeeper:
         """Write what was noted; a guest in this process: whatever fails, serving goes on."""
         try:
             self._services.decisions.write()
-        except Exception as error:
+        except Exception as error:  # a guest in this process: nothing rests on decisions, and serving goes on
             log.warning("decisions on messages were not kept: %s", described(error))

@@ -54,7 +54,7 @@ class GoalKeeper:
                     return
                 try:
                     self._note(site, message, now_ms)
-                except Exception as error:
+                except Exception as error:  # one goal that cannot be asked keeps no other from being noted
                     if is_unavailable(error):
                         raise
                     log.warning("the goal of message %s could not be looked for: %s", message.public_id, described(error))

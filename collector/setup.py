@@ -88,7 +88,7 @@ def _is_installed(settings: Settings) -> bool:
                 return are_made(connection)
         finally:
             database.close()
-    except Exception:
+    except Exception:  # whatever it is: what cannot be looked into is not known to be there, and what opens it next says why
         return False
 
 

@@ -24,11 +24,6 @@ class Checker:
         """Say whether something is wrong with a field already."""
         return any(error.field == field for error in self.errors)
 
-    def unsupported(self, field: str) -> None:
-        """Add that a field is not served yet, unless its shape is wrong anyway."""
-        if not self.has_error(field):
-            self.error(field, Reason.NOT_SUPPORTED.meaning, Reason.NOT_SUPPORTED)
-
     def attempt(self, clean: Callable[[], T]) -> T | None:
         """Return what `clean` returns; None, and an error, where it refuses."""
         try:

@@ -1,7 +1,6 @@
 """The definition of an auto message: what a client may send, checked whole, with everything parsed that is asked often.
 
-All errors are collected, each with its path (`content.buttons[0].url`). Parts of the contract that are not served yet are checked for
-their shape all the same and answered with NOT_SUPPORTED.
+All errors are collected, each with its path (`content.buttons[0].url`).
 """
 
 import re
