@@ -65,6 +65,31 @@ def fence(page: Page, *, refusals: bool = False) -> None:
     assert refusals or status(page)["refused"] == before["refused"]
 
 
+HEARD = """
+window.heard = {};
+{
+  const {json} = Response.prototype;
+  Response.prototype.json = function () {
+    const {pathname} = new URL(this.url);
+    const end = () => setTimeout(() => { heard[pathname] = (heard[pathname] || 0) + 1 });
+    const read = json.call(this);
+    read.then(end, end);
+    return read;
+  };
+}"""
+"""A script that counts in `heard`, by path, the answers that the page has read, and has acted upon as far as it does so at once."""
+
+
+def heard(page: Page, path: str, act: Callable[[], object]) -> None:
+    """Do something, and return when the page has read and acted upon one more answer of a path. The page has the script HEARD.
+
+    That an answer has arrived, as a network's events tell, says nothing yet of who awaits it in the page.
+    """
+    before = page.evaluate("path => heard[path] || 0", path)
+    act()
+    wait_for(page, "([path, before]) => heard[path] > before", [path, before])
+
+
 def cookie(context: BrowserContext, name: str) -> Any:
     """Return a cookie of this visitor, or None."""
     return next((one for one in context.cookies() if one["name"] == name), None)

@@ -7,7 +7,7 @@ from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.gateway import Gateway
 from tests.browser.stored import Stored
-from tests.browser.tabs import call, cookie, fence, lead, ready, status, until, visit, wait_for
+from tests.browser.tabs import HEARD, call, cookie, fence, heard, lead, ready, status, until, visit, wait_for
 from tests.support.pages import Pages
 
 DOMAINS = 'data-link-domains="shop.example pay.example"'
@@ -24,7 +24,7 @@ def network(gateway: Gateway) -> Gateway:
 @pytest.fixture
 def shop(pages: Pages, tag: Callable[..., str], network: Gateway) -> str:
     """A page with a link to `/paid` on the other domain, which has one back to `/`."""
-    head = f"<script>{NOTES}</script>{tag(DOMAINS, network.address)}"
+    head = f"<script>{NOTES}{HEARD}</script>{tag(DOMAINS, network.address)}"
     pages.add("/paid", f'<a href="{pages.url("/")}">Back to the shop</a>', head=head)
     return pages.add("/", f'<a href="{pages.url("/paid", host="pay.example")}">Pay</a>', head=head)
 
@@ -33,11 +33,15 @@ def there(pages: Pages) -> str:
     return pages.url("/paid", host="pay.example")
 
 
+def point_at(page: Page, name: str) -> None:
+    """Point at a link, until its parameter is there."""
+    heard(page, "/handover", page.get_by_role("link", name=name).hover)
+
+
 def leave_by(page: Page, network: Gateway, name: str = "Pay") -> None:
-    """Point at a link, and follow it when the parameter is there, as it is for a visitor who takes a moment."""
+    """Point at a link, and follow it as a visitor does who takes a moment."""
     before = len(network.sent("/handover"))
-    with page.expect_response("**/handover"):
-        page.get_by_role("link", name=name).hover()
+    point_at(page, name)
     assert len(network.sent("/handover")) == before + 1
     page.get_by_role("link", name=name).click()
 
@@ -131,16 +135,14 @@ def test_the_link_has_the_parameter_for_its_click_alone(page: Page, pages: Pages
 
 def test_the_keyboard_takes_the_lead_along_too(page: Page, pages: Pages, shop: str, network: Gateway) -> None:
     first = known(page, shop)
-    with page.expect_response("**/handover"):
-        page.get_by_role("link", name="Pay").focus()
+    heard(page, "/handover", page.get_by_role("link", name="Pay").focus)
     page.keyboard.press("Enter")
     assert arrive(page, pages) == first
 
 
 def test_a_new_tab_takes_the_lead_along_too(page: Page, context: BrowserContext, pages: Pages, shop: str, network: Gateway) -> None:
     first = known(page, shop)
-    with page.expect_response("**/handover"):
-        page.get_by_role("link", name="Pay").hover()
+    point_at(page, "Pay")
     with context.expect_page() as opened:
         page.get_by_role("link", name="Pay").click(button="middle")
     assert arrive(opened.value, pages) == first
@@ -230,7 +232,7 @@ def test_an_answer_that_comes_late_changes_nobody(page: Page, pages: Pages, shop
     leave_by(page, network)
     own = arrive(page, pages)
     with page.expect_response("**/handover/take") as answer:
-        network.hold.set()
+        heard(page, "/handover/take", network.hold.set)
     assert answer.value.status == 403
     fence(page)
     assert lead(page) == own
@@ -248,8 +250,7 @@ def test_the_link_is_followed_at_once_while_the_collector_is_silent(page: Page, 
 
 def test_pointing_at_links_again_and_again_asks_once(page: Page, shop: str, network: Gateway) -> None:
     known(page, shop)
-    with page.expect_response("**/handover"):
-        page.get_by_role("link", name="Pay").hover()
+    point_at(page, "Pay")
     for _ in range(3):
         page.mouse.move(0, 0)
         page.get_by_role("link", name="Pay").hover()
@@ -259,8 +260,7 @@ def test_pointing_at_links_again_and_again_asks_once(page: Page, shop: str, netw
 
 def test_after_a_reset_the_former_lead_is_handed_to_nobody(page: Page, pages: Pages, shop: str, network: Gateway) -> None:
     former = known(page, shop)
-    with page.expect_response("**/handover"):
-        page.get_by_role("link", name="Pay").hover()
+    point_at(page, "Pay")
     call(page, "reset")
     page.evaluate("() => document.querySelector('a').click()")
     assert arrive(page, pages) != former

@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from tests.browser.gateway import Gateway
 from tests.browser.people import user_hash
 from tests.browser.rules import Rules
-from tests.browser.tabs import call, fence, ready, status, until, visit
+from tests.browser.tabs import HEARD, call, fence, heard, ready, status, until, visit
 from tests.support.pages import Pages
 from tests.support.servers import Collector
 
@@ -178,11 +178,10 @@ def test_the_page_lists_what_is_sent_on_the_way_to_another_domain(
     head = tag('data-link-domains="shop.example pay.example"', gateway.address)
     there = pages.url("/private-paid", host="pay.example")
     pages.add("/private-paid", head=head)
-    visit(page, pages.add("/private-leaving", f'<a href="{there}">Pay</a>', head=head))
+    visit(page, pages.add("/private-leaving", f'<a href="{there}">Pay</a>', head=f"<script>{HEARD}</script>{head}"))
     call(page, "optIn")
     fence(page)
-    with page.expect_response("**/handover"):
-        page.get_by_role("link", name="Pay").hover()
+    heard(page, "/handover", page.get_by_role("link", name="Pay").hover)
     page.get_by_role("link", name="Pay").click()
     page.wait_for_url(there)
     ready(page)

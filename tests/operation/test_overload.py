@@ -143,6 +143,23 @@ def test_memory_stays_flat_under_overload(collector: Collector, long: bool) -> N
     assert held_after - held_before < GROWTH, f"{held_before:,} bytes, then {held_after:,}"
 
 
+@pytest.mark.parametrize(("path", "size"), [("/collect", 1_100_000), ("/collect", 9_000_000), ("/api/events", 9_000_000)])
+def test_who_sends_a_body_that_is_too_large_still_reads_why(collector: Collector, path: str, size: int) -> None:
+    """A connection that is closed while its client still sends is reset, and takes the answer along."""
+    for _ in range(10):
+        answer = collector.client.request("POST", path, b"x" * size, {"Content-Type": "application/json"})
+        assert (answer.status, answer.codes) == (413, ["body_too_large"])
+
+
+def test_who_sends_without_end_is_not_heard_out(collector: Collector) -> None:
+    parts = (b"x" * 1_000_000 for _ in range(10_000))
+    with (
+        contextlib.closing(http.client.HTTPConnection("127.0.0.1", collector.port, timeout=PATIENCE_SECONDS)) as connection,
+        pytest.raises(OSError, match=r"reset|[Bb]roken pipe"),
+    ):
+        connection.request("POST", "/collect", parts)
+
+
 def most_memory(collector: Collector, seconds: float, visits: list[Future[None]]) -> int:
     """Return the most bytes that the collector held within some seconds."""
     most, deadline = 0, time.monotonic() + seconds
