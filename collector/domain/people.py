@@ -138,7 +138,8 @@ def load(connection: Connection, site: int, principal_id: int) -> Person:
 def totals(connection: Connection, site: int, names: Names, person: int) -> dict[str, Total]:
     """Return the person's event totals by name."""
     rows = connection.rows(*question_of_totals(site, person))
-    return {names.text(site, name): Total(count, first, last) for name, count, first, last in rows}
+    texts = names.texts(site, [row[0] for row in rows])
+    return {text: Total(count, first, last) for text, (_, count, first, last) in zip(texts, rows, strict=True)}
 
 
 def question_of_totals(site: int, person: int) -> Question:

@@ -1,5 +1,6 @@
 """Sites: the tracked websites of an installation, their keys, origins, secrets and settings."""
 
+import functools
 import json
 import re
 import secrets
@@ -36,7 +37,7 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Pauses all messages."""
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True):
+class Site(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One tracked website or product."""
 
     id: int
@@ -51,7 +52,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """The identity verification secrets, newest first; two while one is being changed."""
     settings: SiteSettings
 
-    @property
+    @functools.cached_property  # hence `dict`: a decision asks for it with each audience
     def zone(self) -> ZoneInfo:
         """The site's time zone."""
         return ZoneInfo(self.time_zone)
