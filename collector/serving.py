@@ -41,6 +41,7 @@ def wsgi(services: Services) -> "WSGIApplication":
 def wsgi_application() -> "WSGIApplication":
     """Return the WSGI application for the settings of the environment, as `gunicorn 'collector.serving:wsgi_application()'` loads it."""
     services = _services()
+    services.sites.all()  # a key that is missing is said now, not to the first visitor
     Upkeep(services)
     Backfill(services)
     GoalKeeper(services)
