@@ -16,6 +16,7 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from collector.values.errors import Problem, Reason, Refusal
 
+
 class KeyMissing(Problem):
     """Something stored was encrypted with a key that is not in this process's ring: 503, a collector that has it can answer."""
 
