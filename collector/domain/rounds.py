@@ -75,7 +75,7 @@ def believed(tx: Connection, sites: Sequence[int], now_ms: int, retention_ms: in
     if not waiting:
         return Believed(upto)
     explained = f"the clock is {(now_ms - upto) // DAY} days ahead of what nights since the last rounds explain: {waiting} weeks wait"
-    if quiet:
+    if quiet and last is not None:
         explained += f", since the newest event is {(now_ms - last) // DAY} days old by it. {HINT}"
     return Believed(upto, explained)
 
