@@ -70,7 +70,7 @@ class Two:
             "met": {ids[one.message] for one in had if one.goal_at is not None},
             "answers": {message: texts for message, texts in told.items() if texts},
             "decided": decided,
-            "plan": world.attributes(who).get("plan"),
+            "plan": world.attributes(who).get("custom_attributes.plan"),
             "events": world.counts(who).get("message-answered", 0),
         }
 
