@@ -64,7 +64,7 @@ def believed(tx: Connection, sites: Sequence[int], now_ms: int, retention_ms: in
         if ahead > DRIFT:
             raise ClockDoubted(f"the clock is {ahead // DAY} days ahead of the database server's")
     last = newest(tx, sites)
-    quiet = last is not None and too_old((last - DAY) // WEEK, now_ms - retention_ms)
+    quiet = last is None or too_old((last - DAY) // WEEK, now_ms - retention_ms)
     tx.insert("upkeep", ("part", "at", "upto"), [(_CLOCK, 0, now_ms if last is None else last)], "ON CONFLICT DO NOTHING")
     ((at, before),) = tx.rows(f"SELECT at, upto FROM upkeep WHERE part = ?{tx.lock_suffix()}", (_CLOCK,))
     passed = now_ms - at
@@ -75,8 +75,10 @@ def believed(tx: Connection, sites: Sequence[int], now_ms: int, retention_ms: in
     if not waiting:
         return Believed(upto)
     explained = f"the clock is {(now_ms - upto) // DAY} days ahead of what nights since the last rounds explain: {waiting} weeks wait"
-    if quiet and last is not None:
-        explained += f", since the newest event is {(now_ms - last) // DAY} days old by it. {HINT}"
+    if quiet:
+        explained += (
+            f", since {'there is no event' if last is None else f'the newest event is {(now_ms - last) // DAY} days old by it'}. {HINT}"
+        )
     return Believed(upto, explained)
 
 
