@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import segments
+from collector.domain import definitions, segments
 from collector.domain.compiled_audiences import Holds, compiled
 from collector.domain.identities import marks
 from collector.storage.database import Connection, Database
@@ -207,6 +207,7 @@ class AutoMessages:
         Raises:
             Problem: 400, a query of it asks for a segment that there is not.
         """
+        definitions.hold(tx, site)
         _check_segments(tx, site, definition)
         number = self._row_ids.mint(now_ms)
         message = AutoMessage(
@@ -243,7 +244,8 @@ class AutoMessages:
             LookupError: there is none.
             Problem: what `change` raises; 400, it asks for a segment that there is not. Taking it down is possible all the same.
         """
-        tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))  # the lock
+        definitions.hold(tx, site)
+        tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))  # keeps claims out
         present = self.get(tx, site, public_id)
         if present is None:
             raise LookupError(public_id)
@@ -297,6 +299,7 @@ class AutoMessages:
             LookupError: there is none.
             MessageWasSent: it reached people, whose caps and whose place in audiences rest on it.
         """
+        definitions.hold(tx, site)
         tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))
         present = self.get(tx, site, public_id)
         if present is None:

@@ -1,6 +1,6 @@
 """Another message like one there is: on the same site, or on another one. It begins as a draft, with no numbers and no past."""
 
-from collector.domain import segments
+from collector.domain import definitions, segments
 from collector.domain.auto_messages import AutoMessage, AutoMessages
 from collector.domain.sites import Site
 from collector.storage.database import Connection
@@ -28,6 +28,7 @@ def copy_to(tx: Connection, messages: AutoMessages, site: Site, message: AutoMes
     Raises:
         Problem: 400, it asks for a segment or a message that the new site does not have, or could not be made anew today.
     """
+    definitions.hold(tx, site.id)
     definition = _draft(site, message, message.definition.name, retention_days)
     for field, query in (("audience", definition.audience), ("goal.query", definition.goal.query if definition.goal else None)):
         if query is None:

@@ -156,14 +156,15 @@ def _members(person: Person) -> list[int]:
     return [one.id for one in person.identities]
 
 
-def measured(connection: Connection, site: int, names: Names, person: Person, oldest: int, event: str) -> Total:
-    """Return count, first and last of an event over the timeline since `oldest` (included, ms)."""
+def measured(connection: Connection, site: int, names: Names, person: Person, oldest: int, event: str, newest: int | None = None) -> Total:
+    """Return count, first and last of an event over the timeline since `oldest`, up to `newest` where that is given (both included, ms)."""
     number = names.number(site, EVENT, event)
     if number is None:
         return Total()
     members = _members(person)
     sql = f"SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ?"
-    row = connection.row(sql, (site, *members, oldest, number))
+    until, bound = ("", ()) if newest is None else (" AND at <= ?", (newest,))
+    row = connection.row(sql + until, (site, *members, oldest, number, *bound))
     return Total() if row is None else Total(*row)
 
 

@@ -1,11 +1,12 @@
 """Segments: saved queries with a name. A rule about `segment_id` stands for the segment's query, as it is at that moment."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from collector.domain import definitions
 from collector.storage.database import Connection
 from collector.values.errors import Reason, Refusal
 from collector.values.fields import shown
@@ -82,6 +83,7 @@ def create(tx: Connection, site: int, row_ids: RowIds, name: str, query: Node, n
     Raises:
         SegmentExists: the name is taken.
     """
+    definitions.hold(tx, site)
     made = Segment(row_ids.mint(now_ms), new_public_id(), name, query, now_ms, now_ms)
     row = (site, made.id, made.public_id, name, _text(query), now_ms, now_ms)
     columns = ("site", "id", "public_id", "name", "query", "created_at", "updated_at")
@@ -97,6 +99,7 @@ def update(tx: Connection, site: int, public_id: str, name: str | None, query: N
         LookupError: there is no such segment.
         SegmentExists: the name is taken.
     """
+    definitions.hold(tx, site)
     present = get(tx, site, public_id)
     if present is None:
         raise LookupError(public_id)
@@ -110,16 +113,17 @@ def update(tx: Connection, site: int, public_id: str, name: str | None, query: N
     return changed
 
 
-def delete(tx: Connection, site: int, public_id: str, queries: Iterable[tuple[str, Any]]) -> None:
+def delete(tx: Connection, site: int, public_id: str, queries: Callable[[], Iterable[tuple[str, Any]]]) -> None:
     """Delete a segment that nobody asks for: "not in it" would hold for everybody from then on.
 
-    `queries` are those of the messages that could be shown (again), each with the message's name, as it was written.
+    `queries` reads those of the messages that could be shown (again), each with the message's name, as it was written.
 
     Raises:
         LookupError: there is no such segment.
         SegmentInUse: a message asks for it.
     """
-    for name, asked in queries:
+    definitions.hold(tx, site)
+    for name, asked in queries():
         if asked is not None and public_id in _asked(parse(asked, retention_days=_ANY_RETENTION)):
             raise SegmentInUse(name)
     if not tx.run("DELETE FROM segments WHERE site = ? AND public_id = ?", (site, public_id)):

@@ -76,7 +76,9 @@ def delete(services: Services, site: Site, segment_id: str) -> Response:
         raise _not_found()
 
     try:
-        services.writer.run(site.id, lambda tx: segments.delete(tx, site.id, segment_id, services.auto_messages.queries(tx, site.id)))
+        services.writer.run(
+            site.id, lambda tx: segments.delete(tx, site.id, segment_id, lambda: services.auto_messages.queries(tx, site.id))
+        )
     except LookupError:
         raise _not_found() from None
     except SegmentInUse as error:

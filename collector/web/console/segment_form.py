@@ -56,7 +56,7 @@ def register(bp: Blueprint, services: Services) -> None:
             found = find(connection, site, public_id)
 
         def work(tx: Connection) -> None:
-            segments.delete(tx, site.id, found.public_id, services.auto_messages.queries(tx, site.id))
+            segments.delete(tx, site.id, found.public_id, lambda: services.auto_messages.queries(tx, site.id))
 
         try:
             services.writer.run(site.id, work)
