@@ -92,8 +92,10 @@ def fill(world: World, identities: list[int], count: int) -> None:
             )
             for number in range(begin, min(begin + 100_000, count))
         }
+        whole = [(*row, 1, row[4] * HOUR) for row in sorted(rows)]
         with world.services.written.write() as tx:
-            tx.insert("decisions", COLUMNS, [(*row, 1, row[4] * HOUR) for row in sorted(rows)], "ON CONFLICT DO NOTHING")
+            for place in range(0, len(whole), 10_000):  # a server ends a transaction that is silent for long
+                tx.insert("decisions", COLUMNS, whole[place : place + 10_000], "ON CONFLICT DO NOTHING")
     if world.services.database.engine == "postgresql":
         world.services.database.run_alone("VACUUM ANALYZE decisions")
 
