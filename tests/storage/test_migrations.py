@@ -279,7 +279,7 @@ def test_the_present_collector_starts_beside_those_of_the_version_before(
     told = {(ada, event["name"], event["count"]) for event in summary["events"]}
     assert told == {(person, name, total.count) for person, name, total in earlier.expected()[1] if person == ada}
     message = client.api("GET", "/auto_messages").json["data"][0]["id"]
-    assert client.api("GET", f"/auto_messages/{message}/stats").json["clicked"] == clicked > 1
+    assert client.api("GET", f"/auto_messages/{message}/stats").json["clicked"] == clicked > 0
     assert collector.stop() == 0
     mend(earlier)
     assert [str(finding) for finding in examine(earlier.database, Keyring((earlier.secret_key,)))] == []
