@@ -110,10 +110,10 @@ def record(tx: Connection, site: int, person: int, report: Report) -> bool | Rea
     row = tx.row(
         f"SELECT d.identity, d.message, d.n, d.{report.action}_at FROM deliveries d "
         "JOIN auto_messages m ON m.site = d.site AND m.id = d.message AND m.public_id = ? "
-        "WHERE d.site = ? AND d.nonce = ? AND d.identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)",
-        (report.message, site, report.nonce, site, person),
+        "WHERE d.site = ? AND d.nonce = ? AND d.arm = ? AND d.identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)",
+        (report.message, site, report.nonce, SHOWN, site, person),
     )
-    if row is None:
+    if row is None:  # who is held out was shown nothing
         return Reason.DELIVERY_UNKNOWN
     identity, message, n, present = row
     if report.action == "clicked" and report.link:
