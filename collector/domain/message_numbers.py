@@ -67,10 +67,11 @@ def recipients(connection: Connection, site: int, messages: list[int]) -> dict[i
 def behind(
     connection: Connection, site: int, message: AutoMessage, number: Behind, limit: int, offset: int
 ) -> tuple[list[tuple[int, int]], int]:
-    """Return the people who are counted by a number: row id and when they came to that step (ms), the latest first; and how many they are."""
+    """Return who is counted by a number: row id and when each came to that step (ms), the latest first; and how many they are."""
     first = number.step in ("matched", "held_out", "sent")
     column = "everybody.claimed_at" if first else f"everybody.{number.step}_at"
-    wanted, parameters = f"{column} IS NOT NULL", [site, message.id, site]
+    parameters: list[int | str] = [site, message.id, site]
+    wanted = f"{column} IS NOT NULL"
     source = f"{_EVERYBODY} {_CLICKED}" if number.link is not None else _EVERYBODY
     if number.step != "matched":
         wanted += " AND first_arm = ?"

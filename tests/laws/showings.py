@@ -305,10 +305,10 @@ class Showings:
         self.check()
         for process, device, item in self.reported:
             delivery = next(one for one in self.given if one.nonce == item["delivery"] and self._named(one, item))
-            if delivery.arm == SHOWN and device.owner in self.play.model.known and delivery in self.of_person(device.owner):
-                if item["action"] in delivery.times:
-                    late = {**item, "at": self.clock(), **({"answer": "late"} if "answer" in item else {})}
-                    self.say(1 - process, device, delivery, late)
+            theirs = device.owner in self.play.model.known and delivery in self.of_person(device.owner)
+            if theirs and item["action"] in delivery.times:  # what was refused might be taken by now
+                late = {**item, "at": self.clock(), **({"answer": "late"} if "answer" in item else {})}
+                self.say(1 - process, device, delivery, late)
         self.check()
 
     def _named(self, delivery: Given, item: dict[str, Any]) -> bool:
