@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
@@ -20,12 +21,15 @@ class _Trouble(msgspec.Struct):
 
     failures: int = 0
     until: float = 0.0
+    tried: bool = False
+    """Whether it was tried since it rests: what was begun before and succeeds late says nothing."""
 
 
 class Breaker:
-    """Keeps what one process knows of the guests of its sites. A site without trouble takes no room."""
+    """Keeps what one process knows of the guests of its sites. A site without trouble takes no room. `clock` gives seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._troubles: OrderedDict[Key, _Trouble] = OrderedDict()
 
@@ -37,10 +41,10 @@ class Breaker:
             trouble = self._troubles.get((site, what))
             if trouble is None or trouble.failures < MOST_FAILURES:
                 return True
-            now = time.monotonic()
+            now = self._clock()
             if now < trouble.until:
                 return False
-            trouble.until = now + REST_SECONDS
+            trouble.until, trouble.tried = now + REST_SECONDS, True
             return True
 
     def failed(self, site: int, what: str) -> int:
@@ -49,7 +53,7 @@ class Breaker:
             trouble = self._troubles.setdefault((site, what), _Trouble())
             trouble.failures += 1
             if trouble.failures >= MOST_FAILURES:
-                trouble.until = time.monotonic() + REST_SECONDS
+                trouble.until, trouble.tried = self._clock() + REST_SECONDS, False
             if len(self._troubles) > _MOST_KEPT:
                 self._troubles.popitem(last=False)
             return trouble.failures
@@ -59,11 +63,14 @@ class Breaker:
         if not self._troubles:
             return False
         with self._lock:
-            trouble = self._troubles.pop((site, what), None)
-        return trouble is not None and trouble.failures >= MOST_FAILURES
+            trouble = self._troubles.get((site, what))
+            rests = trouble is not None and trouble.failures >= MOST_FAILURES
+            if trouble is not None and (trouble.tried or not rests):
+                del self._troubles[(site, what)]
+            return rests and trouble is not None and trouble.tried
 
     def resting(self) -> set[int]:
         """Return the sites of which something rests now."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             return {site for (site, _), trouble in self._troubles.items() if now < trouble.until}

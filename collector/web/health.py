@@ -21,9 +21,11 @@ def blueprint(services: Services) -> Blueprint:
     def readyz() -> tuple[Response, int]:
         """Say whether the database answers, its schema is this version's, and the writer keeps up.
 
-        What it says of upkeep makes nobody less ready: `late` where no round was done whole for two days.
+        What it says of upkeep makes nobody less ready: `late` where no round was done whole for two days. Nor do messages: of how many
+        sites they rest in this process, because deciding them failed or took too long.
         """
         upkeep: dict[str, object] = {}
+        messages = {"sites_resting": len(services.breaker.resting())}
         checks = {
             "database": False,
             "schema": False,
@@ -42,6 +44,6 @@ def blueprint(services: Services) -> Blueprint:
             if not is_unavailable(error):
                 raise
         ready = all(checks.values())
-        return jsonify(status="ok" if ready else "unavailable", checks=checks, upkeep=upkeep), 200 if ready else 503
+        return jsonify(status="ok" if ready else "unavailable", checks=checks, upkeep=upkeep, messages=messages), 200 if ready else 503
 
     return bp

@@ -37,7 +37,8 @@ def register(bp: Blueprint, services: Services) -> None:
             numbers = message_numbers.recipients(connection, site.id, [message.id for message in found])
         found.sort(key=lambda message: _ORDER[message.definition.state])
         example = _EXAMPLE.format(address=address(services))
-        return render_template("messages.html", messages=found, numbers=numbers, example=example)
+        resting = site.id in services.breaker.resting()
+        return render_template("messages.html", messages=found, numbers=numbers, example=example, resting=resting)
 
     @bp.get("/messages/<public_id>")
     def message(public_id: str) -> ResponseReturnValue:
