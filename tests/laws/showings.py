@@ -302,19 +302,19 @@ class Showings:
 
     def finish(self) -> None:
         """Compare what is stored and what is counted; then let everything be reported once more, and compare again."""
-        self.check()
+        self.check(0)
         for process, device, item in self.reported:
             delivery = next(one for one in self.given if one.nonce == item["delivery"] and self._named(one, item))
             theirs = device.owner in self.play.model.known and delivery in self.of_person(device.owner)
             if theirs and item["action"] in delivery.times:  # what was refused might be taken by now
                 late = {**item, "at": self.clock(), **({"answer": "late"} if "answer" in item else {})}
                 self.say(1 - process, device, delivery, late)
-        self.check()
+        self.check(1)
 
     def _named(self, delivery: Given, item: dict[str, Any]) -> bool:
         return self.messages[delivery.message].public_id == item["message"]
 
-    def check(self) -> None:
+    def check(self, process: int) -> None:
         stored = self.play.world.rows(
             "SELECT i.kind, i.value, d.message, d.nonce, d.arm, d.claimed_at, d.seen_at, d.clicked_at, d.answered_at, d.dismissed_at, "
             "d.answer FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity WHERE d.site = ?",
@@ -335,9 +335,9 @@ class Showings:
         ]
         assert sorted(stored, key=repr) == sorted(given, key=repr)
         for number, message in enumerate(self.messages):
-            self.check_numbers(number, message)
+            self.check_numbers(process, number, message)
 
-    def check_numbers(self, number: int, message: AutoMessage) -> None:
+    def check_numbers(self, process: int, number: int, message: AutoMessage) -> None:
         """Count each person once for each step, by the arm of what was given out first; and look at the people behind each number."""
         model, site = self.play.model, self.play.world.site
         had: dict[Key, list[Given]] = {}
@@ -349,17 +349,16 @@ class Showings:
         for step in ("seen", "clicked", "answered", "dismissed"):
             expected[step] = {person for person, all_of_it in shown.items() if any(step in one.times for one in all_of_it)}
         links = {link: {person for person, all_of_it in shown.items() if any(link in one.links for one in all_of_it)} for link in LINKS}
-        for services in self.play.processes:
-            with services.database.read() as connection:
-                found = message_numbers.stats(connection, site.id, message)
-                keys = {row[0]: (row[1], row[2]) for row in connection.rows("SELECT id, kind, value FROM identities")}
-                for step, people in expected.items():
-                    listed, total = message_numbers.behind(connection, site.id, message, message_numbers.Behind(step), 100, 0)
-                    assert found[step] == total == len(people)
-                    assert {keys[person] for person, _ in listed} == people
-                for line in found["links"]:
-                    behind = message_numbers.Behind("clicked", link=line["link"])
-                    listed, total = message_numbers.behind(connection, site.id, message, behind, 100, 0)
-                    assert line["clicked"] == total == len(links[line["link"]])
-                    assert {keys[person] for person, _ in listed} == links[line["link"]]
-                assert {line["link"] for line in found["links"]} == {link for link, people in links.items() if people}
+        with self.play.processes[process].database.read() as connection:
+            found = message_numbers.stats(connection, site.id, message)
+            keys = {row[0]: (row[1], row[2]) for row in connection.rows("SELECT id, kind, value FROM identities")}
+            for step, people in expected.items():
+                listed, total = message_numbers.behind(connection, site.id, message, message_numbers.Behind(step), 100, 0)
+                assert found[step] == total == len(people)
+                assert {keys[person] for person, _ in listed} == people
+            for line in found["links"]:
+                behind = message_numbers.Behind("clicked", link=line["link"])
+                listed, total = message_numbers.behind(connection, site.id, message, behind, 100, 0)
+                assert line["clicked"] == total == len(links[line["link"]])
+                assert {keys[person] for person, _ in listed} == links[line["link"]]
+            assert {line["link"] for line in found["links"]} == {link for link, people in links.items() if people}
