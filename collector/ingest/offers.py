@@ -1,24 +1,23 @@
 """Which messages a browser may claim now: those whose trigger could hold for what it just sent, or for what happened to its person within
 a day, decided for that person.
 
-A guest of the collect path: it has a time budget, gives up when that is spent, and rests after it failed.
+A guest of the collect path (`guests`): it has a time budget, and gives up when that is spent.
 """
 
 import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
 
-from collector.domain import delivery, identities, people, trigger_events
+from collector.domain import deliveries, delivery, identities, people, trigger_events
 from collector.domain.auto_messages import AutoMessage, Live
 from collector.domain.delivery import OFFERED, PAGE_AND_TRIGGER_HOLD, PAGE_HOLDS, Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
 from collector.domain.tracking import Event, Outcome
-from collector.ingest.failures import log_failure
 from collector.ingest.senders import Verified
 from collector.services import Services
 from collector.storage.database import Connection
@@ -28,9 +27,7 @@ from collector.values.query_tree import Needs, united
 
 log = logging.getLogger(__name__)
 
-_REST_SECONDS = 10.0
 _MOST_OCCASIONS = 20
-_OVERRUN = 4  # times the budget
 _POLL_SECONDS = 30
 _SPENT = "the time for deciding messages of site %s is spent"
 
@@ -50,59 +47,62 @@ Question = Callable[[], Offered]
 
 
 class Offers:
-    """Makes offers, and rests for a while after a failure, so that trouble with messages never slows the collecting of events."""
+    """Makes offers."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._resting: dict[int, float] = {}
 
-    def question(self, sender: Verified, outcome: Outcome | None, events: Sequence[Event], now_ms: int) -> Question | None:
+    def question(
+        self, sender: Verified, outcome: Outcome | None, events: Sequence[Event], reported: Collection[str], now_ms: int
+    ) -> Question | None:
         """Return the call that decides what may be claimed after these events, or None where nothing could be.
 
-        Where deciding fails, the call returns NOTHING.
+        Without events it is asked for the page in which one of the deliveries was shown of which something was `reported` (nonces).
         """
-        if outcome is None or outcome.person is None or not events:
+        if outcome is None or outcome.person is None:
             return None
-        return self._question(_Contact(sender, outcome.person, _url(events[-1]), events, now_ms))
+        if events:
+            return self._question(_Contact(sender, outcome.person, _url(events[-1]), events, now_ms))
+        live = self._services.auto_messages.kept(sender.site.id)
+        if not reported or (live is not None and not live.messages):
+            return None
+        return functools.partial(self._after_reports, _Contact(sender, outcome.person, "", (), now_ms), reported)
 
     def poll(self, sender: Verified, url: str, now_ms: int) -> Question | None:
         """Return the same for a page that stays open: what was done elsewhere may have opened a message since.
 
         None where nothing can be decided now, so that it is to ask again.
         """
-        return self._question(_Contact(sender, None, url, (), now_ms))
+        return self._question(_Contact(sender, None, url, (), now_ms, polls=True))
 
     def _question(self, contact: "_Contact") -> Question | None:
-        if time.monotonic() < self._resting.get(contact.site.id, 0.0):
-            return None
         live = self._services.auto_messages.kept(contact.site.id)
         candidates = None if live is None else _candidates(live, contact)
-        if candidates is not None and not candidates.any and contact.events:
+        if candidates is not None and not candidates.any and not contact.polls:
             return None
-        return functools.partial(self._safely, contact, candidates)
+        return functools.partial(self._ask, contact, candidates)
 
-    def _safely(self, contact: "_Contact", candidates: "_Candidates | None") -> Offered:
-        began = time.monotonic()
-        site, failed = contact.site, NOTHING if contact.events else LATER
+    def _ask(self, contact: "_Contact", candidates: "_Candidates | None" = None) -> Offered:
         try:
             if candidates is None:
-                candidates = _candidates(self._services.auto_messages.live(site.id), contact)
-            offered = self._decide(contact, candidates) if candidates.any else NOTHING
+                candidates = _candidates(self._services.auto_messages.live(contact.site.id), contact)
+            return self._decide(contact, candidates) if candidates.any else NOTHING
         except LookupError:  # the person became part of another since the commit; the next answer knows
-            return failed
-        except Exception as error:  # the events are committed; their answer must not become an error
-            self._resting[site.id] = time.monotonic() + _REST_SECONDS
-            log_failure("that decides messages", error)
-            return failed
-        if time.monotonic() - began > _OVERRUN * self._services.settings.message_budget_ms / 1000:
-            self._resting[site.id] = time.monotonic() + _REST_SECONDS
-            log.warning("deciding the messages of site %s takes too long; resting for %d s", site.key, _REST_SECONDS)
-        return offered
+            return LATER if contact.polls else NOTHING
+
+    def _after_reports(self, contact: "_Contact", reported: Collection[str]) -> Offered:
+        """Decide for the page that a message was reported from: answered, clicked or dismissed it may have made another possible."""
+        with self._services.guests.read() as connection:
+            shown = deliveries.last_view(connection, contact.site.id, contact.person or 0, reported)
+        if shown is None:
+            return NOTHING
+        view, page = shown
+        return self._ask(msgspec.structs.replace(contact, view=view, url=_url_of(page)))
 
     def _decide(self, contact: "_Contact", candidates: "_Candidates") -> Offered:
         deadline = time.monotonic() + self._services.settings.message_budget_ms / 1000
         poll = _POLL_SECONDS if candidates.awaited and contact.may_hear_of_others else None
-        with self._services.database.read() as connection:
+        with self._services.guests.read() as connection:
             person = _person(connection, contact) if contact.person is None else contact.person
             if person is None:
                 return Offered(poll=poll)
@@ -203,7 +203,8 @@ def trigger_event(event: Event) -> TriggerEvent:
 class _Contact(msgspec.Struct, frozen=True):
     """A browser that is heard of: who sends, the person it is, the page now shown, and what it just did; at a time (ms).
 
-    Of a poll the person is not known yet.
+    Of one that polls the person is not known yet, and what its page alone brings up it was told before. The view is known where a
+    message was shown in it.
     """
 
     sender: Verified
@@ -211,6 +212,8 @@ class _Contact(msgspec.Struct, frozen=True):
     url: str
     events: Sequence[Event]
     now: int
+    polls: bool = False
+    view: bytes | None = None
 
     @property
     def site(self) -> Site:
@@ -223,7 +226,7 @@ class _Contact(msgspec.Struct, frozen=True):
 
     def moment(self, url: str, event: TriggerEvent | None = None) -> Moment:
         """Return the circumstances of a decision about a page."""
-        return Moment(now=self.now, page_url=url, asserted=self.sender.user_id is not None, event=event)
+        return Moment(now=self.now, page_url=url, asserted=self.sender.user_id is not None, event=event, view=self.view)
 
 
 _Now = list[tuple[AutoMessage, Sequence[Event] | None]]
@@ -250,7 +253,7 @@ def _candidates(live: Live, contact: _Contact) -> _Candidates:
     if contact.site.settings.messages_paused:
         return _Candidates([], [], live.rank)
     events, here = contact.events, live.at(contact.url)
-    if not events:
+    if contact.polls:
         return _Candidates([], here.awaited, live.rank)
     found: _Now = [(message, None) for message in here.on_page]
     triggered = {event.name for event in events if live.after(event.name)}

@@ -258,8 +258,11 @@ def _for_postgresql(sql: str) -> str:
 class Database:
     """The database of one installation, chosen by its address. Safe to share between threads."""
 
-    def __init__(self, url: str, *, connections: int = 20, as_it_is: bool = False) -> None:
-        """Open it. `as_it_is` is for those who only look: no byte of a file of SQLite changes, nor the mode that it is in."""
+    def __init__(self, url: str, *, connections: int = 20, as_it_is: bool = False, statement_ms: int = 0) -> None:
+        """Open it. `as_it_is` is for those who only look: no byte of a file of SQLite changes, nor the mode that it is in.
+
+        `statement_ms` is after how many ms PostgreSQL ends a statement, also one that waits for a lock; 0 for never.
+        """
         if url.startswith("sqlite:///"):
             self.engine: Engine = "sqlite"
             name = url.removeprefix("sqlite:///")
@@ -280,7 +283,7 @@ class Database:
                 self._place = Place.of(url)
         elif url.startswith(("postgresql://", "postgres://")):
             self.engine = "postgresql"
-            self._pool = PostgresPool(url, connections)
+            self._pool = PostgresPool(url, connections, statement_ms)
             self._place = None
         else:
             raise ValueError("DATABASE_URL must begin with sqlite:/// or postgresql://")

@@ -21,9 +21,11 @@ def blueprint(services: Services) -> Blueprint:
     def readyz() -> tuple[Response, int]:
         """Say whether the database answers and takes commits, its schema is this version's, its secrets can be read, the writer keeps up.
 
-        What it says of upkeep makes nobody less ready: `late` where no round was done whole for two days.
+        What it says of upkeep makes nobody less ready: `late` where no round was done whole for two days. Nor do messages: of how many
+        sites they rest in this process, because deciding them failed or took too long.
         """
         upkeep: dict[str, object] = {}
+        messages = {"sites_resting": len(services.breaker.resting())}
         checks = {
             "database": False,
             "schema": False,
@@ -45,6 +47,6 @@ def blueprint(services: Services) -> Blueprint:
                 raise
         checks["commits"] = all(checks.values()) and services.writer.takes(rounds.try_to_write)
         ready = all(checks.values())
-        return jsonify(status="ok" if ready else "unavailable", checks=checks, upkeep=upkeep), 200 if ready else 503
+        return jsonify(status="ok" if ready else "unavailable", checks=checks, upkeep=upkeep, messages=messages), 200 if ready else 503
 
     return bp

@@ -113,7 +113,7 @@ def measure(url: str, given: argparse.Namespace) -> tuple[float, float, int, int
             if each == given.rounds:
                 Connection._execute, Connection.read_ahead = spy, spy_ahead  # type: ignore[method-assign]
             began = time.thread_time()
-            question = offers.question(sender, outcome, [view], now)
+            question = offers.question(sender, outcome, [view], (), now)
             assert question is not None
             found = question().messages
             spent.append((time.thread_time() - began) * 1e6)

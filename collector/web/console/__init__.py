@@ -73,7 +73,7 @@ _PARTS = (
     install,
 )
 _OPEN = frozenset({"console.sign_in", "console.sign_in_now", "console.sign_out", "console.static"})
-_FILTERS = ("q", "role", "event", "times", "days", "query", "site")
+_FILTERS = ("q", "role", "event", "times", "days", "query", "site", "step", "link", "answer", "kind")
 _YEAR_SECONDS = 365 * 86_400
 _EXPLAINED = {
     400: "That request could not be read.",
