@@ -7,13 +7,14 @@ functions below, one for each kind of comparison.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, tzinfo
 from typing import Any
 
 import msgspec
 
 from collector.values.attributes import FALSE_UNTIL_SET
 from collector.values.clock import DAY
+from collector.values.days import day_bounds
 from collector.values.query_tree import (
     DAYS,
     NEGATIVE,
@@ -114,21 +115,6 @@ def measure_over(events: Iterable[tuple[int, Mapping[str, Any]]], measure: Event
         if (oldest is None or at_ms > oldest) and (not measure.where or where_matches(measure.where, metadata, now_ms, time_zone))
     ]
     return Total(len(times), min(times), max(times)) if times else NEVER
-
-
-def day_bounds(day: date, time_zone: tzinfo) -> tuple[int, int]:
-    """Return the milliseconds at which a day of the site's zone begins and at which the next one does."""
-    begin = _midnight(datetime(day.year, day.month, day.day), time_zone)
-    if day == date.max:
-        return begin, begin + DAY
-    return begin, _midnight(datetime(day.year, day.month, day.day) + timedelta(days=1), time_zone)
-
-
-def _midnight(local: datetime, time_zone: tzinfo) -> int:
-    # Where the clock is set forward at midnight, the offset from before is taken, which gives the instant of the change; where
-    # it is set back, the earlier of the two midnights. Counted without a zone, so that the first and last day do not overflow.
-    offset = time_zone.utcoffset(local) or timedelta(0)
-    return (local - datetime(1970, 1, 1) - offset) // timedelta(milliseconds=1)
 
 
 def _measured(measure: Measure, facts: PersonFacts) -> int | None:

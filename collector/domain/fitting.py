@@ -6,9 +6,10 @@ from datetime import date, tzinfo
 from itertools import pairwise, product
 from typing import Any
 
-from collector.domain.audiences import day_bounds, where_matches
+from collector.domain.audiences import where_matches
 from collector.values.attributes import STANDARD_FIELDS, clean_rest_contact
 from collector.values.clock import HOUR, SECOND
+from collector.values.days import day_bounds
 from collector.values.errors import Refusal
 from collector.values.metadata import clean_metadata
 from collector.values.query_tree import DAYS, SPANS, TEXT, EventMeasure, MessageMeasure, Money, Test, WhereRule

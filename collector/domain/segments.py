@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, tzinfo
 from typing import Any
 
 import msgspec
@@ -52,9 +53,9 @@ def clean_name(raw: object) -> str:
     raise Refusal(Reason.FIELD_INVALID, "name", f"expected text of 1 to {LONGEST_NAME} characters, not {shown(raw)}")
 
 
-def clean_query(raw: object, retention_days: int) -> Node:
-    """Return the query of a segment, which asks for no other segment. Raises Refusal."""
-    node = parse(raw, retention_days=retention_days)
+def clean_query(raw: object, retention_days: int, time_zone: tzinfo = UTC) -> Node:
+    """Return the query of a segment, which asks for no other segment; `time_zone` is the site's. Raises Refusal."""
+    node = parse(raw, retention_days=retention_days, time_zone=time_zone)
     if asks_for_segments(node):
         raise Refusal(Reason.QUERY_INVALID, "query", "A segment does not ask for segments: write its rules out.")
     return node

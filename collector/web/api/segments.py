@@ -44,7 +44,7 @@ def create(services: Services, site: Site) -> tuple[Response, int]:
     if "name" not in body or "query" not in body:
         raise problem(400, Reason.FIELD_MISSING, "query" if "name" in body else "name")
     name = segments.clean_name(body["name"])
-    query = segments.clean_query(body["query"], services.settings.retention_days)
+    query = segments.clean_query(body["query"], services.settings.retention_days, site.zone)
     now = services.clock()
     try:
         made: Segment = services.writer.run(site.id, lambda tx: segments.create(tx, site.id, services.row_ids, name, query, now))
@@ -57,7 +57,7 @@ def update(services: Services, site: Site, segment_id: str) -> Response:
     """Change name, query or both."""
     body = _body(services)
     name = segments.clean_name(body["name"]) if "name" in body else None
-    query = segments.clean_query(body["query"], services.settings.retention_days) if "query" in body else None
+    query = segments.clean_query(body["query"], services.settings.retention_days, site.zone) if "query" in body else None
     if not storable(segment_id):
         raise _not_found()
     try:

@@ -66,7 +66,11 @@ def read(services: Services) -> Asked:
     text = current.argument("query", LONGEST + 1)
     if len(text) > LONGEST:
         return Asked(text, problem=f"A query of more than {LONGEST:,} characters does not fit into an address. Ask over REST instead.")
-    return understood(text, lambda raw: parse(raw, retention_days=services.settings.retention_days)) if text else Asked()
+    return (
+        understood(text, lambda raw: parse(raw, retention_days=services.settings.retention_days, time_zone=current.site().zone))
+        if text
+        else Asked()
+    )
 
 
 def understood(text: str, clean: Callable[[Any], Node]) -> Asked:

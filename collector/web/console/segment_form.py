@@ -111,7 +111,7 @@ def _form(services: Services, present: Segment | None, name: str, query: Asked, 
 
 
 def _read(services: Services, text: str) -> Asked:
-    return asked.understood(text, lambda raw: segments.clean_query(raw, services.settings.retention_days))
+    return asked.understood(text, lambda raw: segments.clean_query(raw, services.settings.retention_days, current.site().zone))
 
 
 def _as_written(one: Segment) -> Asked:
