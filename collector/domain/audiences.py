@@ -162,7 +162,7 @@ def holds(test: Test, actual: Any, now_ms: int, time_zone: tzinfo) -> bool:
     if operator in {"=", "!="}:
         return _equal(actual, operand) is (operator == "=")
     if operator in {"IN", "NIN"}:
-        return (_is_scalar(actual) and typed(actual) in operand) is (operator == "IN")
+        return _among(actual, operand) is (operator == "IN")
     if operator in {"~", "!~", "^", "$"}:
         return _text_holds(operator, actual, operand)
     if operator in {">", "<", ">=", "<="}:
@@ -181,6 +181,12 @@ def _equal(actual: Any, operand: Any) -> bool:
         return _same_currency(actual, operand) and bool(actual["amount"] == operand.amount)
     # True equals 1 in Python; a boolean is no number here.
     return _is_scalar(actual) and isinstance(actual, bool) is isinstance(operand, bool) and bool(actual == operand)
+
+
+def _among(actual: Any, operands: frozenset[Any]) -> bool:
+    if isinstance(actual, dict):
+        return any(isinstance(one, Money) and _equal(actual, one) for one in operands)
+    return _is_scalar(actual) and typed(actual) in operands
 
 
 def _text_holds(operator: str, actual: Any, folded: str) -> bool:

@@ -202,7 +202,7 @@ class _Parser:
         if kind == "time":
             value = self.begun(value, place)
         if operator in SETS:
-            return _set_test(kind, operator, value, place)
+            return _set_test(kind, operator, value, place, stored=stored)
         if isinstance(value, dict) and stored and kind == "any" and operator in EQUALITY | ORDER:
             money = _money(value, place)
             return Test(kind, operator, money, money)
@@ -242,11 +242,19 @@ class _Parser:
             raise Refusal(Reason.QUERY_INVALID, field, f"There is {number}; allowed are at most {MAX_NODES} in a query.")
 
 
-def _set_test(kind: Kind, operator: str, value: object, field: str) -> Test:
+def _set_test(kind: Kind, operator: str, value: object, field: str, *, stored: bool) -> Test:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_LIST:
         raise _refusal(field, value, f"a list of 1 to {MAX_LIST} values")
-    operands = [typed(_operand(kind, "=", item, f"{field}[{place}]")) for place, item in enumerate(value)]
-    return Test(kind, operator, tuple(value), frozenset(operands))
+    items: list[Any] = []
+    operands: list[Any] = []
+    for place, item in enumerate(value):
+        if isinstance(item, dict) and stored and kind == "any":
+            items.append(_money(item, f"{field}[{place}]"))
+            operands.append(items[-1])
+        else:
+            items.append(item)
+            operands.append(typed(_operand(kind, "=", item, f"{field}[{place}]")))
+    return Test(kind, operator, tuple(items), frozenset(operands))
 
 
 def _operand(kind: Kind, operator: str, value: object, field: str) -> Any:
@@ -306,6 +314,8 @@ def _lower_currency(test: Test) -> Test:
 
 
 def _money(raw: dict[str, Any], field: str) -> Money:
+    if "url" in raw:
+        raise _refusal(field, raw, "a plain value or {amount, currency}; of a rich link metadata.KEY.value and .url are compared")
     try:
         return Money(**clean_money(raw, field))
     except Refusal as refusal:

@@ -46,10 +46,15 @@ def create(services: Services, site: Site) -> tuple[Response, int]:
     name = segments.clean_name(body["name"])
     query = segments.clean_query(body["query"], services.settings.retention_days, site.zone)
     now = services.clock()
+
+    def work(tx: Connection) -> Segment:
+        return segments.create(tx, site.id, services.row_ids, name, query, services.auto_messages.queries(tx, site.id), now)
+
     try:
-        made: Segment = services.writer.run(site.id, lambda tx: segments.create(tx, site.id, services.row_ids, name, query, now))
+        made: Segment = services.writer.run(site.id, work)
     except SegmentExists:
         raise _taken() from None
+    services.auto_messages.forget(site.id)
     return jsonify(_json(made, None)), 201
 
 
@@ -60,8 +65,13 @@ def update(services: Services, site: Site, segment_id: str) -> Response:
     query = segments.clean_query(body["query"], services.settings.retention_days, site.zone) if "query" in body else None
     if not storable(segment_id):
         raise _not_found()
+
+    def work(tx: Connection) -> Segment:
+        queries = services.auto_messages.queries(tx, site.id)
+        return segments.update(tx, site.id, segment_id, name, query, queries, services.clock())
+
     try:
-        changed: Segment = services.writer.run(site.id, lambda tx: segments.update(tx, site.id, segment_id, name, query, services.clock()))
+        changed: Segment = services.writer.run(site.id, work)
     except LookupError:
         raise _not_found() from None
     except SegmentExists:
