@@ -149,5 +149,5 @@ def test_a_message_that_became_too_large_all_the_same_is_shown_to_nobody_and_sil
     live = services.auto_messages.live(world.site.id)
     assert [one.public_id for one in live.messages] == ids
     assert live.messages[0].holds is not None
-    assert not live.messages[0].holds({}, 0, world.site.zone)  # type: ignore[arg-type]
+    assert not live.messages[0].holds({}, 0, world.site.zone)
     assert rest.get(f"/auto_messages/{ids[0]}").json["audience"] == not_in
