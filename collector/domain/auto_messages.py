@@ -14,12 +14,11 @@ from collector.domain import definitions, segments
 from collector.domain.compiled_audiences import Holds, compiled
 from collector.domain.identities import marks
 from collector.storage.database import Connection, Database
-from collector.values.errors import Problem, Reason, problem
-from collector.values.fields import shown
+from collector.values.errors import Problem, Refusal
 from collector.values.ids import RowIds, new_public_id
 from collector.values.messages import IN_THE_VIEW, AutoMessageDefinition, clean_auto_message
 from collector.values.page_rules import page_matches, query_names
-from collector.values.query_tree import NOTHING, Needs, needs, united
+from collector.values.query_tree import NOTHING, Group, Needs, Node, needs, united
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +47,13 @@ class AutoMessage(msgspec.Struct, frozen=True, kw_only=True):
     """The same of its goal."""
     has_variables: bool = False
 
+    @property
+    def queries(self) -> list[Node]:
+        """What it asks about people, its audience and its goal; nothing where it can be shown to nobody any more."""
+        definition = self.definition
+        asked = [definition.audience, None if definition.goal is None else definition.goal.query]
+        return [one for one in asked if one is not None and definition.state != "archived"]
+
     def as_json(self) -> dict[str, Any]:
         """Return the shape of the API."""
         return {"id": self.public_id, "version": self.version, **self.definition.as_json()}
@@ -63,6 +69,14 @@ class Version(msgspec.Struct, frozen=True):
 
 class MessageWasSent(Exception):
     """The message reached people, so that it stays."""
+
+
+class MessageInUse(Exception):
+    """A segment, or a message that could be shown, asks for the message; `name` is theirs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 class MessageChanged(Exception):
@@ -205,10 +219,10 @@ class AutoMessages:
         """Store a new message. Whoever asked for it calls `forget` after the commit.
 
         Raises:
-            Problem: 400, a query of it asks for a segment that there is not.
+            Problem: 400, a query of it asks for a segment or a message that there is not, or for too much.
         """
         definitions.hold(tx, site)
-        _check_segments(tx, site, definition)
+        _check_queries(tx, site, definition)
         number = self._row_ids.mint(now_ms)
         message = AutoMessage(
             id=number,
@@ -242,7 +256,7 @@ class AutoMessages:
 
         Raises:
             LookupError: there is none.
-            Problem: what `change` raises; 400, it asks for a segment that there is not. Taking it down is possible all the same.
+            Problem: what `change` raises; 400, it asks for what there is not, or for too much. Taking it down is possible all the same.
         """
         definitions.hold(tx, site)
         tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))  # keeps claims out
@@ -254,7 +268,7 @@ class AutoMessages:
         after = json.dumps(definition.as_json(), ensure_ascii=False)
         edited = {**definition.as_json(), "state": None} != {**json.loads(before), "state": None}
         if edited or definition.state == "live":
-            _check_segments(tx, site, definition)
+            _check_queries(tx, site, definition, public_id)
         version = present.version + 1 if edited and present.live_since is not None else present.version
         if version != present.version:
             columns = ("site", "message", "version", "definition", "until")
@@ -275,7 +289,7 @@ class AutoMessages:
         Raises:
             LookupError: there is none.
             MessageChanged: it is not what `stamp` was made of any more.
-            Problem: 400, it is to be live and asks for a segment that there is not.
+            Problem: 400, it is to be live and asks for what there is not, or for too much.
         """
 
         def change(_version: int, definition: dict[str, Any]) -> AutoMessageDefinition:
@@ -298,6 +312,7 @@ class AutoMessages:
         Raises:
             LookupError: there is none.
             MessageWasSent: it reached people, whose caps and whose place in audiences rest on it.
+            MessageInUse: a segment, or a message that could be shown, asks for it.
         """
         definitions.hold(tx, site)
         tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))
@@ -306,6 +321,10 @@ class AutoMessages:
             raise LookupError(public_id)
         if tx.row("SELECT 1 FROM deliveries WHERE site = ? AND message = ? LIMIT 1", (site, present.id)):
             raise MessageWasSent
+        others = [(one.definition.name, query) for one in self.all(tx, site) if one.id != present.id for query in one.queries]
+        for name, query in [*others, *((one.name, one.query) for one in segments.all_of(tx, site))]:
+            if public_id in needs(query).messages:
+                raise MessageInUse(name)
         tx.run("DELETE FROM auto_message_versions WHERE site = ? AND message = ?", (site, present.id))
         tx.run("DELETE FROM auto_messages WHERE site = ? AND id = ?", (site, present.id))
 
@@ -353,14 +372,17 @@ class AutoMessages:
         return _ready(connection, site, stored)
 
 
-def _check_segments(tx: Connection, site: int, definition: AutoMessageDefinition) -> None:
-    """Refuse a message that could be shown, now or again, and asks for a segment that the site does not have."""
+def _check_queries(tx: Connection, site: int, definition: AutoMessageDefinition, own: str | None = None) -> None:
+    """Refuse a message that could be shown, now or again, and asks for a segment or a message that there is not, or for too much."""
     if definition.state == "archived":
         return
     goal = None if definition.goal is None else definition.goal.query
     for field, query in (("audience", definition.audience), ("goal.query", goal)):
-        if query is not None and (missing := segments.unknown(tx, site, query)) is not None:
-            raise problem(400, Reason.QUERY_INVALID, field, f"There is no segment {shown(missing)} on this site.")
+        try:
+            if query is not None:
+                segments.check(tx, site, query, field, own)
+        except Refusal as refusal:
+            raise Problem(400, [refusal]) from None
 
 
 def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessage:
@@ -371,9 +393,9 @@ def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessa
     definition = message.definition
     audience, goal = definition.audience, definition.goal
     if audience is not None:
-        audience = segments.expand(connection, site, audience)
+        audience = _expanded(connection, site, message, audience)
     if goal is not None:
-        goal = msgspec.structs.replace(goal, query=segments.expand(connection, site, goal.query))
+        goal = msgspec.structs.replace(goal, query=_expanded(connection, site, message, goal.query))
     return msgspec.structs.replace(
         message,
         definition=msgspec.structs.replace(definition, audience=audience, goal=goal),
@@ -383,6 +405,15 @@ def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessa
         goal_holds=None if goal is None else compiled(goal.query),
         has_variables=bool(definition.content.variables()),
     )
+
+
+def _expanded(connection: Connection, site: int, message: AutoMessage, node: Node) -> Node:
+    """Return a query with its segments' own; one that has become too large by them, which is refused at the door, is nobody's."""
+    try:
+        return segments.expand(connection, site, node)
+    except Refusal:
+        log.error("a query of the message %s is too large with its segments", message.public_id)  # noqa: TRY400
+        return Group("OR", ())
 
 
 _COLUMNS = "id, public_id, version, state, name, priority, definition, created_at, updated_at, live_since"

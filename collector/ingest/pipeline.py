@@ -137,7 +137,7 @@ def check_sender(c: Collection) -> None:
 
 def clean_items(c: Collection) -> None:
     """Clean each item alone; a bad one never costs its good neighbours."""
-    when = items.times(c.envelope, c.now, c.services.settings.retention)
+    when = items.times(c.envelope, c.now, c.services.settings.retention, c.site.zone)
     sender = c.sender
     client = agents.client(c.headers)
     c.submission = Submission(owner=sender.owner, lead=sender.lead, verified=sender.verified, client=client)

@@ -22,6 +22,11 @@ HELLO = {"name": "Hello", "type": "popup", "content": {"body": "Hello"}}
 Work = Callable[[Services, Connection], Any]
 
 
+def no_queries(tx: Connection, site: int) -> list[segments.Query]:  # noqa: ARG001
+    """Return none: no message asks for anything."""
+    return []
+
+
 @pytest.fixture
 def other(world: World) -> Iterator[Services]:
     """Another collector on the same database."""
@@ -33,7 +38,7 @@ def other(world: World) -> Iterator[Services]:
 @pytest.fixture
 def segment(world: World) -> Segment:
     def work(tx: Connection) -> Segment:
-        return segments.create(tx, world.site.id, world.services.row_ids, "Pro", parse(PRO, retention_days=90), world.clock())
+        return segments.create(tx, world.site.id, world.services.row_ids, "Pro", parse(PRO, retention_days=90), no_queries, world.clock())
 
     return world.services.written.transact(work)
 
@@ -69,7 +74,7 @@ def asking(segment: Segment, **fields: Any) -> dict[str, Any]:
 
 def delete_segment(world: World, segment: Segment) -> Work:
     def work(services: Services, tx: Connection) -> None:
-        segments.delete(tx, world.site.id, segment.public_id, lambda: services.auto_messages.queries(tx, world.site.id))
+        segments.delete(tx, world.site.id, segment.public_id, services.auto_messages.queries)
 
     return work
 
@@ -130,10 +135,12 @@ def test_no_copy_names_a_message_that_goes(world: World, other: Services) -> Non
 
 def test_of_two_segments_that_take_one_name_one_is_refused(world: World, other: Services, segment: Segment) -> None:
     query, now = parse(PRO, retention_days=90), world.clock()
-    second = world.services.written.transact(lambda tx: segments.create(tx, world.site.id, world.services.row_ids, "Two", query, now))
+    second = world.services.written.transact(
+        lambda tx: segments.create(tx, world.site.id, world.services.row_ids, "Two", query, no_queries, now)
+    )
 
     def rename(one: Segment) -> Work:
-        return lambda _, tx: segments.update(tx, world.site.id, one.public_id, "New", None, now)
+        return lambda _, tx: segments.update(tx, world.site.id, one.public_id, "New", None, no_queries, now)
 
     renamed, refused = meet(world, other, rename(segment), rename(second))
     assert renamed.exception() is None
@@ -145,7 +152,7 @@ def test_a_segment_that_goes_is_not_changed(world: World, other: Services, segme
         world,
         other,
         delete_segment(world, segment),
-        lambda _, tx: segments.update(tx, world.site.id, segment.public_id, "New", None, world.clock()),
+        lambda _, tx: segments.update(tx, world.site.id, segment.public_id, "New", None, no_queries, world.clock()),
     )
     assert deleted.exception() is None
     assert isinstance(changed.exception(), LookupError)
