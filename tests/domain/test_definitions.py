@@ -22,7 +22,7 @@ HELLO = {"name": "Hello", "type": "popup", "content": {"body": "Hello"}}
 Work = Callable[[Services, Connection], Any]
 
 
-def no_queries(tx: Connection, site: int) -> list[segments.Query]:  # noqa: ARG001
+def no_queries(tx: Connection, site: int) -> list[segments.Query]:
     """Return none: no message asks for anything."""
     return []
 
