@@ -49,7 +49,11 @@ def meet(world: World, other: Services, first: Work, second: Work) -> tuple[Futu
         began: Future[Any] = Future()
 
         def hold(tx: Connection) -> Any:
-            done = first(world.services, tx)
+            try:
+                done = first(world.services, tx)
+            except Exception as error:
+                began.set_exception(error)
+                raise
             began.set_result(pool.submit(other.written.transact, functools.partial(second, other)))
             while not began.result().done() and not _somebody_waits(world):
                 pass
@@ -123,6 +127,7 @@ def test_no_copy_names_a_message_that_goes(world: World, other: Services) -> Non
     named = services.written.transact(functools.partial(create_message(world, HELLO), services))
     rule = {"message": named.public_id, "field": "seen", "operator": "has_any_value"}
     asks = services.written.transact(functools.partial(create_message(world, {**HELLO, "audience": rule}), services))
+    services.written.transact(lambda tx: services.auto_messages.set_state(tx, site.id, asks.public_id, "archived", world.clock()))
     deleted, copied = meet(
         world,
         other,
