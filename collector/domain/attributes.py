@@ -255,3 +255,9 @@ def _number(value: object) -> float | None:
         return float(value)
     except OverflowError:  # beyond every double, as comparisons have to see it
         return float("inf") if value > 0 else float("-inf")
+
+
+def set_since(connection: Connection, site: int, names: Names, principal_id: int, then_ms: int) -> set[str]:
+    """Return the canonical names of what was set of a person after a time (ms)."""
+    sql = "SELECT attr FROM attributes WHERE site = ? AND identity = ? AND value IS NOT NULL AND set_at > ?"
+    return {names.text(site, attr) for (attr,) in connection.rows(sql, (site, principal_id, then_ms))}

@@ -1,12 +1,13 @@
 """Segments: saved queries with a name. A rule about `segment_id` stands for the segment's query, as it is at that moment."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, tzinfo
 from typing import Any
 
 import msgspec
 
+from collector.domain import definitions
 from collector.storage.database import Connection
 from collector.values.errors import Reason, Refusal
 from collector.values.fields import shown
@@ -75,21 +76,29 @@ def all_of(connection: Connection, site: int) -> list[Segment]:
     return [_segment(row) for row in connection.rows(f"SELECT {_COLUMNS} FROM segments WHERE site = ? ORDER BY name", (site,))]
 
 
+def stored(connection: Connection, site: int) -> list[tuple[Any, ...]]:
+    """Return what queries that name segments depend on: as long as it is the same, they are."""
+    return connection.rows("SELECT public_id, query FROM segments WHERE site = ? ORDER BY public_id", (site,))
+
+
 def get(connection: Connection, site: int, public_id: str) -> Segment | None:
     """Return one segment."""
     row = connection.row(f"SELECT {_COLUMNS} FROM segments WHERE site = ? AND public_id = ?", (site, public_id))
     return None if row is None else _segment(row)
 
 
-def create(tx: Connection, site: int, row_ids: RowIds, name: str, query: Node, queries: Iterable[Query], now_ms: int) -> Segment:
-    """Store a new segment; `queries` are those of the messages that could be shown.
+def create(
+    tx: Connection, site: int, row_ids: RowIds, name: str, query: Node, queries: Callable[[], Iterable[Query]], now_ms: int
+) -> Segment:
+    """Store a new segment; `queries` reads those of the messages that could be shown.
 
     Raises:
         SegmentExists: the name is taken.
         Refusal: it asks for a message that there is not, or a message that asks for every segment becomes too large.
     """
+    definitions.hold(tx, site)
     made = Segment(row_ids.mint(now_ms), new_public_id(), name, query, now_ms, now_ms)
-    _check(tx, site, made, queries)
+    _check(tx, site, made, queries())
     row = (site, made.id, made.public_id, name, _text(query), now_ms, now_ms)
     columns = ("site", "id", "public_id", "name", "query", "created_at", "updated_at")
     if not tx.insert("segments", columns, [row], "ON CONFLICT DO NOTHING RETURNING id"):
@@ -98,15 +107,16 @@ def create(tx: Connection, site: int, row_ids: RowIds, name: str, query: Node, q
 
 
 def update(
-    tx: Connection, site: int, public_id: str, name: str | None, query: Node | None, queries: Iterable[Query], now_ms: int
+    tx: Connection, site: int, public_id: str, name: str | None, query: Node | None, queries: Callable[[], Iterable[Query]], now_ms: int
 ) -> Segment:
-    """Change name or query, whichever is given; `queries` are those of the messages that could be shown.
+    """Change name or query, whichever is given; `queries` reads those of the messages that could be shown.
 
     Raises:
         LookupError: there is no such segment.
         SegmentExists: the name is taken.
         Refusal: it asks for a message that there is not, or a message that asks for the segment becomes too large.
     """
+    definitions.hold(tx, site)
     present = get(tx, site, public_id)
     if present is None:
         raise LookupError(public_id)
@@ -114,7 +124,7 @@ def update(
         raise SegmentExists
     changed = msgspec.structs.replace(present, name=name or present.name, query=query or present.query, updated_at=now_ms)
     if query is not None:
-        _check(tx, site, changed, queries)
+        _check(tx, site, changed, queries())
     tx.run(
         "UPDATE segments SET name = ?, query = ?, updated_at = ? WHERE site = ? AND id = ?",
         (changed.name, _text(changed.query), now_ms, site, present.id),
@@ -122,16 +132,17 @@ def update(
     return changed
 
 
-def delete(tx: Connection, site: int, public_id: str, queries: Iterable[Query]) -> None:
+def delete(tx: Connection, site: int, public_id: str, queries: Callable[[], Iterable[Query]]) -> None:
     """Delete a segment that nobody asks for: "not in it" would hold for everybody from then on.
 
-    `queries` are those of the messages that could be shown (again), each with the message's name, as it was written.
+    `queries` reads those of the messages that could be shown (again), each with the message's name, as it was written.
 
     Raises:
         LookupError: there is no such segment.
         SegmentInUse: a message asks for it.
     """
-    for name, asked in queries:
+    definitions.hold(tx, site)
+    for name, asked in queries():
         if asked is not None and public_id in _asked(parse(asked, retention_days=_ANY_RETENTION)):
             raise SegmentInUse(name)
     if not tx.run("DELETE FROM segments WHERE site = ? AND public_id = ?", (site, public_id)):
