@@ -17,7 +17,8 @@ from tests.support.pages import Pages
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "static" / "node_modules" / "axe-core" / "axe.min.js"
-PICTURE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 360"><rect width="720" height="360" fill="#dfe8fb"/>
+PICTURE = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 360"><rect width="720" height="360" fill="#dfe8fb"/>
 <path d="M60 300V190h90v110zm130 0V120h90v180zm130 0v-70h90v70zm130 0V80h90v220zm130 0V150h90v150z" fill="#5b83e0"/></svg>"""
 
 LINK = {"label": "See the new reports", "action": "url", "url": "https://shop.example/reports"}
@@ -26,7 +27,8 @@ SEND = {"label": "Send", "action": "answer"}
 BODY = "Totals now update **while you look at them**, and every chart can be [shared by a link](https://shop.example/sharing)."
 LONG = (
     "### What is new\n\nReports have become *faster*:\n\n- totals update by themselves\n- charts are shared by a link\n\n"
-    "1. Open a report\n2. Press `Share`\n\n> Nobody has to sign in to look.\n\n```\nGET /reports/latest?columns=all&order=newest\n```\n\n---\n\nEnjoy."
+    "1. Open a report\n2. Press `Share`\n\n> Nobody has to sign in to look.\n\n"
+    "```\nGET /reports/latest?columns=all&order=newest\n```\n\n---\n\nEnjoy."
 )
 CHOICES = ["I work alone", "With a few others", "In a company of more than a hundred people, in several offices"]
 
@@ -99,7 +101,7 @@ class Stage:
             if content.get("image_url") == "PICTURE":
                 content["image_url"] = picture
             whole = {"type": kind, "state": "live", "ignore_caps": True, "frequency": {"type": "every_time"}, "trigger": {"type": "manual"}}
-            self.messages[name] = Message(client, {"name": f"Stage: {name}", "content": content, **whole})
+            self.messages[name] = Message(client, {"name": fields.get("title", name.capitalize())[:80], "content": content, **whole})
         self._shown = 0
         visit(page, address)
         fence(page)
@@ -144,7 +146,8 @@ _LOOK = """async () => {
         dialog?.removeAttribute('open');
         dialog?.showModal();
     }
-    const {violations, incomplete} = await axe.run(document, {rules: {'target-size': {enabled: true}}, resultTypes: ['violations', 'incomplete']});
+    const rules = {'target-size': {enabled: true}};
+    const {violations, incomplete} = await axe.run(document, {rules, resultTypes: ['violations', 'incomplete']});
     return [...violations, ...incomplete.filter(({id}) => id == 'color-contrast')]
         .flatMap(({id, nodes}) => nodes
             .filter(({any}) => !['shortTextContent', 'emptyValue'].includes(any[0]?.data?.messageKey))

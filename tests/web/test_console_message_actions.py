@@ -371,8 +371,8 @@ def test_a_colour_is_chosen_and_what_becomes_of_it_is_shown(on: Console) -> None
     words = Parsed(page).text
     assert 'value="#ffd400"' in page
     assert "Text on it is black" in words
-    assert "On light cards with an edge of #a68a00, so that the button can be seen" in words
-    assert "On dark cards as it is" in words
+    assert "On light cards with an edge of #a68a00" in words
+    assert "On dark cards as it is; links as they are" in words
     assert on.post("/messages/looks", {"colour": ""}).status_code == 303
     assert "What becomes of it" not in on.page("/messages/looks")
 

@@ -66,7 +66,7 @@ font:inherit;font-size:16px;color:var(--ink);background:var(--paper);text-align:
 .rating{display:grid;grid-auto-flow:column;grid-auto-columns:1fr;gap:4px}
 .rating label{position:relative;cursor:pointer}
 .rating input{position:absolute;inset:0;width:100%;height:100%;opacity:0;cursor:pointer}
-.rating span{display:grid;place-items:center;min-height:40px;border:1px solid var(--edge);border-radius:8px;color:var(--ink);font-size:14px;font-weight:600}
+.rating span{display:grid;place-items:center;min-width:28px;min-height:40px;border:1px solid var(--edge);border-radius:8px;color:var(--ink);font-size:14px;font-weight:600}
 .rating label:hover span{background:var(--quiet)}
 .rating :checked+span{color:var(--on)!important;background:var(--fill)!important;border-color:var(--accent)}
 .rating :focus-visible+span{outline:2px solid var(--ring);outline-offset:2px}
@@ -92,7 +92,7 @@ font:inherit;font-size:16px;color:var(--ink);background:var(--paper);text-align:
 .banner form .actions,.banner .actions{padding:0}
 .banner .error{order:1;flex:none;width:0;min-width:100%;padding:0}
 .banner .error:empty{display:none}
-.banner .rating{grid-auto-columns:minmax(28px,44px)}
+.banner .rating{grid-auto-columns:minmax(min-content,44px)}
 .banner .close{inset-block-start:16px}
 .close{position:absolute;inset-block-start:12px;inset-inline-end:12px;display:grid;place-items:center;width:32px;height:32px;border:1px solid transparent;border-radius:10px;
 color:var(--soft);background:var(--paper);cursor:pointer}
@@ -109,7 +109,8 @@ dialog:focus-visible{outline:0}
 .center .actions,.center form{padding:0 22px 24px}
 .rating:has(:nth-child(6)){grid:auto/repeat(6,1fr)}
 .center .text>h2{padding:0 24px}
-.banner .scroll{flex-direction:column;align-items:stretch;padding-inline:20px}
+.banner .scroll{flex-flow:column;align-items:stretch;padding-inline:20px}
+.banner .scroll>*{flex:none}
 .banner .text{max-width:none;padding-inline-end:32px}
 .banner form .actions{flex:1 1 100%}
 .banner .close{inset-block-start:8px}
