@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, FloatRect, Locator, Route
+from playwright.sync_api import Browser, FloatRect, Locator, Route, expect
 
 from collector.values.colours import GROUNDS, contrast
 from tests.browser.conftest import TIMEOUT_MS
@@ -204,6 +204,36 @@ def test_a_tall_text_that_leads_nowhere_is_scrolled_by_the_keyboard_alone(stage:
     stage.page.keyboard.press("End")
     stage.page.wait_for_function("() => document.querySelector('leadlight-message').shadowRoot.activeElement?.scrollTop > 0")
     assert scroll.evaluate("part => part == part.getRootNode().activeElement")
+
+
+BESIDE = ["corner", "picture", "email", "choice", "banner", "banner-below", "banner-eleven", "chat"]
+"""What lies beside the page, so that the keyboard goes on to it from the page's last stop."""
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_lies_beside_the_page_is_reached_and_closed_by_the_keyboard_alone(stage: Stage, name: str) -> None:
+    page, card = stage.page, stage.show(name)
+    page.focus("#field")
+    stops = card.locator("a, button, textarea, input:not([type=radio])").count() + min(card.get_by_role("radio").count(), 1)
+    for _ in range(stops):
+        page.keyboard.press("Tab")
+        assert card.evaluate("card => card.contains(card.getRootNode().activeElement)")
+    assert card.get_by_role("button", name="Close").evaluate("close => close == close.getRootNode().activeElement")
+    page.keyboard.press("Enter")
+    expect(card).to_have_count(0)
+    expect(page.locator("#field")).to_be_focused()
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_escape_closes_what_the_keyboard_is_in_and_nothing_else(stage: Stage, name: str) -> None:
+    page, card = stage.page, stage.show(name)
+    page.focus("#field")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    expect(card).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(card).to_have_count(0)
+    expect(page.locator("#field")).to_be_focused()
 
 
 @pytest.mark.parametrize("name", ["corner", "centre", "banner", "chat"])
