@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, FloatRect, Locator, Route, expect
+from playwright.sync_api import Browser, FloatRect, Locator, expect
 
 from collector.values.colours import GROUNDS, contrast
 from tests.browser.conftest import TIMEOUT_MS
@@ -67,6 +67,17 @@ MISPLACED = """card => {
     card.querySelector('.scroll').scrollTop = 0;
     return wrong;
 }"""
+
+TAMPERED = """brand => {
+    const {json} = Response.prototype;
+    window.restore = () => { Response.prototype.json = json };
+    Response.prototype.json = async function () {
+        const answer = await json.call(this);
+        if (answer.message) answer.message.brand = brand;
+        return answer;
+    };
+}"""
+"""Puts something else in the place of the colours of what is claimed."""
 
 SPACED = """.card * { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important }
 .card p { margin-block-end: 2em !important }"""
@@ -338,12 +349,8 @@ def test_what_is_no_colour_gets_into_no_sheet(stage: Stage, branded: Brander) ->
         "dark": None,
     }
 
-    def answer(route: Route) -> None:
-        claimed = route.fetch()
-        route.fulfill(response=claimed, json={"message": {**claimed.json()["message"], "brand": hostile}})
-
     plain = styles(stage.show("corner").locator(".first"), "backgroundColor", "color")
-    stage.page.route("**/claim", answer)
+    stage.page.evaluate(TAMPERED, hostile)
     assert styles(stage.show("picture").locator(".first"), "backgroundColor", "color") != plain
     assert stage.card.evaluate("card => card.getRootNode().adoptedStyleSheets[1].cssRules[0].cssText") == ".card { --ring: var(--accent); }"
-    stage.page.unroute("**/claim")
+    stage.page.evaluate("() => restore()")
