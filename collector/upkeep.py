@@ -111,7 +111,7 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
             yield
         for site in sites:
             with parts.attempt("decisions", site):
-                for _ in decisions.drop(services.written, transact, site, present):
+                for _ in decisions.drop(transact, site, present):
                     yield
     with parts.attempt("rewriting", 0):
         services.written.rewrite()

@@ -83,10 +83,10 @@ def matches(node: Node, facts: PersonFacts, now_ms: int, time_zone: tzinfo) -> b
         if node.test.kind == "time":
             actual = instant(actual)
     else:
-        actual = _measured(node.measure, facts)
+        actual = measured(node.measure, facts)
     test = node.test
     if isinstance(test.operand, EventMeasure | MessageMeasure):
-        return _compare_measures(test, actual, _measured(test.operand, facts))
+        return _compare_measures(test, actual, measured(test.operand, facts))
     return holds(test, actual, now_ms, time_zone)
 
 
@@ -131,7 +131,8 @@ def _midnight(local: datetime, time_zone: tzinfo) -> int:
     return (local - datetime(1970, 1, 1) - offset) // timedelta(milliseconds=1)
 
 
-def _measured(measure: Measure, facts: PersonFacts) -> int | None:
+def measured(measure: Measure, facts: PersonFacts) -> int | None:
+    """Return the value of a measure: a count, or an instant in ms, None where it is unknown."""
     if isinstance(measure, MessageMeasure):
         return facts.messages.get(measure.message, {}).get(measure.field)
     total = facts.measure(measure)
@@ -158,7 +159,7 @@ def metadata_value(rule: WhereRule, metadata: Mapping[str, Any]) -> Any:
 
 def _any_or_none(values: tuple[str, ...], test: Test, facts: PersonFacts, now_ms: int, time_zone: tzinfo) -> bool:
     if isinstance(test.operand, EventMeasure | MessageMeasure):
-        return _compare_measures(test, None, _measured(test.operand, facts))
+        return _compare_measures(test, None, measured(test.operand, facts))
     if not values or test.operator in {"is_unknown", "has_any_value"}:
         return holds(test, values or None, now_ms, time_zone)
     if test.operator in NEGATIVE:

@@ -19,7 +19,7 @@ from collector.values.fields import shown
 from collector.values.ids import RowIds, new_public_id
 from collector.values.messages import IN_THE_VIEW, AutoMessageDefinition, clean_auto_message
 from collector.values.page_rules import page_matches, query_names
-from collector.values.query_tree import NOTHING, Needs, needs
+from collector.values.query_tree import NOTHING, Needs, needs, united
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,20 @@ Change = Callable[[int, dict[str, Any]], AutoMessageDefinition]
 """Makes a new definition out of a message's version and its JSON."""
 
 
+_Row = tuple[Any, ...]
+
+
+class Here(msgspec.Struct, frozen=True):
+    """What may come up on one page, of a site's live messages and in their order."""
+
+    on_page: list[AutoMessage]
+    """Those triggered by the page, or by something in its view."""
+    awaited: list[AutoMessage]
+    """Those triggered by an event."""
+    needs: Needs
+    """What has to be known of somebody to decide the first."""
+
+
 class Live:
     """The live messages of a site, higher priority first, then the older; and which of them a page or an event can bring up.
 
@@ -90,7 +104,7 @@ class Live:
         """When a message of the site last ceased to be live, or was changed after that (ms); 0 for never."""
         self._on_pages = [message for message in messages if message.definition.trigger.type in {"page", *IN_THE_VIEW}]
         self._on_events = [message for message in messages if message.definition.trigger.type == "event"]
-        self._found: dict[str, tuple[list[AutoMessage], list[AutoMessage]]] = {}
+        self._found: dict[str, Here] = {}
         self._after: dict[str, list[AutoMessage]] = {}
         for message in self._on_events:
             self._after.setdefault(message.definition.trigger.event or "", []).append(message)
@@ -99,20 +113,15 @@ class Live:
         self.query_names = frozenset(name for message in messages for name in query_names(message.definition.page))
         """The query parameters that page rules ask for."""
 
-    def on_page(self, url: str) -> list[AutoMessage]:
-        """Return the messages triggered by a page, or by something in its view, whose page rule holds at this address."""
-        return self._at(url)[0]
-
-    def awaited(self, url: str) -> list[AutoMessage]:
-        """Return the messages triggered by an event whose page rule holds at this address."""
-        return self._at(url)[1]
-
-    def _at(self, url: str) -> tuple[list[AutoMessage], list[AutoMessage]]:
+    def at(self, url: str) -> "Here":
+        """Return the messages whose page rule holds at this address."""
         found = self._found.get(url)
         if found is None:
-            found = _at_home(self._on_pages, url), _at_home(self._on_events, url)
-            if len(self._found) < _MOST_PAGES:
-                self._found[url] = found
+            on_page = _at_home(self._on_pages, url)
+            found = Here(on_page, _at_home(self._on_events, url), united([message.needs for message in on_page]))
+            if len(self._found) >= _MOST_PAGES:
+                self._found.clear()
+            self._found[url] = found
         return found
 
     def after(self, event: str) -> Sequence[AutoMessage]:
@@ -124,36 +133,58 @@ def _at_home(messages: Sequence[AutoMessage], url: str) -> list[AutoMessage]:
     return [one for one in messages if one.definition.page is None or page_matches(one.definition.page, url)]
 
 
+class _Kept(msgspec.Struct, frozen=True):
+    """A site's live messages, until when they are fresh (monotonic seconds), and what they were made of."""
+
+    until: float
+    live: Live
+    stored: list[_Row]
+    segments: list[_Row]
+    withdrawn_at: int
+    ready: dict[_Row, AutoMessage | None]
+
+
 class AutoMessages:
-    """Reads and writes auto messages; the live ones of each site are kept for a second."""
+    """Reads and writes auto messages; the live ones of each site are kept for a second, and longer what did not change since."""
 
     def __init__(self, database: Database, row_ids: RowIds) -> None:
         self._database = database
         self._row_ids = row_ids
         self._lock = threading.Lock()
-        self._live: dict[int, tuple[float, Live]] = {}
+        self._live: dict[int, _Kept] = {}
 
     def kept(self, site: int) -> Live | None:
         """Return the live messages where they are in memory and fresh, without asking the database."""
         kept = self._live.get(site)
-        return kept[1] if kept is not None and kept[0] > time.monotonic() else None
+        return kept.live if kept is not None and kept.until > time.monotonic() else None
 
     def live(self, site: int) -> Live:
         """Return the live messages."""
-        kept = self.kept(site)
-        if kept is not None:
-            return kept
+        fresh = self.kept(site)
+        if fresh is not None:
+            return fresh
         with self._database.read() as connection:
-            messages = self._select(connection, "site = ? AND state = 'live' ORDER BY priority DESC, id", (site,))
-            found = Live(messages, connection.value(_WITHDRAWN, (site,)) or 0)
+            kept = self._read(connection, site, self._live.get(site))
         with self._lock:
-            self._live[site] = (time.monotonic() + _CACHE_SECONDS, found)
-        return found
+            self._live[site] = kept
+        return kept.live
+
+    def _read(self, connection: Connection, site: int, before: _Kept | None) -> _Kept:
+        """Read the live messages; making one ready costs a hundred times what comparing it does, so those that are as before stay."""
+        stored = connection.rows(_LIVE, (site,))
+        queries, withdrawn_at = segments.stored(connection, site), connection.value(_WITHDRAWN, (site,)) or 0
+        until = time.monotonic() + _CACHE_SECONDS
+        if before is not None and (before.stored, before.segments, before.withdrawn_at) == (stored, queries, withdrawn_at):
+            return msgspec.structs.replace(before, until=until)
+        known = before.ready if before is not None and before.segments == queries else {}
+        ready = {row: known[row] if row in known else self._message(connection, site, row) for row in stored}
+        live = Live([message for message in ready.values() if message is not None], withdrawn_at)
+        return _Kept(until, live, stored, queries, withdrawn_at, ready)
 
     def query_names(self, site: int) -> frozenset[str]:
         """Return the query parameters that the pages of live messages ask for, as last read; none before that."""
         kept = self._live.get(site)
-        return kept[1].query_names if kept is not None else frozenset()
+        return kept.live.query_names if kept is not None else frozenset()
 
     def all(self, connection: Connection, site: int) -> list[AutoMessage]:
         """Return every message of a site, the newest first."""
@@ -288,25 +319,26 @@ class AutoMessages:
         return [row[0] for row in connection.rows(sql, (site, *numbers))] if numbers else []
 
     def forget(self, site: int) -> None:
-        """Drop what is kept of a site, so that a change of this process is seen at once."""
+        """Look anew at a site's messages when they are asked for next, so that a change of this process is seen at once."""
         with self._lock:
-            self._live.pop(site, None)
+            kept = self._live.get(site)
+            if kept is not None:
+                self._live[site] = msgspec.structs.replace(kept, until=0.0)
 
     def _select(self, connection: Connection, where: str, parameters: tuple[Any, ...]) -> list[AutoMessage]:
         """Return the messages of a condition, whose first parameter is the site."""
         rows = connection.rows(f"SELECT {_COLUMNS} FROM auto_messages WHERE {where}", parameters)
-        messages = [message for row in rows if (message := self._message(row)) is not None]
-        return [_ready(connection, parameters[0], message) for message in messages]
+        return [message for row in rows if (message := self._message(connection, parameters[0], row)) is not None]
 
     @staticmethod
-    def _message(row: tuple[Any, ...]) -> AutoMessage | None:
+    def _message(connection: Connection, site: int, row: _Row) -> AutoMessage | None:
         """Return a stored message; one that cannot be read must not silence the others, so it is reported and passed over."""
         try:
             definition = clean_auto_message(json.loads(row[6]), retention_days=_ANY_RETENTION)
         except (Problem, ValueError):
             log.error("the stored message %s cannot be read", row[1])  # noqa: TRY400 (its content is nobody's business)
             return None
-        return AutoMessage(
+        stored = AutoMessage(
             id=row[0],
             public_id=row[1],
             version=row[2],
@@ -315,6 +347,7 @@ class AutoMessages:
             updated_at=row[8],
             live_since=row[9],
         )
+        return _ready(connection, site, stored)
 
 
 def _check_segments(tx: Connection, site: int, definition: AutoMessageDefinition) -> None:
@@ -349,5 +382,6 @@ def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessa
     )
 
 
-_WITHDRAWN = "SELECT max(updated_at) FROM auto_messages WHERE site = ? AND state <> 'live' AND live_since IS NOT NULL"
 _COLUMNS = "id, public_id, version, state, name, priority, definition, created_at, updated_at, live_since"
+_LIVE = f"SELECT {_COLUMNS} FROM auto_messages WHERE site = ? AND state = 'live' ORDER BY priority DESC, id"
+_WITHDRAWN = "SELECT max(updated_at) FROM auto_messages WHERE site = ? AND state <> 'live' AND live_since IS NOT NULL"

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from collector.domain import fitting
-from collector.domain.audiences import NEVER, matches
-from collector.domain.explanation import Rule, explain, measured
+from collector.domain.audiences import NEVER, matches, measured
+from collector.domain.explanation import Rule, explain
 from collector.domain.names import PAGE_VIEW
 from collector.domain.outlook import PACE, ActsOnMessage, Happens, Outlook, SetsAttribute, SignsUp, Step, Waits, clock_after
 from collector.domain.proposals import MOST_TIMES

@@ -6,6 +6,7 @@ identity that claimed it; a person's are those of all its identities.
 
 import json
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -70,20 +71,22 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 _COLUMNS = ", ".join(Delivery.__struct_fields__)
+_COLUMNS_OF_D = ", ".join(f"d.{field}" for field in Delivery.__struct_fields__)
+_BY_TIME = itemgetter(*(Delivery.__struct_fields__.index(field) for field in ("claimed_at", "message", "identity", "n")))
 
 
 def of_person(connection: Connection, site: int, person: int) -> list[Delivery]:
     """Return all deliveries of all identities of a person, oldest first."""
-    return [_delivery(row) for row in connection.rows(*question_of_person(site, person))]
+    return [_delivery(row) for row in sorted(connection.rows(*question_of_person(site, person)), key=_BY_TIME)]
 
 
 def question_of_person(site: int, person: int) -> Question:
     """Return what `of_person` asks."""
     sql = (
-        f"SELECT {_COLUMNS} FROM deliveries WHERE site = ? AND identity IN "
-        "(SELECT id FROM identities WHERE site = ? AND principal_id = ?) ORDER BY claimed_at, message, identity, n"
+        f"SELECT {_COLUMNS_OF_D} FROM identities i JOIN deliveries d ON d.site = i.site AND d.identity = i.id "
+        "WHERE i.site = ? AND i.principal_id = ?"
     )
-    return sql, (site, site, person)
+    return sql, (site, person)
 
 
 def next_turn(had: Sequence[Delivery], gap_ms: int, per_day: int, now_ms: int) -> int | None:

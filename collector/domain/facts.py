@@ -47,12 +47,12 @@ def _measures(
             read.setdefault(measure.event, []).append(measure)
         else:
             oldest = now_ms - min(measure.within_days * DAY, retention_ms) + 1
-            measured[measure.key] = people.measured(connection, site.id, names, person.id, oldest, measure.event)
+            measured[measure.key] = people.measured(connection, site.id, names, person, oldest, measure.event)
     for event, measures in read.items():
         spans = [retention_ms if one.within_days is None else one.within_days * DAY for one in measures]
         oldest = now_ms - min(max(spans), retention_ms)
         measured |= dict.fromkeys((one.key for one in measures), NEVER)
-        rows = people.happened(connection, site.id, names, person.id, oldest, event)
+        rows = people.happened(connection, site.id, names, person, oldest, event)
         while page := list(islice(rows, people.PAGE)):
             for measure in measures:
                 measured[measure.key] = _together(measured[measure.key], measure_over(page, measure, now_ms, site.zone))

@@ -251,7 +251,7 @@ def load(connection: Connection, site: Site, names: Names, person: Person, needs
     principal = person.identities[0]
     said, unset = _said(connection, site.id, person.id) if needs.attributes & VISIT_FIELDS else ({}, set())
     happened = {
-        name: tuple(people.happened(connection, site.id, names, person.id, now_ms - retention_ms, name))
+        name: tuple(people.happened(connection, site.id, names, person, now_ms - retention_ms, name))
         for name in {measure.event for measure in needs.measures}
     }
     return Outlook(

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from collector.domain import fitting
-from collector.domain.explanation import Rule, measured
+from collector.domain.audiences import measured
+from collector.domain.explanation import Rule
 from collector.domain.names import PAGE_VIEW
 from collector.domain.outlook import ActsOnMessage, Deed, Happens, Outlook, Pause, SetsAttribute, SignsUp
 from collector.domain.visits import IDLE

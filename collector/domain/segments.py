@@ -65,6 +65,11 @@ def all_of(connection: Connection, site: int) -> list[Segment]:
     return [_segment(row) for row in connection.rows(f"SELECT {_COLUMNS} FROM segments WHERE site = ? ORDER BY name", (site,))]
 
 
+def stored(connection: Connection, site: int) -> list[tuple[Any, ...]]:
+    """Return what queries that name segments depend on: as long as it is the same, they are."""
+    return connection.rows("SELECT public_id, query FROM segments WHERE site = ? ORDER BY public_id", (site,))
+
+
 def get(connection: Connection, site: int, public_id: str) -> Segment | None:
     """Return one segment."""
     row = connection.row(f"SELECT {_COLUMNS} FROM segments WHERE site = ? AND public_id = ?", (site, public_id))

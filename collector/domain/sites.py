@@ -41,7 +41,7 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The colour of buttons and marks in messages, as `#rrggbb`; None for the messenger's own."""
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True):
+class Site(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One tracked website or product."""
 
     id: int
@@ -56,7 +56,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """The identity verification secrets, newest first; two while one is being changed."""
     settings: SiteSettings
 
-    @property
+    @functools.cached_property  # hence `dict`: a decision asks for it with each audience
     def zone(self) -> ZoneInfo:
         """The site's time zone."""
         return ZoneInfo(self.time_zone)

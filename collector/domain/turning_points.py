@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, tzinfo
 
 from collector.domain import visits
-from collector.domain.audiences import day_bounds
-from collector.domain.explanation import Rule, measured
+from collector.domain.audiences import day_bounds, measured
+from collector.domain.explanation import Rule
 from collector.domain.outlook import Outlook, Series
 from collector.values.clock import DAY, MINUTE
 from collector.values.metadata import is_date_key

@@ -27,6 +27,7 @@ from collector.storage.writer import Overloaded
 from collector.values.errors import Reason, problem
 from collector.values.ids import event_id_bytes, uuid7_bytes
 from collector.values.messages import IN_THE_VIEW
+from collector.values.query_tree import united
 from collector.values.text import storable
 
 _LONGEST_NONCE = 64
@@ -104,7 +105,7 @@ class _Claim:
             if kind in IN_THE_VIEW and self.request.trigger != kind:  # from a messenger that knows no such trigger and did not wait for it
                 return "trigger"
             try:
-                recipient = load_recipient(self.services, self.site, owner.principal_id, [message], self.now, goals=True)
+                recipient = self.recipient(connection, owner.principal_id, message)
             except LookupError:  # became part of another between two statements
                 return "audience"
             moment = Moment(
@@ -115,6 +116,16 @@ class _Claim:
                 view=uuid7_bytes(self.request.view) if self.request.view else None,
             )
         return _Ready(owner, message, recipient, moment)
+
+    def recipient(self, connection: Connection, person: int, message: AutoMessage) -> Recipient:
+        """Read what is known of a person, as far as deciding and granting a message, and filling in its variables, take it.
+
+        Raises:
+            LookupError: the person became part of another, or is gone.
+        """
+        services, needs = self.services, united([message.needs, message.goal_needs])
+        everything = message.has_variables
+        return load_recipient(connection, services, self.site, person, needs, self.now, everything=everything)
 
     def grant(self, tx: Connection, ready: _Ready) -> dict[str, Any] | None:
         """Decide and write the permission; None where what was read holds no more: the person is part of another, or the message edited."""

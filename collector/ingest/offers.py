@@ -15,7 +15,7 @@ import msgspec
 
 from collector.domain import delivery, identities, people, trigger_events
 from collector.domain.auto_messages import AutoMessage, Live
-from collector.domain.delivery import OFFERED, Moment, Recipient, TriggerEvent
+from collector.domain.delivery import OFFERED, PAGE_AND_TRIGGER_HOLD, PAGE_HOLDS, Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
 from collector.domain.tracking import Event, Outcome
 from collector.ingest.failures import log_failure
@@ -23,6 +23,8 @@ from collector.ingest.senders import Verified
 from collector.services import Services
 from collector.storage.database import Connection
 from collector.values.ids import event_id_text
+from collector.values.query_tree import NOTHING as NOTHING_NEEDED
+from collector.values.query_tree import Needs, united
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +107,10 @@ class Offers:
             if person is None:
                 return Offered(poll=poll)
             opened = self._opened(connection, contact.site, person, candidates.awaited, contact.now)
-            messages = [*(message for message, _ in candidates.now), *opened]
-            if not messages:
+            if not candidates.now and not opened:
                 return Offered(poll=poll)
-            recipient = _load(connection, self._services, contact.site, person, messages, contact.now)
+            needs = united([candidates.needs, *(message.needs for message in opened)]) if opened else candidates.needs
+            recipient = load_recipient(connection, self._services, contact.site, person, needs, contact.now)
             outcomes: list[tuple[int, str]] = []
             found = self._may_show(contact, candidates.now, recipient, deadline, outcomes)
             if opened:
@@ -142,7 +144,7 @@ class Offers:
                 log.warning(_SPENT, site.key)
                 break
             if occasions is None:
-                outcome = delivery.foresee(site, message, recipient, shown, page_holds=True)
+                outcome = delivery.foresee(site, message, recipient, shown, PAGE_HOLDS)
                 if outcome is not None:
                     outcomes.append((message.id, outcome))
                     if outcome == OFFERED:
@@ -163,7 +165,7 @@ class Offers:
         """Return what earlier events, or those of the back end, bring up; the timeline is asked once, and only where all else holds."""
         site, person = contact.site, recipient.person
         shown = contact.moment(contact.url)
-        foresee = functools.partial(delivery.foresee, recipient=recipient, moment=shown, page_holds=True, trigger_holds=True)
+        foresee = functools.partial(delivery.foresee, recipient=recipient, moment=shown, known=PAGE_AND_TRIGGER_HOLD)
         ready = [one for one in messages if foresee(site, one) == OFFERED]
         events = {message.definition.trigger.event or "" for message in ready}
         only = None if contact.sender.may_know(person.role) else contact.sender.lead.key
@@ -181,23 +183,16 @@ class Offers:
 
 
 def load_recipient(
-    services: Services, site: Site, person: int, messages: list[AutoMessage], now_ms: int, *, goals: bool = False
+    connection: Connection, services: Services, site: Site, person: int, needs: Needs, now_ms: int, *, everything: bool = False
 ) -> Recipient:
-    """Load what deciding these messages for a person needs; with `goals` also what granting them does.
+    """Load what deciding messages that need this for a person takes, with one question to a server; with `everything` all attributes.
 
     Raises:
         LookupError: the person became part of another, or is gone.
     """
-    with services.database.read() as connection:
-        return _load(connection, services, site, person, messages, now_ms, goals=goals)
-
-
-def _load(
-    connection: Connection, services: Services, site: Site, person: int, messages: list[AutoMessage], now_ms: int, *, goals: bool = False
-) -> Recipient:
     delivery.read_ahead(connection, site.id, person)
-    found = people.load(connection, site.id, person)
-    return delivery.load_recipient(connection, site, services.names, found, messages, now_ms, services.settings.retention, goals=goals)
+    found, retention = people.load(connection, site.id, person), services.settings.retention
+    return delivery.load_recipient(connection, site, services.names, found, needs, now_ms, retention, everything=everything)
 
 
 def trigger_event(event: Event) -> TriggerEvent:
@@ -224,7 +219,7 @@ class _Contact(msgspec.Struct, frozen=True):
     @property
     def may_hear_of_others(self) -> bool:
         """Whether an event from elsewhere can open something here: nothing of REST does for a user id that nobody proved."""
-        return (self.sender.verified or self.sender.user_id is None) and not self.site.settings.messages_paused
+        return self.sender.verified or self.sender.user_id is None
 
     def moment(self, url: str, event: TriggerEvent | None = None) -> Moment:
         """Return the circumstances of a decision about a page."""
@@ -243,6 +238,8 @@ class _Candidates(msgspec.Struct, frozen=True):
     awaited: list[AutoMessage]
     """Those that earlier events could open, or such from elsewhere."""
     rank: dict[int, int]
+    needs: Needs = NOTHING_NEEDED
+    """What has to be known of somebody to decide the first."""
 
     @property
     def any(self) -> bool:
@@ -250,17 +247,20 @@ class _Candidates(msgspec.Struct, frozen=True):
 
 
 def _candidates(live: Live, contact: _Contact) -> _Candidates:
-    events, awaited = contact.events, live.awaited(contact.url)
+    if contact.site.settings.messages_paused:
+        return _Candidates([], [], live.rank)
+    events, here = contact.events, live.at(contact.url)
     if not events:
-        return _Candidates([], awaited, live.rank)
-    found: _Now = [(message, None) for message in live.on_page(contact.url)]
+        return _Candidates([], here.awaited, live.rank)
+    found: _Now = [(message, None) for message in here.on_page]
     triggered = {event.name for event in events if live.after(event.name)}
+    if not triggered:  # nearly always
+        return _Candidates(found, here.awaited, live.rank, here.needs)
     for name in triggered:
         occasions = [event for event in reversed(events) if event.name == name][:_MOST_OCCASIONS]
         found += [(message, occasions) for message in live.after(name)]
-    if triggered:
-        found.sort(key=lambda one: live.rank[one[0].id])
-    return _Candidates(found, awaited, live.rank)
+    found.sort(key=lambda one: live.rank[one[0].id])
+    return _Candidates(found, here.awaited, live.rank, united([message.needs for message, _ in found]))
 
 
 def _person(connection: Connection, contact: _Contact) -> int | None:

@@ -124,7 +124,7 @@ def shown(rest: Rest, message_id: str) -> list[str]:
         assert message is not None
         for name in ("a", "b"):
             person = rest.world.person(("user", name))
-            recipient = load_recipient(connection, site, services.names, person, [message], rest.clock(), services.settings.retention)
+            recipient = load_recipient(connection, site, services.names, person, message.needs, rest.clock(), services.settings.retention)
             moment = Moment(now=rest.clock(), page_url="https://shop.example/", asserted=True, event=None, view=None)
             if all(verdict.holds for verdict in decide(site, message, recipient, moment).verdicts if verdict.rule == "audience"):
                 names.append(name)
