@@ -129,9 +129,9 @@ dialog:focus-visible{outline:0}
 
 /** @typedef {import("./claim.js").Brand} Brand */
 
-/** @param {{[name: string]: any}} [colours] @returns {string} those that are colours, since an address in a sheet would be fetched */
-const properties = (colours = {}) =>
-  Object.keys(colours).map((name) => (/^#[\da-f]{6}$/.test(colours[name]) ? `--${name}:${colours[name]};` : "")).join("");
+/** @param {any} colours @returns {string} those that are colours, since an address in a sheet would be fetched */
+const properties = (colours) =>
+  ["fill", "on", "accent", "link"].map((name) => (/^#[\da-f]{6}$/.test(colours?.[name]) ? `--${name}:${colours[name]};` : "")).join("");
 
 /** @param {string} css */
 const sheet = (css) => {
@@ -142,9 +142,8 @@ const sheet = (css) => {
 
 /** @param {ShadowRoot} shadow @param {Brand} [brand] */
 export const style = (shadow, brand) => {
-  const { light, dark, ...same } = brand || {};
   shadow.adoptedStyleSheets = [
     sheet(CSS),
-    sheet(`.card{${light ? "--ring:var(--accent);" : ""}${properties(same)}${properties(light)}}@media(prefers-color-scheme:dark){.card{${properties(dark)}}}`),
+    sheet(`.card{${brand ? "--ring:var(--accent);" : ""}${properties(brand)}${properties(brand?.light)}}@media(prefers-color-scheme:dark){.card{${properties(brand?.dark)}}}`),
   ];
 };
