@@ -7,8 +7,8 @@ const AGE = 34560000; // 400 days, the longest a browser keeps one
 /** The Domain part; nothing before it was looked for. @type {string | undefined} */
 let domain;
 
-/** @param {string} name */
-const read = (name) => attempt(() => ("; " + document.cookie).split(`; ${name}=`)[1]?.split(";")[0]);
+/** @param {string} name @returns {string[]} every value: pages of sibling hosts may have set one of the same name for another path or domain */
+const read = (name) => attempt(() => ("; " + document.cookie).split(`; ${name}=`).slice(1).map((rest) => rest.split(";")[0])) || [];
 
 /** @param {string} name @param {string} value @param {number} age in seconds */
 const bake = (name, value, age) => {
@@ -23,13 +23,13 @@ const widen = () => {
   for (let count = 2; !asked && count <= labels.length; count++) {
     domain = ";domain=" + labels.slice(-count).join(".");
     bake(probe, "1", 9);
-    if (read(probe)) return bake(probe, "", 0);
+    if (read(probe)[0]) return bake(probe, "", 0);
   }
   domain = asked && asked != "none" ? ";domain=" + asked : "";
 };
 
-/** @param {string} name @returns {string | undefined} */
-export const recall = (name) => read(name) || local[name];
+/** @param {string} name @param {(value: string) => any} [fits] what it has to be @returns {string | undefined} the first that does */
+export const recall = (name, fits = Boolean) => [...read(name), local[name]].find(fits);
 
 /** @param {string} name @param {string} value an empty one forgets it */
 export const keep = (name, value) => {
@@ -38,5 +38,5 @@ export const keep = (name, value) => {
     if (domain == null) widen();
     bake(name, value, value ? AGE : 0);
   });
-  if (value && read(name) != value) attempt(() => (local[name] = value));
+  if (value && !read(name).includes(value)) attempt(() => (local[name] = value));
 };

@@ -1,5 +1,5 @@
 /** The public call, and the order in which things start. */
-import { attempt, base, log, option, prefix, script, settings, site } from "./options.js";
+import { attempt, base, log, option, prefix, script, site } from "./options.js";
 import { ask, choice, choose, held } from "./consent.js";
 import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
@@ -9,9 +9,9 @@ import { assert, lead, leave, rotate, session, user } from "./sender.js";
 import { get, open, set, wipe } from "./store.js";
 import { again, arm, settle, unsettled, view, watch } from "./view.js";
 
-/** Brings storage in line with what the visitor, the browser and the site allow now. @param {any} [staff] see `ask` */
-const consent = (staff) => {
-  if (!ask(staff)) return;
+/** Brings storage in line with what the visitor, the browser and the site allow now. @param {any} [staff] @param {any} [gpc] see `ask` */
+const consent = (staff, gpc) => {
+  if (!ask(staff, gpc)) return;
   log(held);
   if (!held) {
     open();
@@ -97,7 +97,7 @@ const start = () => {
   // A second copy of the snippet finds the first one at work.
   if (stub?.v) return;
   consent();
-  attach(unsettled, offer);
+  attach(unsettled, offer, () => consent(undefined, 1));
   watch(end);
   addEventListener("pagehide", leaving);
   document.addEventListener("visibilitychange", () => {
@@ -109,7 +109,10 @@ const start = () => {
   });
   addEventListener("online", hurry);
   addEventListener("storage", ({ key }) => {
-    if (key == prefix + ".reset") end();
+    // Pages write keys of their own, and other tabs what waits there; without a key all was emptied.
+    const [before, name] = (key || prefix).split(prefix);
+    if (before || name[1] == "q") return;
+    if (name == ".reset") end();
     meanwhile();
   });
   addEventListener("pageshow", ({ persisted }) => {
@@ -132,7 +135,7 @@ const start = () => {
 
 if (!site && (window.Intercom || window.intercomSettings)) {
   // The page speaks Intercom: it says there who it is, and when to begin.
-  window.leadlightSettings = { ...settings, script };
+  attempt(() => (window.leadlightSettings = { ...window.leadlightSettings, script }));
   import(base + "intercom.js").catch(log);
 } else if (document.prerendering) document.addEventListener("prerenderingchange", start);
 else start();
