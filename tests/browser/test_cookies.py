@@ -82,6 +82,7 @@ def test_each_visit_gives_the_cookie_its_full_life_again(
     visit(page, shop)
     before = cookie(context, lead_cookie)
     context.add_cookies([{**before, "expires": time.time() + DAY}])
+    page.evaluate("() => { for (const key in localStorage) if (key.endsWith('whovisit')) delete localStorage[key] }")
     visit(page, shop)
     after = cookie(context, lead_cookie)
     assert after["value"] == before["value"]
@@ -266,3 +267,14 @@ def test_after_a_sign_out_a_cookie_of_another_path_does_not_bring_the_old_lead_b
     after = lead(page)
     assert after != before
     assert lead(page) == after
+
+
+def test_the_next_page_of_a_visit_writes_no_cookie(page: Page, pages: Pages, snippet: str) -> None:
+    shop = pages.add("/", head=snippet)
+    spied(page)
+    visit(page, shop)
+    fence(page)
+    assert len(page.evaluate("written")) == 1, "what is new is its own trial"
+    visit(page, shop)
+    fence(page)
+    assert page.evaluate("written") == []

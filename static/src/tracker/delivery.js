@@ -144,23 +144,19 @@ const post = async (rows) => {
   const ours = answer.type == "error.list";
   // Where the answer is somebody else's (a proxy's), its status is the reason.
   const errors = ours ? answer.errors : [{ code: "http_" + status }];
-  const [{ code: why, field: about }] = errors;
-  if (status == 413 && rows[1]) {
-    // Smaller each time, also where most of it is the envelope.
-    batch = Math.min(batch, text.length) >> 1;
-    return true;
-  }
+  const about = errors[0].field;
+  // A firewall in between says 202 and 403 too; the collector gives its time, and its errors.
+  const walled = status == 403 && !ours;
+  // Smaller each time, also where most of it is the envelope.
+  if ((status == 413 || walled) && rows[1]) batch = Math.min(batch, text.length) >> 1;
+  // It may dislike a single item: that waits for the next page, while the others pass.
+  else if (walled) parked.add(rows[0][0]);
+  if (status == 413 && rows[1]) return true;
   // A session that has ended, or a proof that is wrong: it may come right.
   if (status == 401 || (status == 403 && /^user/.test(about))) parked.add(rows[0][2]);
-  // A firewall in between says 202 and 403 too; the collector gives its time, and its errors. One that is older than this script grows up.
-  else if (status == 202 ? time : /400|41[03]|422/.test(status) ? why != "wire_version_unknown" : status == 403 && ours) {
-    for (const [key] of rows) remove(key);
-  } else {
-    // A firewall may dislike a single item: it is found, and waits for the next page, while the others pass.
-    if (status == 403) {
-      if (rows[1]) batch = Math.min(batch, text.length) >> 1;
-      else parked.add(rows[0][0]);
-    }
+  // A collector that does not know this version of the wire (`v`) is older than this script, and will be upgraded.
+  else if (status == 202 ? time : /40[03]|41[03]|422/.test(status) && !walled && about != "v") for (const [key] of rows) remove(key);
+  else {
     retryAt = Date.now() + Math.max(after, Math.min(1e3 * 2 ** failures++, 3e5) * (0.5 + Math.random() / 2));
     // Asked to wait, the next page waits too.
     if (after) set("wait", retryAt);
@@ -184,7 +180,7 @@ const post = async (rows) => {
   for (const { code, field, index } of status > 202 ? errors : refused) {
     refuse(code, field, rows[index]);
   }
-  if ((answer.lead || why == "lead_secret_invalid") && head.lead == lead()) rotate();
+  if ((answer.lead || about == "lead") && head.lead == lead()) rotate();
   return true;
 };
 

@@ -5,7 +5,7 @@ import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
 import { end, host, learn, load, offer, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
-import { assert, lead, leave, rotate, session, user } from "./sender.js";
+import { assert, lead, leave, renew, rotate, session, user } from "./sender.js";
 import { get, open, set, wipe } from "./store.js";
 import { again, arm, settle, unsettled, view, watch } from "./view.js";
 
@@ -15,7 +15,7 @@ const consent = (staff, gpc) => {
   log(held);
   if (!held) {
     open();
-    lead(1);
+    renew();
     wake();
     const domains = option("linkDomains", "link_domains");
     if (domains) load("handover.js", ({ start }) => start(domains, host, rotate, waiting, get, set));
