@@ -3,7 +3,7 @@ import { attempt, base, log, option, prefix, script, site } from "./options.js";
 import { ask, choice, choose, held } from "./consent.js";
 import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
-import { end, host, learn, load, offer, show } from "./messages.js";
+import { end, host, learn, load, offer, overhear, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
 import { assert, lead, leave, renew, rotate, session, user } from "./sender.js";
 import { get, open, set, wipe } from "./store.js";
@@ -99,6 +99,7 @@ const start = () => {
   consent();
   attach(unsettled, offer, () => consent(undefined, 1));
   watch(end);
+  overhear();
   addEventListener("pagehide", leaving);
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) leaving();
