@@ -13,6 +13,7 @@ from collector.domain.event_rules import EventRules
 from collector.domain.handovers import Handovers
 from collector.domain.identities import Maker
 from collector.domain.limits import NewPeople, PerMinute
+from collector.domain.losses import Losses
 from collector.domain.names import Names
 from collector.domain.rule_scripts import RuleScripts
 from collector.domain.secrets import Keyring
@@ -46,6 +47,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     event_rules: EventRules
     rule_scripts: RuleScripts
     handovers: Handovers
+    losses: Losses
     writer: Writer
     written: Database
     guests: Database
@@ -119,6 +121,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         group_limit=settings.group_limit,
         threads=WRITERS[written.engine],
     )
+    # As of upkeep: on PostgreSQL a wait for a lock must not keep the writer waiting.
+    transact = functools.partial(writer.run, 0) if written.engine == "sqlite" else written.transact
     return Services(
         occupancy=occupancy,
         written=written,
@@ -138,7 +142,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         event_rules=EventRules(database, row_ids),
         rule_scripts=RuleScripts(),
         handovers=Handovers(keyring, PerMinute(settings.handovers_per_minute)),
-        # As of upkeep: on PostgreSQL a wait for a lock must not keep the writer waiting.
-        decisions=Decisions(functools.partial(writer.run, 0) if written.engine == "sqlite" else written.transact),
+        losses=Losses(transact),
+        decisions=Decisions(transact),
         writer=writer,
     )

@@ -206,6 +206,7 @@ def note_outcome(c: Collection, outcome: Outcome) -> None:
     if outcome.error is not None:
         raise problem(403, outcome.error, "lead")
     c.outcome = outcome
+    c.services.losses.note(c.site.id, c.envelope.dropped, c.now)
     c.accepted += len(c.places["identify"])
     for kind, results in (("event", outcome.events), ("message", outcome.reports)):
         for index, result in zip(c.places[kind], results, strict=False):  # derived events follow those that have a place
