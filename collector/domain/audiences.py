@@ -116,6 +116,13 @@ def measure_over(events: Iterable[tuple[int, Mapping[str, Any]]], measure: Event
     return Total(len(times), min(times), max(times)) if times else NEVER
 
 
+def together(one: Total, other: Total) -> Total:
+    """Return the total of two parts."""
+    if one.first_ms is None or one.last_ms is None or other.first_ms is None or other.last_ms is None:
+        return one if other.first_ms is None else other
+    return Total(one.count + other.count, min(one.first_ms, other.first_ms), max(one.last_ms, other.last_ms))
+
+
 def day_bounds(day: date, time_zone: tzinfo) -> tuple[int, int]:
     """Return the milliseconds at which a day of the site's zone begins and at which the next one does."""
     begin = _midnight(datetime(day.year, day.month, day.day), time_zone)
