@@ -272,7 +272,8 @@ class AutoMessages:
             raise LookupError(public_id)
         if tx.row("SELECT 1 FROM deliveries WHERE site = ? AND message = ? LIMIT 1", (site, present.id)):
             raise MessageWasSent
-        tx.run("DELETE FROM auto_message_versions WHERE site = ? AND message = ?", (site, present.id))
+        for table in ("auto_message_versions", "simulations"):
+            tx.run(f"DELETE FROM {table} WHERE site = ? AND message = ?", (site, present.id))
         tx.run("DELETE FROM auto_messages WHERE site = ? AND id = ?", (site, present.id))
 
     @staticmethod

@@ -32,6 +32,7 @@ from collector.web.console import (
     profile,
     segment_form,
     segments,
+    simulations,
     why,
     words,
 )
@@ -68,6 +69,7 @@ _PARTS = (
     message_actions,
     message_history,
     message_trial,
+    simulations,
     why,
     install,
 )
