@@ -20,7 +20,9 @@ AT_ONCE = frozenset({"scroll", "exit_intent"})
 class Visitor:
     """One browser of somebody: a page that is shown, and what waits or stands in it."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, *, dismisses: bool = False) -> None:
+        """Open it. Who `dismisses` closes whatever is shown."""
+        self.dismisses = dismisses
         self.tracker = tracker
         self.world = tracker.world
         self.view: str | None = None
@@ -80,17 +82,32 @@ class Visitor:
         if shown is not None:
             self.shows = True
             self.tracker.report(message, shown["delivery"], "seen")
+            if self.dismisses:
+                self.tracker.report(message, shown["delivery"], "dismissed")
 
 
 class Crowd:
     """Some people and all that they do within some days, drawn from a seed."""
 
-    def __init__(self, world: World, tracker: Callable[[], Tracker], people: int, days: int, seed: int, *, lingers: bool = False) -> None:
-        """Draw them. Who `lingers` stays in the last page of a visit."""
+    def __init__(
+        self,
+        world: World,
+        tracker: Callable[[], Tracker],
+        people: int,
+        days: int,
+        seed: int,
+        *,
+        lingers: bool = False,
+        dismisses: bool = False,
+        says: dict[str, Any] | None = None,
+    ) -> None:
+        """Draw them. Who `lingers` stays in a visit's last page; users say attributes of themselves in the second half of the days."""
         self.world = world
         self.tracker = tracker
         self.days = days
         self.lingers = lingers
+        self.dismisses = dismisses
+        self.says = says
         self.draw = random.Random(seed)
         self.visitors: list[Visitor] = []
         self.acts: list[tuple[int, int, Callable[[], None]]] = []
@@ -120,29 +137,29 @@ class Crowd:
         self.acts.append((after, len(self.acts), act))
 
     def browser(self) -> Visitor:
-        self.visitors.append(Visitor(self.tracker()))
+        self.visitors.append(Visitor(self.tracker(), dismisses=self.dismisses))
         return self.visitors[-1]
 
     def person(self, user: str) -> None:
         """Draw a person: a browser or two, which may sign up in the middle, come back with its session over, and a back end that tells."""
         draw, span = self.draw, (self.days - 2) * DAY
-        signs_up = draw.random() < 0.5
+        signs_up, proved = draw.random() < 0.5, draw.random() < 0.7
         first, free, joined = self.browser(), 0, 0
         for place in range(draw.randint(1, 4)):
             begins = max(free, draw.randrange(span))
             state = "lead" if not signs_up or place == 0 else "user" if draw.random() < 0.8 else "signed out"
             joined = joined or (begins if state == "user" else 0)
-            free = self.visit(first, begins, state, user) + HOUR
+            free = self.visit(first, begins, state, user, proved) + HOUR
             if free > span:
                 break
         if joined and draw.random() < 0.4:
             other = self.browser()
-            free = self.visit(other, draw.randrange(span), "lead", user) + HOUR
-            self.visit(other, max(free, joined), "user", user)
+            free = self.visit(other, draw.randrange(span), "lead", user, proved) + HOUR
+            self.visit(other, max(free, joined), "user", user, proved)
         for _ in range(draw.randint(0, 2) if joined else 0):
             self.at(draw.randrange(joined, span + DAY), lambda: self.tell(user))
 
-    def visit(self, visitor: Visitor, begins: int, state: str, user: str) -> int:
+    def visit(self, visitor: Visitor, begins: int, state: str, user: str, proved: bool) -> int:
         """Draw a visit and return when it is over."""
         draw = self.draw
 
@@ -151,7 +168,10 @@ class Crowd:
             visitor.tracker.user = None
             if state == "user":
                 secret = self.world.site.identity_secrets[0].encode()
-                visitor.tracker.identify(user, hash=hmac.new(secret, user.encode(), hashlib.sha256).hexdigest())
+                proof = {"hash": hmac.new(secret, user.encode(), hashlib.sha256).hexdigest()} if proved else {}
+                visitor.tracker.identify(user, **proof)
+                if self.says and begins > self.days * DAY // 2:
+                    visitor.tracker.collect({"type": "identify", "at": self.world.clock(), "attributes": self.says})
 
         self.at(begins, arrive)
         at = begins + 1
