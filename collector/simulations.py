@@ -7,7 +7,7 @@ written down here. A few at a time, and one for each site.
 import functools
 import logging
 import os
-import select
+import selectors
 import subprocess
 import sys
 import threading
@@ -158,9 +158,10 @@ def _started(task: Task) -> subprocess.Popen[bytes]:
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
     """Yield what a process says, until it ends, or is silent for too long."""
-    with cast("IO[bytes]", process.stdout) as output:
+    with cast("IO[bytes]", process.stdout) as output, selectors.DefaultSelector() as selector:
+        selector.register(output, selectors.EVENT_READ)
         rest = b""
-        while select.select([output], [], [], _SILENCE_SECONDS)[0]:
+        while selector.select(_SILENCE_SECONDS):
             read = os.read(output.fileno(), 65_536)
             if not read:
                 return

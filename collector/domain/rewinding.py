@@ -14,6 +14,7 @@ import msgspec
 from collector.domain import segments
 from collector.domain.assumptions import Assumption
 from collector.domain.auto_messages import AutoMessage, Live
+from collector.domain.content import EVENT
 from collector.domain.sites import Site
 from collector.storage.database import Connection
 from collector.values.errors import Reason, Refusal
@@ -79,7 +80,7 @@ def rewound(connection: Connection, site: Site, message: AutoMessage, others: Se
     messages = sorted([own, *rivals], key=lambda one: (-one.definition.priority, one.id))
     if left_out:
         assume(Assumption.LEFT_OUT, names=", ".join(left_out))
-    attributes = sorted({name for one in messages for name in one.needs.attributes} - REWOUND - {SET_ONCE})
+    attributes = sorted({name for one in messages for name in (*one.needs.attributes, *_shown(one))} - REWOUND - {SET_ONCE})
     if attributes:
         assume(Assumption.ATTRIBUTES, names=", ".join(attributes))
     triggers = {one.definition.trigger.type for one in messages}
@@ -105,6 +106,11 @@ def _always(message: AutoMessage) -> AutoMessage:
     definition = message.definition
     schedule = Schedule(None, None, definition.schedule.hours)
     return msgspec.structs.replace(message, definition=msgspec.structs.replace(definition, state="live", schedule=schedule))
+
+
+def _shown(message: AutoMessage) -> Iterator[str]:
+    """Yield what of a person a message cannot be shown without."""
+    return (name for name in message.definition.content.required() if not name.startswith(EVENT))
 
 
 def _within_dates(schedule: Schedule, now_ms: int) -> bool:
