@@ -11,7 +11,7 @@ from collector.domain.assumptions import Assumption
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.replay import Scene, replay
 from collector.domain.simulation import scene_of, simulate
-from collector.values.clock import DAY, MINUTE
+from collector.values.clock import DAY
 from collector.values.messages import clean_auto_message
 from collector.web.browser import Responder
 from tests.ingest.visitors import Crowd
@@ -153,12 +153,12 @@ def test_who_stays_in_the_last_page_of_a_visit_gets_more(world: World) -> None:
     real, asked = served(world), scene(world, ids, DAYS + 1)
     found = simulated(world, asked)
     assert found < real
-    for contact, _, _, at in real - found:  # nothing more is known of these visits
-        sql = (
-            "SELECT count(*) FROM events e JOIN identities i ON i.site = e.site AND i.id = e.identity JOIN identities p "
-            "ON p.site = i.site AND p.id = i.principal_id WHERE p.public_id = ? AND e.at >= ? AND e.at < ? AND e.page IS NOT NULL"
-        )
-        assert world.rows(sql, contact, at, at + 30 * MINUTE) == [(0,)]
+    later = (
+        "SELECT count(*) FROM deliveries d JOIN events v ON v.site = d.site AND v.id = d.view "
+        "JOIN events e ON e.site = v.site AND e.visit = v.visit AND e.at >= d.claimed_at WHERE d.claimed_at = ?"
+    )
+    for _, _, _, at in real - found:  # nothing more is known of these visits
+        assert world.rows(later, at) == [(0,)]
     assert asked.rewound.assumptions.keys() >= {Assumption.SECONDS}
 
 
@@ -168,7 +168,9 @@ def test_who_dismisses_a_message_gets_fewer(world: World) -> None:
     real, asked = served(world), scene(world, ids, DAYS + 1)
     found = simulated(world, asked)
     assert real < found
-    first = {one[0]: one[3] for one in real}
+    first: dict[str, int] = {}
+    for contact, _, _, at in real:
+        first[contact] = min(at, first.get(contact, at))
     assert all(at > first[contact] for contact, _, _, at in found - real)
     assert asked.rewound.assumptions.keys() >= {Assumption.UNANSWERED}
 
