@@ -149,7 +149,7 @@ class Crowd:
             begins = max(free, draw.randrange(span))
             state = "lead" if not signs_up or place == 0 else "user" if draw.random() < 0.8 else "signed out"
             if joined and draw.random() < 0.3:
-                self.at(max(joined, begins - HOUR), lambda: self.tell(user))
+                self.at(max(joined + 1, begins - HOUR // 2), lambda: self.tell(user))
             joined = joined or (begins if state == "user" else 0)
             free = self.visit(first, begins, state, user, proved) + HOUR
             if free > span:
