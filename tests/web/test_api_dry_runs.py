@@ -1,5 +1,6 @@
 """Simulations by REST: begun, watched, cancelled, refused; they write nothing that serving reads."""
 
+import json
 import os
 import signal
 import threading
@@ -141,7 +142,8 @@ MOVES = {"field": "custom_attributes.last_order_at", "operator": "more_than_days
     ],
 )  # fmt: skip
 def test_what_cannot_be_rewound_is_refused_at_its_place(rest: Rest, fields: dict[str, Any], place: str) -> None:
-    message = made(rest, **fields)
+    other = made(rest)
+    message = made(rest, **json.loads(json.dumps(fields).replace('"m"', json.dumps(other))))
     assert problem(rest.post(f"/auto_messages/{message}/dry_run", {})) == (422, "not_rewindable", place)
     assert rest.get(f"/auto_messages/{message}/dry_run").json["data"] == []
 
