@@ -20,6 +20,7 @@ from collector.domain.secrets import Keyring
 from collector.domain.sites import Sites
 from collector.domain.tracking import Ledger
 from collector.settings import Settings, require_secret_key
+from collector.simulations import Simulations
 from collector.storage.database import Database
 from collector.storage.migrations import migrate
 from collector.storage.occupancy import Occupancy
@@ -43,6 +44,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sites: Sites
     auto_messages: AutoMessages
     decisions: Decisions
+    simulations: Simulations
     columns: Columns
     event_rules: EventRules
     rule_scripts: RuleScripts
@@ -57,6 +59,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     def close(self) -> None:
         """Write what is queued and close the connections."""
+        self.simulations.close()
         self.columns.close()
         self.writer.close()
         self.written.close()
@@ -121,7 +124,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         group_limit=settings.group_limit,
         threads=WRITERS[written.engine],
     )
-    # As of upkeep: on PostgreSQL a wait for a lock must not keep the writer waiting.
+    # On PostgreSQL a wait for a lock must not keep the writer waiting: who can do without goes past it, as upkeep does.
     transact = functools.partial(writer.run, 0) if written.engine == "sqlite" else written.transact
     return Services(
         occupancy=occupancy,
@@ -144,5 +147,6 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         handovers=Handovers(keyring, PerMinute(settings.handovers_per_minute)),
         losses=Losses(transact),
         decisions=Decisions(transact),
+        simulations=Simulations(settings, clock, transact),
         writer=writer,
     )

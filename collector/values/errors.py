@@ -22,6 +22,8 @@ class Reason(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed", "The address exists, the method does not."
     CONFLICT = "conflict", "It exists already."
     RULE_LIMIT = "rule_limit", "The site has as many event rules by selector as it may have; archive one first."
+    NOT_REWINDABLE = "not_rewindable", "The past cannot be told from what is kept; field names the place."
+    SIMULATION_RUNNING = "simulation_running", "The site has a simulation under way; wait for its end, or cancel it."
     MERGE_INVALID = "merge_invalid", "Only a lead that belongs to nobody merges, and only into a user."
     CONTACT_MERGED = "contact_merged", "This lead became part of another contact; the Link header names it."
     OVERLOADED = "overloaded", "The collector cannot take more now; try again after Retry-After seconds."

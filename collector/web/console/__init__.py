@@ -34,6 +34,7 @@ from collector.web.console import (
     profile,
     segment_form,
     segments,
+    simulations,
     why,
     words,
 )
@@ -71,6 +72,7 @@ _PARTS = (
     message_history,
     message_looks,
     message_trial,
+    simulations,
     why,
     install,
 )
