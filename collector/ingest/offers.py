@@ -254,7 +254,7 @@ def _candidates(live: Live, contact: _Contact) -> _Candidates:
     if not events:
         return _Candidates([], awaited, live.rank)
     found: _Now = [(message, None) for message in live.on_page(contact.url)]
-    triggered = {event.name for event in events if live.after(event.name)}
+    triggered = {name for name in {event.name for event in events} if live.after(name)}
     for name in triggered:
         occasions = [event for event in reversed(events) if event.name == name][:_MOST_OCCASIONS]
         found += [(message, occasions) for message in live.after(name)]
