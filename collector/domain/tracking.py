@@ -336,12 +336,9 @@ class _Group:
                 if home is None:
                     results[place] = Reason.TOO_OLD
                     continue
-                row = (site, home, event.id, identity, number, at, unverified, event.visit, event.page, event.metadata)
-                here = homes.get(home)
-                if here is None:
-                    here = homes[home] = ([], [])
-                here[0].append(row)
-                here[1].append((results, place))
+                rows, places = homes.setdefault(home, ([], []))
+                rows.append((site, home, event.id, identity, number, at, unverified, event.visit, event.page, event.metadata))
+                places.append((results, place))
                 if not present:
                     continue
                 latest = max(latest, at)
@@ -387,10 +384,10 @@ class _Group:
         for home in sorted(homes):
             rows, places = homes[home]
             new = {row[2]: row for row in reversed(rows)}  # of two equal ones the first
-            for event_id in self.stored_elsewhere(home, new.keys()):
-                del new[event_id]
-            for event_id in self.slices.insert(self.tx, self.site, home, [new[event_id] for event_id in sorted(new)], self.now):
-                del new[event_id]
+            for known in self.stored_elsewhere(home, new.keys()):
+                del new[known]
+            for known in self.slices.insert(self.tx, self.site, home, [new[event_id] for event_id in sorted(new)], self.now):
+                del new[known]
             for row, (results, place) in zip(rows, places, strict=True):
                 if new.get(row[2]) is row:
                     results[place] = True
@@ -415,11 +412,8 @@ class _Group:
         """Add inserted events to the totals: own half of their identity, the person's half of its principal; one row each."""
         own: dict[tuple[int, int], list[int]] = {}
         for row in rows:
-            key, at = (row[4], row[3]), row[5]
-            present = own.get(key)
-            if present is None:
-                own[key] = [1, at, at]
-                continue
+            at = row[5]
+            present = own.setdefault((row[4], row[3]), [0, at, at])
             present[0] += 1
             if at > present[1]:
                 present[1] = at
