@@ -36,8 +36,8 @@ pytest: install ## the tests alone
 engines: $(VENV)/.test ## the most important browser tests in Firefox, WebKit and Chromium, each where it is installed; names what to install
 	$(PY) -m pytest tests/engines $(PYTEST)
 
-long: install ## the tests with the time of a night
-	$(PY) -m pytest --engine $(ENGINE) --long $(PYTEST)
+long: install ## the tests with the time of a night, none of which is ended for taking long
+	$(PY) -m pytest --engine $(ENGINE) --long -o faulthandler_timeout=0 $(PYTEST)
 
 lint: $(VENV)/.test ## ruff: rules and format
 	$(PY) -m ruff check .

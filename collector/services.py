@@ -6,6 +6,7 @@ import msgspec
 
 from collector.domain import mending
 from collector.domain.auto_messages import AutoMessages
+from collector.domain.breaker import Breaker
 from collector.domain.columns import Columns
 from collector.domain.decisions import Decisions
 from collector.domain.event_rules import EventRules
@@ -47,6 +48,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     handovers: Handovers
     writer: Writer
     written: Database
+    guests: Database
+    """For deciding messages: nothing waits long there."""
+    breaker: Breaker
     occupancy: Occupancy
 
     def close(self) -> None:
@@ -54,6 +58,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         self.columns.close()
         self.writer.close()
         self.written.close()
+        if self.guests is not self.database:
+            self.guests.close()
         self.database.close()
         self.occupancy.close()
 
@@ -77,6 +83,10 @@ def bring_up_to_date(database: Database, now_ms: int) -> list[int]:
 WRITERS = {"sqlite": 1, "postgresql": 2}
 """How many transactions one process has under way: a file takes one at a time."""
 
+DECIDERS, CLAIMERS = 4, 4
+"""Threads that decide messages, and that answer claims."""
+_GUEST_MS = 2_000
+
 
 def build(settings: Settings, clock: Clock = system_clock) -> Services:
     """Open the database, bring its schema up to date and start the writer.
@@ -94,6 +104,11 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
     written = Database(settings.database_url, connections=4)
     slices = Slices(written, settings.retention)
     slices.ensure(clock())
+    guests = database  # readers of a file wait for nobody
+    if database.engine == "postgresql":
+        guests = Database(settings.database_url, connections=DECIDERS + CLAIMERS, statement_ms=_GUEST_MS)
+        with guests.read():  # connecting is not in the budget of the first who asks
+            pass
     names = Names(database, written, settings.new_names_per_day)
     maker = Maker(row_ids, keyring)
     ledger = Ledger(written, slices, names, maker, clock, NewPeople(settings.new_leads_per_minute))
@@ -116,7 +131,9 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         slices=slices,
         names=names,
         sites=Sites(database, keyring, row_ids),
-        auto_messages=AutoMessages(database, row_ids),
+        auto_messages=AutoMessages(guests, row_ids),
+        guests=guests,
+        breaker=Breaker(),
         columns=Columns(database, names, clock, settings.columns_bytes),
         event_rules=EventRules(database, row_ids),
         rule_scripts=RuleScripts(),

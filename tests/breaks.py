@@ -118,6 +118,11 @@ BREAKS = (
         ("disk::under_the_file", "disk::under_the_tables", "disk::middle"),
     ),
     Break(
+        "readiness does not ask whether commits are taken",
+        ((WRITER, "                self._refused = True\n", ""),),
+        ("disk::disk_of_its_file", "disk::disk_of_its_tables"),
+    ),
+    Break(
         "only the last error is looked at",
         ((FAULTS, "any(_says_unavailable(cause) for cause in _causes(error))", "_says_unavailable(list(_causes(error))[1])"),),
         ("disk::under_the_file", "disk::middle"),

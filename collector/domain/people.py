@@ -138,7 +138,8 @@ def load(connection: Connection, site: int, principal_id: int) -> Person:
 def totals(connection: Connection, site: int, names: Names, person: int) -> dict[str, Total]:
     """Return the person's event totals by name."""
     rows = connection.rows(*question_of_totals(site, person))
-    return {names.text(site, name): Total(count, first, last) for name, count, first, last in rows}
+    texts = names.texts(site, [row[0] for row in rows])
+    return {text: Total(count, first, last) for text, (_, count, first, last) in zip(texts, rows, strict=True)}
 
 
 def question_of_totals(site: int, person: int) -> Question:
@@ -146,27 +147,30 @@ def question_of_totals(site: int, person: int) -> Question:
     return "SELECT name, count, first, last FROM totals WHERE site = ? AND identity = ? AND count > 0", (site, person)
 
 
-def _members(connection: Connection, site: int, person: int) -> list[int]:
+def _members(person: Person) -> list[int]:
     """Return the row ids of a person's identities.
 
     Events are asked for by them and not by a subquery: SQLite hands only values down into the slices, and reads all of the site's
     events for anything else.
     """
-    return [row[0] for row in connection.rows("SELECT id FROM identities WHERE site = ? AND principal_id = ?", (site, person))]
+    return [one.id for one in person.identities]
 
 
-def measured(connection: Connection, site: int, names: Names, person: int, oldest: int, event: str) -> Total:
-    """Return count, first and last of an event over the timeline since `oldest` (included, ms)."""
+def measured(connection: Connection, site: int, names: Names, person: Person, oldest: int, event: str, newest: int | None = None) -> Total:
+    """Return count, first and last of an event over the timeline since `oldest`, up to `newest` where that is given (both included, ms)."""
     number = names.number(site, EVENT, event)
     if number is None:
         return Total()
-    members = _members(connection, site, person)
+    members = _members(person)
     sql = f"SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ?"
-    row = connection.row(sql, (site, *members, oldest, number))
+    until, bound = ("", ()) if newest is None else (" AND at <= ?", (newest,))
+    row = connection.row(sql + until, (site, *members, oldest, number, *bound))
     return Total() if row is None else Total(*row)
 
 
-def happened(connection: Connection, site: int, names: Names, person: int, oldest: int, event: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def happened(
+    connection: Connection, site: int, names: Names, person: Person, oldest: int, event: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield time (ms) and metadata of each event of a name since `oldest`, in no order: no more than conditions on metadata need.
 
     Somebody may have done it a million times, so that no more than PAGE of them are in memory at once.
@@ -174,7 +178,7 @@ def happened(connection: Connection, site: int, names: Names, person: int, oldes
     number = names.number(site, EVENT, event)
     if number is None:
         return
-    members = _members(connection, site, person)
+    members = _members(person)
     sql = f"SELECT at, metadata FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ? LIMIT ?"
     rows = connection.rows(sql, (site, *members, oldest, number, PAGE + 1))
     if len(rows) <= PAGE:  # nearly always

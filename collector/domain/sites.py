@@ -1,6 +1,8 @@
 """Sites: the tracked websites of an installation, their keys, origins, secrets and settings."""
 
+import functools
 import json
+import logging
 import re
 import secrets
 import threading
@@ -10,11 +12,13 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from collector.domain.secrets import Keyring, digest
+from collector.domain.secrets import KeyMissing, Keyring, digest
 from collector.storage import migrations
 from collector.storage.database import Connection, Database
 from collector.values.clock import MINUTE
 from collector.values.ids import RowIds
+
+log = logging.getLogger(__name__)
 
 _CACHE_SECONDS = 2.0
 _KEY_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -36,7 +40,7 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Pauses all messages."""
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True):
+class Site(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One tracked website or product."""
 
     id: int
@@ -51,7 +55,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """The identity verification secrets, newest first; two while one is being changed."""
     settings: SiteSettings
 
-    @property
+    @functools.cached_property  # hence `dict`: a decision asks for it with each audience
     def zone(self) -> ZoneInfo:
         """The site's time zone."""
         return ZoneInfo(self.time_zone)
@@ -106,7 +110,10 @@ def is_site_key(text: str) -> bool:
 
 
 class Sites:
-    """Finds sites by key or token; answers are kept for two seconds, so that other processes' changes arrive."""
+    """Finds sites by key or token; answers are kept for two seconds, so that other processes' changes arrive.
+
+    Whatever returns a site raises `KeyMissing` where its secrets were stored with a key that this process does not have.
+    """
 
     def __init__(self, database: Database, keyring: Keyring, row_ids: RowIds) -> None:
         self._database = database
@@ -114,6 +121,8 @@ class Sites:
         self._row_ids = row_ids
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, str], tuple[float, Site | None]] = {}
+        self._readable: set[str] = set()
+        self._told: set[str] = set()
 
     def kept(self, key: str) -> Site | None:
         """Return the site of a site key where it is in memory and fresh, without asking the database."""
@@ -199,6 +208,29 @@ class Sites:
             ),
         )
 
+    def are_readable(self, connection: Connection) -> bool:
+        """Say whether this process has the keys that the secrets of every site were stored with."""
+        stored = {text for (text,) in connection.rows("SELECT identity_secrets FROM sites")}
+        for text in stored - self._readable:
+            try:
+                self._decrypted(text)
+            except KeyMissing:
+                return False
+        self._readable = stored
+        return True
+
+    def encrypt_anew(self, tx: Connection) -> int:
+        """Store the secrets of every site with the newest key, and return how many sites there are.
+
+        Raises:
+            KeyMissing: one was stored with a key that is not in the ring; nothing has changed.
+        """
+        rows = tx.rows(f"SELECT id, identity_secrets FROM sites ORDER BY id{tx.lock_suffix()}")
+        for number, text in rows:
+            again = json.dumps([self._keyring.encrypt(secret) for secret in self._decrypted(text)])
+            tx.run("UPDATE sites SET identity_secrets = ? WHERE id = ?", (again, number))
+        return len(rows)
+
     def pause_messages(self, tx: Connection, site: int, *, paused: bool) -> None:
         """Pause all messages of a site, or lift that. Whoever asked for it calls `forget` after the commit."""
         tx.run("UPDATE sites SET settings = settings WHERE id = ?", (site,))  # the lock
@@ -227,6 +259,13 @@ class Sites:
 
     def _site(self, row: tuple[object, ...]) -> Site:
         site_id, key, name, origins, zone, verification, salt, encrypted, settings = row
+        try:
+            identity_secrets = self._decrypted(str(encrypted))
+        except KeyMissing as error:
+            if str(key) not in self._told:
+                self._told.add(str(key))
+                log.error("site %s cannot be served: %s", key, error)  # noqa: TRY400 (where it was met says nothing)
+            raise
         return Site(
             id=int(str(site_id)),
             key=str(key),
@@ -235,9 +274,12 @@ class Sites:
             time_zone=str(zone),
             verification=str(verification),
             salt=bytes(salt),  # type: ignore[call-overload]  # bytes from either driver
-            identity_secrets=tuple(self._keyring.decrypt(token) for token in json.loads(str(encrypted))),
+            identity_secrets=identity_secrets,
             settings=msgspec.json.decode(str(settings), type=SiteSettings),
         )
+
+    def _decrypted(self, stored: str) -> tuple[str, ...]:
+        return tuple(self._keyring.decrypt(token) for token in json.loads(stored))
 
 
 _COLUMNS = "id, site_key, name, origins, time_zone, verification, salt, identity_secrets, settings"

@@ -303,7 +303,7 @@ class _Group:
             taken = answers.take(self.tx, self.site, person, report)
             outcome.reports.append(True if isinstance(taken, answers.Taken) else taken)
             if isinstance(taken, answers.Taken):
-                events.append(Event(taken.event_id, answers.EVENT_NAME, report.at, metadata=taken.metadata))
+                events.append(Event(taken.event_id, answers.EVENT_NAME, report.at, page=taken.page, metadata=taken.metadata))
                 changed.append(AttributeChange(dict(taken.attributes), report.at))
         return msgspec.structs.replace(submission, events=events, answered=changed) if changed else submission
 

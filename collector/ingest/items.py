@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from datetime import UTC, tzinfo
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,6 +44,8 @@ class Times(msgspec.Struct, frozen=True):
     offset: float
     difference: float
     oldest: int
+    time_zone: tzinfo = UTC
+    """The site's, of which dates without a time are days."""
 
     def correct(self, at: float, flags: Flags) -> int:
         """Return the corrected time of something the browser dated `at`.
@@ -68,14 +71,14 @@ class Times(msgspec.Struct, frozen=True):
         return corrected
 
 
-def times(sender: wire.Sender, now_ms: int, retention_ms: int) -> Times:
+def times(sender: wire.Sender, now_ms: int, retention_ms: int, time_zone: tzinfo) -> Times:
     """Return the correction for one request: the browser's best round trip, else this request's own difference."""
     sent_at = sender.sent_at if 0 <= sender.sent_at < LATEST_TIME else now_ms
     difference = now_ms - sent_at
     offset = sender.offset if sender.offset is not None and abs(sender.offset) < LATEST_TIME else difference
     if abs(offset - difference) < LONGEST_WAY:
         difference = offset
-    return Times(now_ms, sent_at, offset, difference, now_ms - retention_ms)
+    return Times(now_ms, sent_at, offset, difference, now_ms - retention_ms, time_zone)
 
 
 def shown_url(page: wire.Page) -> str:
@@ -108,7 +111,7 @@ def clean_event(item: wire.EventItem, when: Times, flags: Flags, known: Mapping[
     elif item.metadata is None:
         metadata = None
     else:
-        cleaned, found = clean_metadata(item.metadata)
+        cleaned, found = clean_metadata(item.metadata, when.time_zone)
         flags += found
         metadata = _json(cleaned)
     return Event(event_id, name, at, visit, page, metadata)
@@ -117,7 +120,7 @@ def clean_event(item: wire.EventItem, when: Times, flags: Flags, known: Mapping[
 def clean_change(item: wire.IdentifyItem, when: Times, flags: Flags) -> tuple[AttributeChange, list[Refusal]]:
     """Return the good attributes of an identify item and the refusals of the bad ones."""
     at = when.correct(item.at, flags)
-    values, refusals, found = clean_browser_attributes({} if item.attributes is None else item.attributes)
+    values, refusals, found = clean_browser_attributes({} if item.attributes is None else item.attributes, when.time_zone)
     flags += found
     return AttributeChange(values, at), refusals
 

@@ -144,11 +144,11 @@ class Slices:
             found.update(bytes(row[0]) for row in tx.rows(sql, (site, number, *parameters)))
         return found
 
-    def closable(self, now_ms: int) -> list[int]:
-        """Return the open slices whose every event is older than the timeline, by a margin that no clock of ours exceeds."""
+    def closable(self, now_ms: int, retention_ms: int) -> list[int]:
+        """Return the open slices whose every event is older than a timeline of this length, by a margin that no clock of ours exceeds."""
         with self._database.read() as connection:
             numbers = numbers_in(connection, OPEN)
-        return sorted(number for number in numbers if number != OVERFLOW and too_old(number, now_ms - self._retention))
+        return sorted(number for number in numbers if number != OVERFLOW and too_old(number, now_ms - retention_ms))
 
     @staticmethod
     def close(tx: Connection, number: int) -> None:

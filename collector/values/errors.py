@@ -25,6 +25,7 @@ class Reason(StrEnum):
     MERGE_INVALID = "merge_invalid", "Only a lead that belongs to nobody merges, and only into a user."
     CONTACT_MERGED = "contact_merged", "This lead became part of another contact; the Link header names it."
     OVERLOADED = "overloaded", "The collector cannot take more now; try again after Retry-After seconds."
+    KEY_MISSING = "key_missing", "This collector lacks a secret key that another one uses; try again after Retry-After seconds."
     INTERNAL = "internal", "An error of the collector's own; it is logged under the request id."
     NOT_SUPPORTED = "not_supported", "A part of the contract that this version does not serve yet."
     # the sender

@@ -34,12 +34,13 @@ _STRIPE_PAGES = {"stripe_invoice": "invoices", "stripe_customer": "customers", "
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def clean_metadata(raw: object) -> tuple[dict[str, Any], list[Flag]]:
-    """Return the metadata to store and what was changed in it, as (code, field path).
+def clean_metadata(raw: object, time_zone: tzinfo = UTC) -> tuple[dict[str, Any], list[Flag]]:
+    """Return the metadata to store and what was changed in it, as (code, field path); `time_zone` is the site's.
 
     - Keys: NFC, trimmed, case kept, compared without case. Names such as `__proto__` are keys like any other.
     - Text is cut at 255 code points (flagged); addresses keep up to 2,048 and are refused beyond, because half an address is wrong.
-    - Dates (`_date`, `_at`) become unix seconds; currencies become lower case.
+    - Dates (`_date`, `_at`) become unix seconds, those without a time the beginning of that day in the site's zone; currencies become
+      lower case.
     - A null says nothing and is left out; no metadata at all is an empty object. All keys count towards the 20.
 
     Raises Refusal with the code and the path of the first place that is not allowed, keys before values.
@@ -56,7 +57,7 @@ def clean_metadata(raw: object) -> tuple[dict[str, Any], list[Flag]]:
         if value is None:
             continue
         if is_date:
-            cleaned[key] = seconds(parse_time(value, field=field))
+            cleaned[key] = seconds(parse_time(value, field=field, time_zone=time_zone))
         elif _is_clean(value):
             cleaned[key] = value
         else:

@@ -408,3 +408,34 @@ def test_a_nonce_of_the_user_is_no_key_for_who_sits_there_after_sign_out(tracker
     assert tracker.claim(message, nonce=nonce)["message"]
     tracker.user = None
     assert tracker.claim(message, nonce=nonce)["message"] is None
+
+
+def test_what_was_reported_may_open_another_message_in_its_page(tracker: Tracker, world: World) -> None:
+    first = create(world, priority=1, ignore_caps=True, page={"field": "path", "operator": "is", "value": "/pricing"})
+    audience = {"message": first, "field": "dismissed", "operator": "has_any_value"}
+    here = create(world, audience=audience, ignore_caps=True, page={"field": "path", "operator": "is", "value": "/pricing"})
+    create(world, audience=audience, ignore_caps=True, page={"field": "path", "operator": "is", "value": "/docs"})
+    view = tracker.event(url="https://shop.example/pricing")
+    tracker.url = view["page"]["url"]
+    assert offered(tracker.collect(view)) == [first]
+    shown = tracker.claim(first, view=view["id"])["message"]["delivery"]
+    assert offered(tracker.report(first, shown, "seen")) == []
+    assert offered(tracker.report(first, shown, "dismissed")) == [here]
+    assert offered(tracker.report(first, shown, "dismissed")) == [], "a repeated report makes nothing possible"
+    assert tracker.claim(here, view=view["id"])["message"]
+
+
+def test_what_is_shown_in_a_view_is_not_offered_there_again_by_what_is_reported_of_it(tracker: Tracker, world: World) -> None:
+    message = create(world, frequency={"type": "every_time"}, ignore_caps=True)
+    view = tracker.event()
+    tracker.collect(view)
+    shown = tracker.claim(message, view=view["id"])["message"]["delivery"]
+    assert offered(tracker.report(message, shown, "seen")) == []
+    assert offered(tracker.report(message, shown, "dismissed")) == []
+
+
+def test_who_was_held_out_has_nothing_to_report(tracker: Tracker, world: World) -> None:
+    message = create(world, holdout_percent=100)
+    tracker.view()
+    assert tracker.claim(message, nonce="n" * 22)["reason"] == "holdout"
+    assert tracker.report(message, "n" * 22, "clicked")["refused"][0]["code"] == "delivery_unknown"

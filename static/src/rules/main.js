@@ -46,7 +46,7 @@ export const start = (host) => {
         if (element && (!rule.page || holds(rule.page, host.page().url))) {
           if (!counted.size) setTimeout(() => counted.clear());
           counted.add(rule);
-          host.track(rule.event, metadata(/** @type {Element} */ (element), rule.read, host.log));
+          host.track(rule.event, metadata(/** @type {Element} */ (element), rule.read, host));
         }
       }
     } catch (error) {

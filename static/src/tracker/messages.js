@@ -3,6 +3,7 @@
  * selector where it has any. And, for main.js, what goes between domains.
  */
 import { base, log } from "./options.js";
+import { visible } from "./address.js";
 import { envelope, flush, record } from "./delivery.js";
 import { mine } from "./queue.js";
 import { held } from "./consent.js";
@@ -20,6 +21,7 @@ import { write } from "./json.js";
  * @property {(item: Record<string, any>) => void} record queues a message item
  * @property {(name: string, metadata?: any) => void} track
  * @property {typeof page} page
+ * @property {typeof visible} [visible] what of an address may leave the page; trackers that are kept for long may not have it
  * @property {((event: {id: string, action: string}) => void)[]} listeners
  * @property {(...words: any[]) => void} log
  * @property {() => void} [end] set by the messenger: the view is over, or the user, or the consent
@@ -35,6 +37,7 @@ export const host = {
   listeners: [],
   log,
   page,
+  visible,
 };
 
 /** @param {string} name @param {(module: any) => void} use */
