@@ -51,6 +51,7 @@ MESSAGES: dict[str, Fields] = {
         "question": {"kind": "rating", "scale": "0-10"},
         "buttons": [SEND, NO],
     },
+    "corner-eleven": {"title": "How likely are you to recommend us?", "question": {"kind": "rating", "scale": "0-10"}},
     "banner": {
         "type": "banner",
         "title": "Maintenance on Sunday",

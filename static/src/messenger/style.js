@@ -64,9 +64,10 @@ font:inherit;font-size:16px;color:var(--ink);background:var(--paper);text-align:
 .choice input{flex:none;width:18px;height:18px;accent-color:var(--accent);transform:translateY(3px)}
 .choice span{min-width:0}
 .rating{display:grid;grid-auto-flow:column;grid-auto-columns:1fr;gap:4px}
+.corner .rating{grid:auto/repeat(auto-fit,minmax(1.6em,1fr))}
 .rating label{position:relative;cursor:pointer}
 .rating input{position:absolute;inset:0;width:100%;height:100%;opacity:0;cursor:pointer}
-.rating span{display:grid;place-items:center;min-width:28px;min-height:40px;border:1px solid var(--edge);border-radius:8px;color:var(--ink);font-size:14px;font-weight:600}
+.rating span{display:grid;place-items:center;min-width:24px;min-height:40px;border:1px solid var(--edge);border-radius:8px;color:var(--ink);font-size:14px;font-weight:600}
 .rating label:hover span{background:var(--quiet)}
 .rating :checked+span{color:var(--on)!important;background:var(--fill)!important;border-color:var(--accent)}
 .rating :focus-visible+span{outline:2px solid var(--ring);outline-offset:2px}

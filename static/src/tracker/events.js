@@ -3,7 +3,7 @@ import { record, unpark } from "./delivery.js";
 import { refuse } from "./queue.js";
 import { assert, lead, saveSession, session, user } from "./sender.js";
 import { mayWait } from "./consent.js";
-import { happened, settle } from "./view.js";
+import { happened, introduce, settle } from "./view.js";
 import { get, set } from "./store.js";
 import { option } from "./options.js";
 import { plain, write } from "./json.js";
@@ -33,10 +33,15 @@ export const identify = (id, about, consent) => {
     if (typeof id != "string" || !id.trim() || !/^(?!(null|undefined|NaN|None|\[object Object\])$)[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
     consent(0);
     // The view that waits for its title belongs to whoever was here when it began, not to the next user.
-    if (user && user.id != id) settle();
-    assert({ id, hash: user_hash, jwt: jwt || intercom_user_jwt });
+    const before = user;
+    const other = before && before.id != id;
+    if (other) settle();
+    const now = { id, hash: user_hash, jwt: jwt || intercom_user_jwt };
+    assert(now);
     if (session().id != id) saveSession({ id });
     unpark();
+    // What is for users alone, or for proved ones, waits for this: most pages learn who is here after the view has gone out.
+    if (!before || other || (!before.hash && !before.jwt && (now.hash || now.jwt))) introduce(other);
   }
   // Said once for each lead and day: often enough to keep the session alive, seldom enough for pages that identify at every load.
   const said = mark(write([lead(), user && user.id, attributes, (Date.now() / DAY) | 0]));

@@ -12,8 +12,10 @@ const HANDOVER = 1e3; // a view whose lead may come along in the address waits f
 export let view = "";
 let url = "";
 let referrer = "";
-/** When it began; 0 once the collector has heard of it again. */
+/** When it began. */
 let at = 0;
+/** Whether the collector has heard of it again because of the address. */
+let reheard = false;
 
 let pending = false;
 let shown = false;
@@ -58,25 +60,38 @@ export const begin = (from) => {
   url = visible(location.href);
   referrer = from;
   at = Date.now();
+  reheard = false;
   pending = true;
   arm();
+};
+
+/** The collector hears of the view again, unless it has yet to hear of it at all; the same id counts nothing. */
+const repeat = () => {
+  if (!pending) happened("page-view", {}, at, view);
 };
 
 /** Another view of the address that is shown, because the page says so. */
 export const again = () => begin(referrer);
 
 /**
- * Other parameters may leave the page. Where this address has some, the collector hears of the view again; the same id counts nothing. Once
+ * Other parameters may leave the page. Where this address has some, the collector hears of the view again. Once
  * for each view: collectors that share the work may not agree yet.
  */
 export const reread = () => {
   if (visible(location.href) != url) {
     url = visible(location.href);
-    if (!pending && at) {
-      happened("page-view", {}, at, view);
-      at = 0;
-    }
+    if (!reheard) repeat();
+    reheard = true;
   }
+};
+
+/**
+ * Somebody else is here than the view was heard of with: what is for them may show in it.
+ * @param {any} other whether they follow somebody, whose message goes
+ */
+export const introduce = (other) => {
+  if (other) leave();
+  repeat();
 };
 
 const turn = () => {
