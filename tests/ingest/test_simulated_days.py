@@ -131,8 +131,10 @@ def test_the_days_that_were_served_are_simulated_alike(world: World, people: int
     ids = {name: create(world, name, **fields) for name, fields in MESSAGES.items()}
     crowd(world, people, seed)
     real = served(world)
-    assert {one[1] for one in real} == set(MESSAGES) if people == 200 else real
-    assert {one[2] for one in real} == {"shown", "held_out"}
+    assert real
+    if people == 200:  # contact ids are drawn, and of fewer people it may be that none is held out
+        assert {one[1] for one in real} == set(MESSAGES)
+        assert {one[2] for one in real} == {"shown", "held_out"}
     asked = scene(world, ids["pricing"], DAYS + 1)
     assert simulated(world, asked) == real
     for name in MESSAGES:  # whichever is asked about, the others take their turns beside it
