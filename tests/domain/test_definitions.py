@@ -117,7 +117,7 @@ def test_no_copy_names_a_message_that_goes(world: World, other: Services) -> Non
     services, site = world.services, world.site
     named = services.written.transact(functools.partial(create_message(world, HELLO), services))
     rule = {"message": named.public_id, "field": "seen", "operator": "has_any_value"}
-    asks = services.written.transact(functools.partial(create_message(world, {**HELLO, "audience": rule}), services))
+    asks = services.written.transact(functools.partial(create_message(world, {**HELLO, "audience": rule, "state": "archived"}), services))
     deleted, copied = meet(
         world,
         other,
