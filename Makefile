@@ -18,7 +18,7 @@ NODE_PACKAGES := static/node_modules/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo install test pytest engines long lint types static static-check format breaks bench bench-audiences bench-tracker clean
+.PHONY: help demo install test pytest engines long lint types static static-check format breaks bench bench-audiences bench-tracker screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,9 @@ bench-audiences: $(VENV)/.test ## audiences beside DuckDB, and decisions, as the
 
 bench-tracker: install ## what the tracker costs a page, beside its peers (installs their npm packages into a cache folder)
 	$(WITH_NODE) $(PY) -m tests.benchmarks.trackers
+
+screenshots: install ## take the pictures in docs/ anew
+	$(PY) -m tests.screenshots
 
 clean: ## remove what these commands made (demo data stays)
 	rm -rf $(VENV) static/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

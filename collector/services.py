@@ -13,12 +13,14 @@ from collector.domain.event_rules import EventRules
 from collector.domain.handovers import Handovers
 from collector.domain.identities import Maker
 from collector.domain.limits import NewPeople, PerMinute
+from collector.domain.losses import Losses
 from collector.domain.names import Names
 from collector.domain.rule_scripts import RuleScripts
 from collector.domain.secrets import Keyring
 from collector.domain.sites import Sites
 from collector.domain.tracking import Ledger
 from collector.settings import Settings, require_secret_key
+from collector.simulations import Simulations
 from collector.storage.database import Database
 from collector.storage.migrations import migrate
 from collector.storage.occupancy import Occupancy
@@ -42,10 +44,12 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sites: Sites
     auto_messages: AutoMessages
     decisions: Decisions
+    simulations: Simulations
     columns: Columns
     event_rules: EventRules
     rule_scripts: RuleScripts
     handovers: Handovers
+    losses: Losses
     writer: Writer
     written: Database
     guests: Database
@@ -55,6 +59,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     def close(self) -> None:
         """Write what is queued and close the connections."""
+        self.simulations.close()
         self.columns.close()
         self.writer.close()
         self.written.close()
@@ -119,6 +124,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         group_limit=settings.group_limit,
         threads=WRITERS[written.engine],
     )
+    # On PostgreSQL a wait for a lock must not keep the writer waiting: who can do without goes past it, as upkeep does.
+    transact = functools.partial(writer.run, 0) if written.engine == "sqlite" else written.transact
     return Services(
         occupancy=occupancy,
         written=written,
@@ -138,7 +145,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         event_rules=EventRules(database, row_ids),
         rule_scripts=RuleScripts(),
         handovers=Handovers(keyring, PerMinute(settings.handovers_per_minute)),
-        # As of upkeep: on PostgreSQL a wait for a lock must not keep the writer waiting.
-        decisions=Decisions(functools.partial(writer.run, 0) if written.engine == "sqlite" else written.transact),
+        losses=Losses(transact),
+        decisions=Decisions(transact),
+        simulations=Simulations(settings, clock, transact),
         writer=writer,
     )

@@ -1,7 +1,7 @@
 """Upkeep: what the database needs now and then. `serve` does it by itself, soon after a start and each night; `prune` does it at once.
 
 Silent leads are deleted, deleted people's events wiped, weeks behind the timeline pruned, old decisions
-dropped. Every step is a short transaction, and the
+and simulations dropped. Every step is a short transaction, and the
 work may be interrupted between any two: the next round goes on. What fails is logged and written down (`domain/rounds`), and keeps
 nothing else from being done.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from collector.domain import agreement, changes, decisions, deletion, handovers, mending, pruning, rounds
+from collector.domain import agreement, changes, decisions, deletion, handovers, mending, pruning, rounds, simulation_runs
 from collector.domain.deletion import Transact
 from collector.domain.rounds import Attempt, Believed, ClockDoubted
 from collector.ingest.failures import described, places
@@ -28,7 +28,7 @@ from collector.values.clock import DAY, HOUR
 
 log = logging.getLogger(__name__)
 
-_PARTS = ("clock", "settings", "leads", "wiping", "mending", pruning.PART, "decisions", "rewriting", "feed", "handovers")
+_PARTS = ("clock", "settings", "leads", "wiping", "mending", pruning.PART, "decisions", "simulations", "rewriting", "feed", "handovers")
 MENDED = 14 * DAY
 """How long after a change of the schema collectors of the version before may still have been writing (ms): what they left is mended."""
 PAUSE_SECONDS = 0.01
@@ -112,6 +112,9 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
         for site in sites:
             with parts.attempt("decisions", site):
                 for _ in decisions.drop(transact, site, present):
+                    yield
+            with parts.attempt("simulations", site):
+                for _ in simulation_runs.drop(services.written, transact, site, present):
                     yield
     with parts.attempt("rewriting", 0):
         services.written.rewrite()

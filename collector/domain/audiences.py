@@ -117,6 +117,13 @@ def measure_over(events: Iterable[tuple[int, Mapping[str, Any]]], measure: Event
     return Total(len(times), min(times), max(times)) if times else NEVER
 
 
+def together(one: Total, other: Total) -> Total:
+    """Return the total of two parts."""
+    if one.first_ms is None or one.last_ms is None or other.first_ms is None or other.last_ms is None:
+        return one if other.first_ms is None else other
+    return Total(one.count + other.count, min(one.first_ms, other.first_ms), max(one.last_ms, other.last_ms))
+
+
 def measured(measure: Measure, facts: PersonFacts) -> int | None:
     """Return the value of a measure: a count, or an instant in ms, None where it is unknown."""
     if isinstance(measure, MessageMeasure):

@@ -325,7 +325,8 @@ class AutoMessages:
         for name, query in [*others, *((one.name, one.query) for one in segments.all_of(tx, site))]:
             if public_id in needs(query).messages:
                 raise MessageInUse(name)
-        tx.run("DELETE FROM auto_message_versions WHERE site = ? AND message = ?", (site, present.id))
+        for table in ("auto_message_versions", "simulations"):
+            tx.run(f"DELETE FROM {table} WHERE site = ? AND message = ?", (site, present.id))
         tx.run("DELETE FROM auto_messages WHERE site = ? AND id = ?", (site, present.id))
 
     @staticmethod
@@ -408,7 +409,7 @@ def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessa
 
 
 def _expanded(connection: Connection, site: int, message: AutoMessage, node: Node) -> Node:
-    """Return a query with its segments' own; one that was too large before that was refused at the door is nobody's."""
+    """Return a query with its segments' own; one that has become too large by them, which is refused at the door, is nobody's."""
     try:
         return segments.expand(connection, site, node)
     except Refusal:

@@ -16,6 +16,7 @@ from collector.domain.audiences import PersonFacts, where_matches
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.compiled_audiences import compiled
 from collector.domain.deliveries import HELD_OUT, SHOWN, Delivery
+from collector.domain.identities import LEAD
 from collector.domain.names import Names
 from collector.domain.people import Person
 from collector.domain.sites import Site
@@ -191,6 +192,11 @@ def foresee(site: Site, message: AutoMessage, recipient: Recipient, moment: Mome
         if not holds(site, message, recipient, moment):
             return name
     return OFFERED
+
+
+def may_know(role: str, *, asserted: bool, verified: bool) -> bool:
+    """Say whether what is known of a person (of a role) may be given out: to a lead of its own, or a user whose id was proved."""
+    return verified or (not asserted and role == LEAD)
 
 
 def is_triggered(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
@@ -376,13 +382,19 @@ def _meant(known: frozenset[str]) -> tuple[Holds, ...]:
 def grant(
     tx: Connection, site: Site, message: AutoMessage, recipient: Recipient, identity: int, nonce: str, moment: Moment, arm: str = SHOWN
 ) -> Delivery:
-    """Write the delivery that permits showing a message once, or what stands for it where somebody is held out.
+    """Write the delivery that permits showing a message once, or what stands for it where somebody is held out."""
+    delivery = granted(site, message, recipient, identity, nonce, moment, arm)
+    deliveries.insert(tx, site.id, delivery)
+    return delivery
 
-    It belongs to the identity that asked.
-    """
+
+def granted(
+    site: Site, message: AutoMessage, recipient: Recipient, identity: int, nonce: str, moment: Moment, arm: str = SHOWN
+) -> Delivery:
+    """Return the delivery that `grant` writes. It belongs to the identity that asked."""
     goal = message.goal_holds
     numbers = [delivery.n for delivery in recipient.deliveries if delivery.message == message.id and delivery.identity == identity]
-    delivery = Delivery(
+    return Delivery(
         identity=identity,
         message=message.id,
         n=max(numbers, default=0) + 1,
@@ -399,8 +411,6 @@ def grant(
         goal_at=None,
         goal_before=None if goal is None else int(goal(recipient.facts, moment.now, site.zone)),
     )
-    deliveries.insert(tx, site.id, delivery)
-    return delivery
 
 
 def _draw(message_id: str, contact_id: str) -> float:

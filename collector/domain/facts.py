@@ -5,7 +5,7 @@ from itertools import islice
 from msgspec import structs
 
 from collector.domain import attributes, deliveries, people
-from collector.domain.audiences import NEVER, PersonFacts, Total, measure_over
+from collector.domain.audiences import NEVER, PersonFacts, Total, measure_over, together
 from collector.domain.deliveries import Delivery
 from collector.domain.names import PAGE_VIEW, Names
 from collector.domain.people import Person
@@ -94,15 +94,8 @@ def _measures(
         rows = people.happened(connection, site.id, names, person, oldest, event)
         while page := list(islice(rows, people.PAGE)):
             for measure in measures:
-                measured[measure.key] = _together(measured[measure.key], measure_over(page, measure, now_ms, site.zone))
+                measured[measure.key] = together(measured[measure.key], measure_over(page, measure, now_ms, site.zone))
     return measured
-
-
-def _together(one: Total, other: Total) -> Total:
-    """Return the total of two parts."""
-    if one.first_ms is None or one.last_ms is None or other.first_ms is None or other.last_ms is None:
-        return one if other.first_ms is None else other
-    return Total(one.count + other.count, min(one.first_ms, other.first_ms), max(one.last_ms, other.last_ms))
 
 
 def _messages(connection: Connection, site: Site, person: Person) -> dict[str, dict[str, int]]:

@@ -138,6 +138,18 @@ def of_person(connection: Connection, site: int, principal_id: int) -> list[Iden
     return found if len(found) == 1 else sorted(found, key=lambda one: (one.absorbed, one.created_at, one.id))
 
 
+def of_people(connection: Connection, site: int, people: Collection[int]) -> dict[int, list[Identity]]:
+    """Return all identities of each of these people (principal ids), the principal first, then the oldest first."""
+    found: dict[int, list[Identity]] = {}
+    for chunk in _chunks(sorted(people)):
+        among, parameters = connection.among(chunk)
+        sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id {among} ORDER BY created_at, id"
+        for row in connection.rows(sql, (site, *parameters)):
+            identity = _identity(row)
+            found.setdefault(identity.principal_id, []).append(identity)
+    return {person: sorted(members, key=lambda identity: identity.absorbed) for person, members in found.items()}
+
+
 def question_of_person(site: int, principal_id: int) -> Question:
     """Return what `of_person` asks."""
     return f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id = ?", (site, principal_id)

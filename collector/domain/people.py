@@ -120,6 +120,11 @@ def load(connection: Connection, site: int, principal_id: int) -> Person:
     members = identities.of_person(connection, site, principal_id)
     if not members or members[0].id != principal_id:
         raise LookupError(principal_id)
+    return of_identities(members)
+
+
+def of_identities(members: list[Identity]) -> Person:
+    """Return the person that identities make up, of which the first is the principal."""
     principal = members[0]
     users = [one for one in members if one.kind == USER]
     return Person(
@@ -295,6 +300,15 @@ def _before_they_joined(connection: Connection, site: int, person: Person) -> li
 def values(connection: Connection, site: int, names: Names, person: Person, now_ms: int) -> dict[str, Any]:
     """Return every attribute of a person, set or computed, by canonical name; times of computed ones in unix seconds."""
     found, changed_at = attributes.read(connection, site, names, person.id)
+    principal = person.identities[0]
+    made = identities.Visits(principal.visit_count, principal.visit_started_at, principal.visit_ended_at, principal.previous_visit_ended_at)
+    return with_computed(person, found, made, now_ms, changed_at)
+
+
+def with_computed(
+    person: Person, found: dict[str, Any], made: identities.Visits, now_ms: int, changed_at: int | None = None
+) -> dict[str, Any]:
+    """Return attributes together with those that follow from who somebody is, from visits, and from when any was set last (ms)."""
     found.update(
         {
             "id": person.contact_id,
@@ -306,9 +320,8 @@ def values(connection: Connection, site: int, names: Names, person: Person, now_
             "email_domain": email_domain(found.get("email")),
         }
     )
-    principal = person.identities[0]
-    found["session_count"] = principal.visit_count or 0
-    seen = visits.last_seen(now_ms, principal.visit_started_at, principal.visit_ended_at, principal.previous_visit_ended_at)
+    found["session_count"] = made.number or 0
+    seen = visits.last_seen(now_ms, made.started_at, made.ended_at, made.previous_ended_at)
     found["last_seen_at"] = None if seen is None else seen // 1000
     return {name: value for name, value in found.items() if value is not None}
 

@@ -29,6 +29,8 @@ _ANY_RETENTION = 36_500
 
 Query = tuple[str, Any]
 """A message's name, and a query of it as it was written, or None."""
+Queries = Callable[[Connection, int], Iterable[Query]]
+"""Reads the queries of a site's messages that could be shown (again); called once nobody else can change them."""
 
 
 class SegmentInUse(Exception):
@@ -87,10 +89,8 @@ def get(connection: Connection, site: int, public_id: str) -> Segment | None:
     return None if row is None else _segment(row)
 
 
-def create(
-    tx: Connection, site: int, row_ids: RowIds, name: str, query: Node, queries: Callable[[], Iterable[Query]], now_ms: int
-) -> Segment:
-    """Store a new segment; `queries` reads those of the messages that could be shown.
+def create(tx: Connection, site: int, row_ids: RowIds, name: str, query: Node, queries: Queries, now_ms: int) -> Segment:
+    """Store a new segment.
 
     Raises:
         SegmentExists: the name is taken.
@@ -98,7 +98,7 @@ def create(
     """
     definitions.hold(tx, site)
     made = Segment(row_ids.mint(now_ms), new_public_id(), name, query, now_ms, now_ms)
-    _check(tx, site, made, queries())
+    _check(tx, site, made, queries)
     row = (site, made.id, made.public_id, name, _text(query), now_ms, now_ms)
     columns = ("site", "id", "public_id", "name", "query", "created_at", "updated_at")
     if not tx.insert("segments", columns, [row], "ON CONFLICT DO NOTHING RETURNING id"):
@@ -106,10 +106,8 @@ def create(
     return made
 
 
-def update(
-    tx: Connection, site: int, public_id: str, name: str | None, query: Node | None, queries: Callable[[], Iterable[Query]], now_ms: int
-) -> Segment:
-    """Change name or query, whichever is given; `queries` reads those of the messages that could be shown.
+def update(tx: Connection, site: int, public_id: str, name: str | None, query: Node | None, queries: Queries, now_ms: int) -> Segment:
+    """Change name or query, whichever is given.
 
     Raises:
         LookupError: there is no such segment.
@@ -124,7 +122,7 @@ def update(
         raise SegmentExists
     changed = msgspec.structs.replace(present, name=name or present.name, query=query or present.query, updated_at=now_ms)
     if query is not None:
-        _check(tx, site, changed, queries())
+        _check(tx, site, changed, queries)
     tx.run(
         "UPDATE segments SET name = ?, query = ?, updated_at = ? WHERE site = ? AND id = ?",
         (changed.name, _text(changed.query), now_ms, site, present.id),
@@ -132,28 +130,26 @@ def update(
     return changed
 
 
-def delete(tx: Connection, site: int, public_id: str, queries: Callable[[], Iterable[Query]]) -> None:
+def delete(tx: Connection, site: int, public_id: str, queries: Queries) -> None:
     """Delete a segment that nobody asks for: "not in it" would hold for everybody from then on.
-
-    `queries` reads those of the messages that could be shown (again), each with the message's name, as it was written.
 
     Raises:
         LookupError: there is no such segment.
         SegmentInUse: a message asks for it.
     """
     definitions.hold(tx, site)
-    for name, asked in queries():
+    for name, asked in queries(tx, site):
         if asked is not None and public_id in _asked(parse(asked, retention_days=_ANY_RETENTION)):
             raise SegmentInUse(name)
     if not tx.run("DELETE FROM segments WHERE site = ? AND public_id = ?", (site, public_id)):
         raise LookupError(public_id)
 
 
-def _check(tx: Connection, site: int, changed: Segment, queries: Iterable[Query]) -> None:
+def _check(tx: Connection, site: int, changed: Segment, queries: Queries) -> None:
     """Refuse a segment's query where it asks for a message that there is not, or makes one of these queries too large."""
     check(tx, site, changed.query, "query")
     known = {segment.public_id: segment.query for segment in all_of(tx, site)} | {changed.public_id: changed.query}
-    for name, asked in queries:
+    for name, asked in queries(tx, site):
         if asked is None:
             continue
         node = parse(asked, retention_days=_ANY_RETENTION)

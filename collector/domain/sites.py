@@ -7,6 +7,7 @@ import re
 import secrets
 import threading
 import time
+from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ import msgspec
 from collector.domain.secrets import KeyMissing, Keyring, digest
 from collector.storage import migrations
 from collector.storage.database import Connection, Database
+from collector.values import colours
 from collector.values.clock import MINUTE
 from collector.values.ids import RowIds
 
@@ -38,6 +40,8 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Most messages for one person in rolling 24 hours."""
     messages_paused: bool = False
     """Pauses all messages."""
+    brand_color: str | None = None
+    """The colour of buttons and marks in messages, as `#rrggbb`; None for the messenger's own."""
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -59,6 +63,12 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def zone(self) -> ZoneInfo:
         """The site's time zone."""
         return ZoneInfo(self.time_zone)
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """What a message's answer says of the site's looks: nothing, or `brand`."""
+        colour = self.settings.brand_color
+        return {} if colour is None else {"brand": _brand(colour)}
 
     def admits(self, origin: str | None) -> bool:
         """Say whether a page of this origin may send. `https://*.example.com` admits every host below example.com."""
@@ -231,11 +241,11 @@ class Sites:
             tx.run("UPDATE sites SET identity_secrets = ? WHERE id = ?", (again, number))
         return len(rows)
 
-    def pause_messages(self, tx: Connection, site: int, *, paused: bool) -> None:
-        """Pause all messages of a site, or lift that. Whoever asked for it calls `forget` after the commit."""
+    def change(self, tx: Connection, site: int, **settings: Any) -> None:
+        """Change some of a site's settings, by their names in SiteSettings. Whoever asked for it calls `forget` after the commit."""
         tx.run("UPDATE sites SET settings = settings WHERE id = ?", (site,))  # the lock
-        settings = msgspec.json.decode(str(tx.value("SELECT settings FROM sites WHERE id = ?", (site,))), type=SiteSettings)
-        changed = msgspec.json.encode(msgspec.structs.replace(settings, messages_paused=paused)).decode()
+        before = msgspec.json.decode(str(tx.value("SELECT settings FROM sites WHERE id = ?", (site,))), type=SiteSettings)
+        changed = msgspec.json.encode(msgspec.structs.replace(before, **settings)).decode()
         tx.run("UPDATE sites SET settings = ? WHERE id = ?", (changed, site))
 
     def forget(self) -> None:
@@ -280,6 +290,13 @@ class Sites:
 
     def _decrypted(self, stored: str) -> tuple[str, ...]:
         return tuple(self._keyring.decrypt(token) for token in json.loads(stored))
+
+
+@functools.lru_cache(maxsize=1_000)
+def _brand(colour: str) -> dict[str, Any]:
+    """Shades are looked for step by step, and each claim asks."""
+    made: dict[str, Any] = msgspec.to_builtins(colours.brand(colour))
+    return made
 
 
 _COLUMNS = "id, site_key, name, origins, time_zone, verification, salt, identity_secrets, settings"

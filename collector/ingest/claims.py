@@ -175,7 +175,15 @@ class _Claim:
         if arm == HELD_OUT:
             return _no("holdout")
         message = ready.message
-        return {"message": {"id": message.public_id, "delivery": self.request.nonce, "type": message.definition.type, **content}}
+        return {
+            "message": {
+                "id": message.public_id,
+                "delivery": self.request.nonce,
+                "type": message.definition.type,
+                **self.site.looks,
+                **content,
+            }
+        }
 
     def render(self, ready: _Ready) -> dict[str, Any]:
         """Fill in the variables. What is personal is given only to a lead of its own or a verified user."""

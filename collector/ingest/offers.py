@@ -256,7 +256,7 @@ def _candidates(live: Live, contact: _Contact) -> _Candidates:
     if contact.polls:
         return _Candidates([], here.awaited, live.rank)
     found: _Now = [(message, None) for message in here.on_page]
-    triggered = {event.name for event in events if live.after(event.name)}
+    triggered = {name for name in {event.name for event in events} if live.after(name)}
     if not triggered:  # nearly always
         return _Candidates(found, here.awaited, live.rank, here.needs)
     for name in triggered:

@@ -141,17 +141,19 @@ def clean_items(c: Collection) -> None:
     sender = c.sender
     client = agents.client(c.headers)
     c.submission = Submission(owner=sender.owner, lead=sender.lead, verified=sender.verified, client=client)
+    known = items.event_ids(c.envelope.items)
+    views: set[str] = set()
     for index, raw in enumerate(c.envelope.items):
         flags: items.Flags = []
         try:
-            item = wire.decode_item(raw)
+            item = raw if isinstance(raw, wire.EventItem) else wire.decode_item(raw)
             if isinstance(item, wire.EventItem):
                 if trial_pages.is_marked(item):
                     item = leave_trial(c, item)
-                c.submission.events.append(items.clean_event(item, when, flags))
+                c.submission.events.append(items.clean_event(item, when, flags, known))
                 c.places["event"].append(index)
-                if item.view and item.view != item.id and (view := uuid7_bytes(item.view)) is not None:
-                    c.views.add(view)
+                if item.view and item.view != item.id:
+                    views.add(item.view)
             elif isinstance(item, wire.IdentifyItem):
                 change, refusals = items.clean_change(item, when, flags)
                 c.submission.changes.append(change)
@@ -163,7 +165,9 @@ def clean_items(c: Collection) -> None:
         except Refusal as refusal:
             c.refuse(index, refusal)
             continue
-        c.flagged += [{"index": index, "code": code.value, "field": field} for code, field in flags]
+        if flags:
+            c.flagged += [{"index": index, "code": code.value, "field": field} for code, field in flags]
+    c.views = {view for text in views if (view := items.view_bytes(text)) is not None}
     c.answered = c.in_trial and not (c.submission.events or c.submission.changes or c.submission.reports)
 
 
@@ -206,6 +210,7 @@ def note_outcome(c: Collection, outcome: Outcome) -> None:
     if outcome.error is not None:
         raise problem(403, outcome.error, "lead")
     c.outcome = outcome
+    c.services.losses.note(c.site.id, c.envelope.dropped, c.now)
     c.accepted += len(c.places["identify"])
     for kind, results in (("event", outcome.events), ("message", outcome.reports)):
         for index, result in zip(c.places[kind], results, strict=False):  # derived events follow those that have a place

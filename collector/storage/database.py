@@ -148,21 +148,22 @@ class Connection:
         cursor = self._execute(sql, [array for _, array in arrays])
         return list(cursor.fetchall()) if "RETURNING" in then else []
 
-    def insert_new(self, into: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], key: int) -> list[Any]:
-        """Insert those rows that are not there yet, and return what they have in the column with place `key`."""
-        then = f"ON CONFLICT DO NOTHING RETURNING {columns[key]}"
-        if self.engine == "postgresql":
-            return [row[0] for row in self.insert(into, columns, rows, then)]
+    def insert_new(self, into: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], key: int) -> set[Any]:
+        """Insert those rows that are not there yet, and return what the others have in the column with place `key`. SQLite only."""
         # Nearly always all of them are new: then nothing has to be returned. A statement that fails undoes itself, not the transaction.
-        new: list[Any] = []
+        met: set[Any] = set()
         for block in _blocks(rows):
             try:
                 self._insert_block(into, columns, block, "")
             except sqlite3.IntegrityError:
-                new += [row[0] for row in self._insert_block(into, columns, block, then)]
-            else:
-                new += [row[key] for row in block]
-        return new
+                then = f"ON CONFLICT DO NOTHING RETURNING {columns[key]}"
+                met |= {row[key] for row in block}.difference(row[0] for row in self._insert_block(into, columns, block, then))
+        return met
+
+    def copy(self, into: str, columns: Sequence[str], data: bytes) -> None:
+        """Hand PostgreSQL rows in the binary form of its COPY, the quickest way for many; a single one that is there already fails."""
+        with self._raw.cursor() as cursor, cursor.copy(f"COPY {into} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.write(data)
 
     def update(self, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]], rule: str = "{1}") -> None:
         """Set whole numbers or null in rows: each names a row by its key, then gives its columns. `rule` makes a column's value of

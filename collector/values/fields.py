@@ -32,6 +32,8 @@ _MILLISECONDS_HINT = "The time is too large for unix seconds; it looks like mill
 # Blanks, control characters and backslashes end or bend an address in one browser or another. Case is ignored for ASCII only:
 # otherwise the long s of old prints would pass for the one in https.
 _LINK = re.compile(r"(?:(?ai:https?)://[^\s/?#\\\x00-\x1f\x7f]|(?ai:mailto|tel):[^\s\\\x00-\x1f\x7f])[^\s\\\x00-\x1f\x7f]*")
+_NOBODY = frozenset({"null", "undefined", "NaN", "None", "[object Object]"})
+"""What languages write where a variable is empty: as a user id it would join all who are signed in."""
 
 
 def clean_event_name(raw: object, *, field: str = "name") -> str:
@@ -50,11 +52,12 @@ def clean_event_name(raw: object, *, field: str = "name") -> str:
 def clean_user_id(raw: object, *, field: str = "user_id") -> str:
     """Return a user id exactly as given, because hashes are computed over it; a whole number becomes its digits.
 
-    Raises Refusal (USER_ID_INVALID) for anything else, and for blanks alone: what is empty must never join two people.
+    Raises Refusal (USER_ID_INVALID) for anything else, for blanks alone, and for what languages write where a variable is empty: it must
+    never join two people.
     """
     if isinstance(raw, int) and not isinstance(raw, bool) and exact(raw):
         raw = str(raw)
-    if not isinstance(raw, str) or not 1 <= len(raw) <= MAX_USER_ID or not storable(raw) or not raw.strip():
+    if not isinstance(raw, str) or not 1 <= len(raw) <= MAX_USER_ID or not storable(raw) or not raw.strip() or raw in _NOBODY:
         raise Refusal(Reason.USER_ID_INVALID, field)
     return raw
 

@@ -365,11 +365,14 @@ def test_an_attribute_that_changes_by_little_is_sent(
     assert contact(collector, user)["custom_attributes"] == {"plan": after}
 
 
-def test_a_blank_user_id_is_refused_and_the_page_is_tracked_as_before(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+@pytest.mark.parametrize("user_id", ["", " ", "null", "undefined", "NaN", "None", "[object Object]"])
+def test_a_user_id_that_names_nobody_is_refused_and_the_page_is_tracked_as_before(
+    page: Page, pages: Pages, snippet: str, stored: Stored, user_id: str
+) -> None:
     visit(page, pages.add("/", head=snippet))
-    call(page, "identify", " ", {"plan": "gold"})
-    call(page, "track", "after-a-blank-id")
+    call(page, "identify", user_id, {"plan": "gold"})
+    call(page, "track", "after-an-id-of-nobody")
     who = lead(page)
-    assert until(page, lambda: "after-a-blank-id" in names(stored, lead=who))
+    assert until(page, lambda: "after-an-id-of-nobody" in names(stored, lead=who))
     assert len(stored.views(who)) == 1
     assert status(page)["refused"] == [{"code": "user_id_invalid", "field": "user_id"}]

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 from tests.browser.gateway import Gateway
 from tests.browser.rules import Rules, attribute, open_ruled, ruled, text
 from tests.browser.stored import Stored, StoredEvent
-from tests.browser.tabs import call, fence, lead, push, ready, storage, until, visit
+from tests.browser.tabs import call, fence, lead, push, ready, storage, until, visit, wait_for
 from tests.support.pages import Pages
 from tests.support.servers import Collector
 
@@ -273,6 +273,23 @@ def test_the_next_page_knows_the_rules_before_any_answer(
     page.click("p")
     gateway.fate = "pass"
     assert len(until(page, lambda: stored.events("early", lead=who))) == 1
+
+
+def test_at_a_first_visit_clicks_wait_for_the_answer_that_names_the_rules(
+    page: Page, pages: Pages, through: str, gateway: Gateway, rules: Rules, events: Events
+) -> None:
+    rules.click("first-click", "p")
+    gateway.fates = ["wait"]
+    visit(page, pages.add("/first-click", head=through, body="<p>Text</p><div>Else</div>"))
+    assert until(page, gateway.sent)
+    page.click("p")
+    page.click("div")
+    assert call(page, "status")["sent"] == 0
+    gateway.hold.set()
+    wait_for(page, "() => leadlight('status').sent > 1")
+    assert [one.page["url"] for one in events("first-click")] == [pages.url("/first-click")]
+    page.click("p")
+    assert len(events("first-click")) == 2
 
 
 def test_a_rule_made_or_archived_meanwhile_is_learnt_with_the_next_answer(

@@ -22,6 +22,11 @@ HELLO = {"name": "Hello", "type": "popup", "content": {"body": "Hello"}}
 Work = Callable[[Services, Connection], Any]
 
 
+def no_queries(tx: Connection, site: int) -> list[segments.Query]:
+    """Return none: no message asks for anything."""
+    return []
+
+
 @pytest.fixture
 def other(world: World) -> Iterator[Services]:
     """Another collector on the same database."""
@@ -33,7 +38,7 @@ def other(world: World) -> Iterator[Services]:
 @pytest.fixture
 def segment(world: World) -> Segment:
     def work(tx: Connection) -> Segment:
-        return segments.create(tx, world.site.id, world.services.row_ids, "Pro", parse(PRO, retention_days=90), list, world.clock())
+        return segments.create(tx, world.site.id, world.services.row_ids, "Pro", parse(PRO, retention_days=90), no_queries, world.clock())
 
     return world.services.written.transact(work)
 
@@ -44,7 +49,11 @@ def meet(world: World, other: Services, first: Work, second: Work) -> tuple[Futu
         began: Future[Any] = Future()
 
         def hold(tx: Connection) -> Any:
-            done = first(world.services, tx)
+            try:
+                done = first(world.services, tx)
+            except Exception as error:
+                began.set_exception(error)
+                raise
             began.set_result(pool.submit(other.written.transact, functools.partial(second, other)))
             while not began.result().done() and not _somebody_waits(world):
                 pass
@@ -69,7 +78,7 @@ def asking(segment: Segment, **fields: Any) -> dict[str, Any]:
 
 def delete_segment(world: World, segment: Segment) -> Work:
     def work(services: Services, tx: Connection) -> None:
-        segments.delete(tx, world.site.id, segment.public_id, lambda: services.auto_messages.queries(tx, world.site.id))
+        segments.delete(tx, world.site.id, segment.public_id, services.auto_messages.queries)
 
     return work
 
@@ -117,7 +126,8 @@ def test_no_copy_names_a_message_that_goes(world: World, other: Services) -> Non
     services, site = world.services, world.site
     named = services.written.transact(functools.partial(create_message(world, HELLO), services))
     rule = {"message": named.public_id, "field": "seen", "operator": "has_any_value"}
-    asks = services.written.transact(functools.partial(create_message(world, {**HELLO, "audience": rule, "state": "archived"}), services))
+    asks = services.written.transact(functools.partial(create_message(world, {**HELLO, "audience": rule}), services))
+    services.written.transact(lambda tx: services.auto_messages.set_state(tx, site.id, asks.public_id, "archived", world.clock()))
     deleted, copied = meet(
         world,
         other,
@@ -130,10 +140,12 @@ def test_no_copy_names_a_message_that_goes(world: World, other: Services) -> Non
 
 def test_of_two_segments_that_take_one_name_one_is_refused(world: World, other: Services, segment: Segment) -> None:
     query, now = parse(PRO, retention_days=90), world.clock()
-    second = world.services.written.transact(lambda tx: segments.create(tx, world.site.id, world.services.row_ids, "Two", query, list, now))
+    second = world.services.written.transact(
+        lambda tx: segments.create(tx, world.site.id, world.services.row_ids, "Two", query, no_queries, now)
+    )
 
     def rename(one: Segment) -> Work:
-        return lambda _, tx: segments.update(tx, world.site.id, one.public_id, "New", None, list, now)
+        return lambda _, tx: segments.update(tx, world.site.id, one.public_id, "New", None, no_queries, now)
 
     renamed, refused = meet(world, other, rename(segment), rename(second))
     assert renamed.exception() is None
@@ -145,7 +157,7 @@ def test_a_segment_that_goes_is_not_changed(world: World, other: Services, segme
         world,
         other,
         delete_segment(world, segment),
-        lambda _, tx: segments.update(tx, world.site.id, segment.public_id, "New", None, list, world.clock()),
+        lambda _, tx: segments.update(tx, world.site.id, segment.public_id, "New", None, no_queries, world.clock()),
     )
     assert deleted.exception() is None
     assert isinstance(changed.exception(), LookupError)

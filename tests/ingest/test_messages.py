@@ -83,6 +83,17 @@ def test_a_claim_gives_out_the_content_and_counts_as_sent(tracker: Tracker, worl
     assert numbers(world, message)["sent"] == 1
 
 
+def test_the_sites_colour_comes_with_its_messages(tracker: Tracker, world: World) -> None:
+    first, second = create(world, ignore_caps=True), create(world, ignore_caps=True)
+    tracker.view("/")
+    assert "brand" not in tracker.claim(first)["message"]
+    world.services.writer.run(world.site.id, lambda tx: world.services.sites.change(tx, world.site.id, brand_color="#1f4fd1"))
+    world.services.sites.forget()
+    given = tracker.claim(second)["message"]["brand"]
+    assert (given["fill"], given["on"], given["light"]) == ("#1f4fd1", "#ffffff", {"accent": "#1f4fd1", "link": "#1f4fd1"})
+    assert set(given["dark"]) == {"accent", "link"}
+
+
 def test_offers_carry_no_content(tracker: Tracker, world: World) -> None:
     create(world, content={"title": "Secret", "body": "Secret"})
     assert "Secret" not in str(tracker.view())

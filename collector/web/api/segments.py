@@ -48,7 +48,7 @@ def create(services: Services, site: Site) -> tuple[Response, int]:
     now = services.clock()
 
     def work(tx: Connection) -> Segment:
-        return segments.create(tx, site.id, services.row_ids, name, query, lambda: services.auto_messages.queries(tx, site.id), now)
+        return segments.create(tx, site.id, services.row_ids, name, query, services.auto_messages.queries, now)
 
     try:
         made: Segment = services.writer.run(site.id, work)
@@ -67,7 +67,7 @@ def update(services: Services, site: Site, segment_id: str) -> Response:
         raise _not_found()
 
     def work(tx: Connection) -> Segment:
-        return segments.update(tx, site.id, segment_id, name, query, lambda: services.auto_messages.queries(tx, site.id), services.clock())
+        return segments.update(tx, site.id, segment_id, name, query, services.auto_messages.queries, services.clock())
 
     try:
         changed: Segment = services.writer.run(site.id, work)
@@ -85,9 +85,7 @@ def delete(services: Services, site: Site, segment_id: str) -> Response:
         raise _not_found()
 
     try:
-        services.writer.run(
-            site.id, lambda tx: segments.delete(tx, site.id, segment_id, lambda: services.auto_messages.queries(tx, site.id))
-        )
+        services.writer.run(site.id, lambda tx: segments.delete(tx, site.id, segment_id, services.auto_messages.queries))
     except LookupError:
         raise _not_found() from None
     except SegmentInUse as error:

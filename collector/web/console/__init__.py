@@ -26,6 +26,7 @@ from collector.web.console import (
     message_actions,
     message_form,
     message_history,
+    message_looks,
     message_trial,
     messages,
     people,
@@ -33,6 +34,7 @@ from collector.web.console import (
     profile,
     segment_form,
     segments,
+    simulations,
     why,
     words,
 )
@@ -68,7 +70,9 @@ _PARTS = (
     message_form,
     message_actions,
     message_history,
+    message_looks,
     message_trial,
+    simulations,
     why,
     install,
 )

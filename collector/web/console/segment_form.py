@@ -56,7 +56,7 @@ def register(bp: Blueprint, services: Services) -> None:
             found = find(connection, site, public_id)
 
         def work(tx: Connection) -> None:
-            segments.delete(tx, site.id, found.public_id, lambda: services.auto_messages.queries(tx, site.id))
+            segments.delete(tx, site.id, found.public_id, services.auto_messages.queries)
 
         try:
             services.writer.run(site.id, work)
@@ -95,9 +95,7 @@ def _store(services: Services, site: Site, present: Segment | None, name: str, q
     now = services.clock()
 
     def work(tx: Connection) -> Segment:
-        def queries() -> list[tuple[str, Any]]:
-            return services.auto_messages.queries(tx, site.id)
-
+        queries = services.auto_messages.queries
         if present is None:
             return segments.create(tx, site.id, services.row_ids, name, query, queries, now)
         return segments.update(tx, site.id, present.public_id, name, query, queries, now)

@@ -20,7 +20,7 @@ const ADDRESS = base + "collect";
 // Taken before the page wraps it.
 const { fetch } = window;
 
-/** Senders whose items wait until their user is identified again. @type {Set<string>} */
+/** Senders whose items wait until their user is proved, and keys of items that nothing lets through: the next page tries again. @type {Set<string>} */
 const parked = new Set();
 
 /** How many items were acknowledged in this page. */
@@ -47,6 +47,8 @@ let busy = false;
 let unsettled;
 /** @type {(answer: any, rows: Row[]) => void} */
 let offer;
+/** Called when the collector says that the browser asks not to be tracked. @type {() => void} */
+let withhold;
 
 /** @param {number} [wait] ms until the queue is sent; an earlier appointment stays */
 export const wake = (wait = SOON) => {
@@ -101,7 +103,7 @@ const pick = (keys, room, exit) => {
   for (const key of keys) {
     const next = row(key);
     if (!next) remove(key);
-    else if (!parked.has(next[2]) && next[2] == (rows[0] || next)[2]) {
+    else if (!parked.has(next[2]) && !parked.has(key) && next[2] == (rows[0] || next)[2]) {
       const size = bytes(next[1]);
       if (size <= room || (!exit && !rows[0])) {
         room -= size;
@@ -138,16 +140,22 @@ const post = async (rows) => {
     log(error);
   }
   log(status, answer);
+  const { session: given, time, refused = [] } = answer;
+  const ours = answer.type == "error.list";
   // Where the answer is somebody else's (a proxy's), its status is the reason.
-  const { session: given, time, errors = [{ code: "http_" + status }], refused = [] } = answer;
-  if (status == 413 && rows[1]) {
-    // Smaller each time, also where most of it is the envelope.
-    batch = Math.min(batch, text.length) >> 1;
-    return true;
-  }
-  if (status == 401) parked.add(rows[0][2]);
-  // A firewall in between says 202 too; the collector gives its time.
-  else if (status == 202 ? time : /40[03]|41[03]|422/.test(status)) for (const [key] of rows) remove(key);
+  const errors = ours ? answer.errors : [{ code: "http_" + status }];
+  const about = errors[0].field;
+  // A firewall in between says 202 and 403 too; the collector gives its time, and its errors.
+  const walled = status == 403 && !ours;
+  // Smaller each time, also where most of it is the envelope.
+  if ((status == 413 || walled) && rows[1]) batch = Math.min(batch, text.length) >> 1;
+  // It may dislike a single item: that waits for the next page, while the others pass.
+  else if (walled) parked.add(rows[0][0]);
+  if (status == 413 && rows[1]) return true;
+  // A session that has ended, or a proof that is wrong: it may come right.
+  if (status == 401 || (status == 403 && /^user/.test(about))) parked.add(rows[0][2]);
+  // A collector that does not know this version of the wire (`v`) is older than this script, and will be upgraded.
+  else if (status == 202 ? time : /40[03]|41[03]|422/.test(status) && !walled && about != "v") for (const [key] of rows) remove(key);
   else {
     retryAt = Date.now() + Math.max(after, Math.min(1e3 * 2 ** failures++, 3e5) * (0.5 + Math.random() / 2));
     // Asked to wait, the next page waits too.
@@ -166,12 +174,13 @@ const post = async (rows) => {
     if (head.dropped) set("lost", Math.max(0, lost() - head.dropped));
     // A reset in the meantime wiped the user; an answer on its way does not bring it back.
     if (given && session().id == who?.id) saveSession({ ...given, id: who.id, lead: head.lead });
+    if (refused[0]?.code == "consent_withheld") withhold();
     offer(answer, rows);
   }
   for (const { code, field, index } of status > 202 ? errors : refused) {
     refuse(code, field, rows[index]);
   }
-  if ((answer.lead || errors[0]?.code == "lead_secret_invalid") && head.lead == lead()) rotate();
+  if ((answer.lead || about == "lead") && head.lead == lead()) rotate();
   return true;
 };
 
@@ -234,9 +243,10 @@ export const hurry = () => {
   wake(0);
 };
 
-/** @param {typeof unsettled} waits @param {typeof offer} offered the modules that build on this one */
-export const attach = (waits, offered) => {
+/** @param {typeof unsettled} waits @param {typeof offer} offered @param {typeof withhold} withheld the modules that build on this one */
+export const attach = (waits, offered, withheld) => {
   unsettled = waits;
   offer = offered;
+  withhold = withheld;
   hurry();
 };

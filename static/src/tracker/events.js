@@ -30,7 +30,7 @@ export const identify = (id, about, consent) => {
   if (impersonated) return consent(1);
   if (id != null) {
     if (id === +id) id = "" + id;
-    if (typeof id != "string" || !id.trim() || !/^[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
+    if (typeof id != "string" || !id.trim() || !/^(?!(null|undefined|NaN|None|\[object Object\])$)[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
     consent(0);
     // The view that waits for its title belongs to whoever was here when it began, not to the next user.
     if (user && user.id != id) settle();

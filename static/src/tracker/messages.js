@@ -24,6 +24,8 @@ import { write } from "./json.js";
  * @property {typeof visible} [visible] what of an address may leave the page; trackers that are kept for long may not have it
  * @property {((event: {id: string, action: string}) => void)[]} listeners
  * @property {(...words: any[]) => void} log
+ * @property {[type: string, path: EventTarget[], view: string][]} [early] clicks and submits of a first visit, until it is known whether rules
+ *   ask for them: what they happened on, in which view
  * @property {() => void} [end] set by the messenger: the view is over, or the user, or the consent
  * @property {() => void} [stop] set by the script of the rules: other rules hold now, or none
  */
@@ -38,6 +40,7 @@ export const host = {
   log,
   page,
   visible,
+  early: [],
 };
 
 /** @param {string} name @param {(module: any) => void} use */
@@ -55,6 +58,18 @@ export const learn = (name = "") => {
   }
 };
 
+/** Keeps what is clicked before the first answer names the site's rules. */
+export const overhear = () => {
+  for (const type of ["click", "submit"])
+    document.addEventListener(
+      type,
+      (event) => {
+        if (!held && host.early && host.early.length < 20) host.early.push([type, event.composedPath(), view]);
+      },
+      true,
+    );
+};
+
 /** @param {Candidate[]} candidates best first @param {number} [poll] seconds until the messenger asks again */
 const hand = (candidates, poll) => {
   const named = view;
@@ -68,6 +83,7 @@ const hand = (candidates, poll) => {
 export const offer = ({ messages, poll, rules, query = [] }, rows) => {
   if (!held) {
     learn(rules);
+    if (!rules) host.early = undefined;
     set("query", query);
     reread();
   }

@@ -146,7 +146,7 @@ def segments_of(asking: Asking, *queries: Any) -> list[str]:
             world.services.writer.run(
                 world.site.id,
                 lambda tx, name=name, query=query: segments.create(
-                    tx, world.site.id, world.services.row_ids, name, query, list, world.clock()
+                    tx, world.site.id, world.services.row_ids, name, query, lambda tx, site: [], world.clock()
                 ),
             ).public_id
         )
