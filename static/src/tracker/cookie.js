@@ -19,31 +19,28 @@ const bake = (name, value, age) => {
 export const recall = (name, fits = Boolean) => [...read(name), local[name]].find(fits);
 
 /**
- * Writes a value for the widest domain that takes a cookie. Only a trial tells which: no rule knows that `co.uk` or `github.io` is nobody's
- * own. What is new tells by itself whether it was taken, what is renewed does not. Each writing and each reading after one waits for
- * another process.
- * @param {string} name @param {string} value
+ * Finds the widest domain that takes a cookie. Only a trial tells which: no rule knows that `co.uk` or `github.io` is nobody's own. What is
+ * new tells by itself whether it was taken, what is renewed does not. Each writing and each reading after one waits for another process.
+ * @param {string} name @param {string} value what is about to be written
  */
-const write = (name, value) => {
-  const age = value ? AGE : 0;
-  if (domain == null) {
-    const asked = option("cookieDomain", "cookie_domain");
-    const labels = asked ? [] : location.hostname.split(".");
-    const trial = value && !read(name).includes(value) ? name : prefix + "_try";
-    const said = value || "1";
-    for (let count = 2; count <= labels.length; count++) {
-      domain = ";domain=" + labels.slice(-count).join(".");
-      bake(trial, said, AGE);
-      if (read(trial).includes(said)) return trial == name || (bake(trial, "", 0), bake(name, value, age));
-    }
-    domain = asked && asked != "none" ? ";domain=" + asked : "";
+const widest = (name, value) => {
+  const asked = option("cookie_domain");
+  const labels = asked ? [] : location.hostname.split(".");
+  const trial = read(name).includes(value) ? prefix + "_try" : name;
+  for (let count = 2; count <= labels.length; count++) {
+    domain = ";domain=" + labels.slice(-count).join(".");
+    bake(trial, value, AGE);
+    if (read(trial).includes(value)) return trial != name && bake(trial, "", 0);
   }
-  bake(name, value, age);
+  domain = asked && asked != "none" ? ";domain=" + asked : "";
 };
 
 /** @param {string} name @param {string} value an empty one forgets it */
 export const keep = (name, value) => {
   delete local[name];
-  attempt(() => write(name, value));
+  attempt(() => {
+    domain ?? widest(name, value);
+    bake(name, value, value ? AGE : 0);
+  });
   if (value && !read(name).includes(value)) attempt(() => (local[name] = value));
 };
