@@ -19,28 +19,31 @@ const bake = (name, value, age) => {
 export const recall = (name, fits = Boolean) => [...read(name), local[name]].find(fits);
 
 /**
- * Finds the widest domain that takes a cookie. Only a trial tells which: no rule knows that `co.uk` or `github.io` is nobody's own. What is
- * new tells by itself whether it was taken, what is renewed does not. Each writing and each reading after one waits for another process.
- * @param {string} name @param {string} value what is about to be written
+ * Writes a value for the widest domain that takes a cookie. Only a trial tells which: no rule knows that `co.uk` or `github.io` is nobody's
+ * own. What is new tells by itself whether it was taken, what is renewed does not. Each writing and each reading after one waits for
+ * another process.
+ * @param {string} name @param {string} value
  */
-const widest = (name, value) => {
-  const asked = option("cookie_domain");
-  const labels = asked ? [] : location.hostname.split(".");
-  const trial = read(name).includes(value) ? prefix + "_try" : name;
-  for (let count = 2; count <= labels.length; count++) {
-    domain = ";domain=" + labels.slice(-count).join(".");
-    bake(trial, value, AGE);
-    if (read(trial).includes(value)) return trial != name && bake(trial, "", 0);
+const write = (name, value) => {
+  const age = value ? AGE : 0;
+  if (domain == null) {
+    const asked = option("cookie_domain");
+    const labels = asked ? [] : location.hostname.split(".");
+    const trial = value && !read(name).includes(value) ? name : prefix + "_try";
+    const said = value || "1";
+    for (let count = 2; count <= labels.length; count++) {
+      domain = ";domain=" + labels.slice(-count).join(".");
+      bake(trial, said, AGE);
+      if (read(trial).includes(said)) return trial == name || (bake(trial, "", 0), bake(name, value, age));
+    }
+    domain = asked && asked != "none" ? ";domain=" + asked : "";
   }
-  domain = asked && asked != "none" ? ";domain=" + asked : "";
+  bake(name, value, age);
 };
 
 /** @param {string} name @param {string} value an empty one forgets it */
 export const keep = (name, value) => {
   delete local[name];
-  attempt(() => {
-    domain ?? widest(name, value);
-    bake(name, value, value ? AGE : 0);
-  });
+  attempt(() => write(name, value));
   if (value && !read(name).includes(value)) attempt(() => (local[name] = value));
 };
