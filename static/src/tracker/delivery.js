@@ -174,9 +174,7 @@ const post = async (rows) => {
     if (code == "consent_withheld") withhold();
     offer(answer, rows);
   }
-  for (const { code, field, index } of reasons) {
-    refuse(code, field, rows[index]);
-  }
+  for (const reason of reasons) refuse(reason.code, reason.field, rows[reason.index]);
   if ((answer.lead || about == "lead") && head.lead == lead()) rotate();
   return true;
 };

@@ -75,7 +75,7 @@ export const sender = () => {
 
 /** @returns {string | false} the visit that goes on; none after thirty idle minutes */
 const present = () => {
-  const [id, last] = (get("whovisit") || "").split(" ");
+  const [id, last] = ("" + get("whovisit")).split(" ");
   return Date.now() / 1e3 - +last < IDLE && id;
 };
 
