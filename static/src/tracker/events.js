@@ -6,7 +6,7 @@ import { mayWait } from "./consent.js";
 import { happened, settle } from "./view.js";
 import { get, set } from "./store.js";
 import { option } from "./options.js";
-import { plain, write } from "./json.js";
+import { encode, plain, write } from "./json.js";
 
 const DAY = 864e5;
 
@@ -17,7 +17,7 @@ export const track = (name, metadata) => {
 };
 
 /** @param {string} text @returns {any} a short fingerprint, so that no attribute lies about in storage */
-const mark = (text) => [...text].reduce((sum, letter) => (sum * 65599 + /** @type {number} */ (letter.codePointAt(0))) | 0, 0);
+const mark = (text) => encode(text).reduce((sum, byte) => (sum * 65599 + byte) | 0, 0);
 
 /**
  * @param {any} id the user id; null or the attributes alone leave the sender as it is
@@ -30,7 +30,7 @@ export const identify = (id, about, consent) => {
   if (impersonated) return consent(1);
   if (id != null) {
     if (id === +id) id = "" + id;
-    if (typeof id != "string" || !id.trim() || !/^(?!(null|undefined|NaN|None|\[object Object\])$)[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
+    if (typeof id != "string" || !/^(?!(\s*|null|undefined|NaN|None|\[object Object\])$)[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
     consent(0);
     // The view that waits for its title belongs to whoever was here when it began, not to the next user.
     if (user && user.id != id) settle();
