@@ -4,6 +4,7 @@ The process is given its task on standard input, which nobody else can see, and 
 written down here. A few at a time, and one for each site.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -74,11 +75,12 @@ class Simulations:
             now = self._clock()
             run: Run = self._transact(lambda tx: runs.begin(tx, site, message.id, message.version, days, now))
             try:
-                process = _started(Task(self._settings, site, message.public_id, days, now))
+                process = _started()
             except OSError:
                 self._end(site, run.id, runs.FAILED, reason=runs.KILLED)
                 raise
-            thread = threading.Thread(target=self._listen, args=(site, run.id, process), name="simulation", daemon=True)
+            task = Task(self._settings, site, message.public_id, days, now)
+            thread = threading.Thread(target=self._listen, args=(task, run.id, process), name="simulation", daemon=True)
             self._under_way[run.id] = process, thread
             thread.start()
         return run
@@ -105,21 +107,22 @@ class Simulations:
         for _, thread in under_way:
             thread.join()
 
-    def _listen(self, site: int, run: str, process: subprocess.Popen[bytes]) -> None:
-        """Write down what a process says, until it has ended."""
+    def _listen(self, task: Task, run: str, process: subprocess.Popen[bytes]) -> None:
+        """Give a process its task, and write down what it says, until it has ended."""
         said: dict[str, Any] = {}
         try:
+            _give(process, task)
             for said in _lines(process):
-                if "progress" in said and not self._goes_on(site, run, said["progress"]):
+                if "progress" in said and not self._goes_on(task.site, run, said["progress"]):
                     break
         finally:
             process.kill()
             process.wait()
             if "result" in said:
-                self._end(site, run, runs.DONE, result=said["result"])
+                self._end(task.site, run, runs.DONE, result=said["result"])
             else:
                 why = runs.STOPPED if self._stopping.is_set() else runs.BROKE_OFF if "error" in said else runs.KILLED
-                self._end(site, run, runs.FAILED, reason=why)
+                self._end(task.site, run, runs.FAILED, reason=why)
             with self._lock:
                 del self._under_way[run]
 
@@ -145,15 +148,16 @@ def _ended(tx: Connection, *, site: int, run: str, state: str, now_ms: int, **fi
     return runs.end(tx, site, run, state, now_ms, **fields)
 
 
-def _started(task: Task) -> subprocess.Popen[bytes]:
+def _started() -> subprocess.Popen[bytes]:
     root = str(Path(__file__).resolve().parents[1])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    process = subprocess.Popen(  # noqa: S603 (our own program)
-        [sys.executable, "-m", _MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}
-    )
-    with cast("IO[bytes]", process.stdin) as given:
+    command = [sys.executable, "-P", "-m", _MODULE]  # -P: what lies in the folder that the collector was started in is none of its modules
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths})  # noqa: S603 (our own program)
+
+
+def _give(process: subprocess.Popen[bytes], task: Task) -> None:
+    with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", process.stdin) as given:  # one that has ended says nothing, which is told
         given.write(msgspec.json.encode(task))
-    return process
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:

@@ -72,7 +72,10 @@ BREAKS = (
     ),
     Break(
         "duplicates are counted",
-        ((TRACKING, "                if row[2] in inserted:\n                    inserted.remove(row[2])", "                if True:"),),
+        (
+            (TRACKING, "                if new.get(row[2]) is row:", "                if True:"),
+            (TRACKING, "            counted += new.values()", "            counted += rows"),
+        ),
         ("outages::before its answer arrives", "durability::kills[sqlite]", "durability::kills[postgresql]"),
     ),
     Break(

@@ -1,9 +1,10 @@
 """Somebody as of a moment in the past: what was known then, built up from what happened, in the shape that decisions ask for."""
 
 import json
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -139,8 +140,7 @@ class AsOfThen:
         if _ages(measure) or measure_over([one], measure, event.at, self.site.zone).count:
             history.append(one)
         if measure.within_days is not None:
-            gone = sum(1 for _ in iter(_aged(history, event.at - measure.within_days * DAY)))
-            del history[:gone]
+            del history[: bisect_right(history, event.at - measure.within_days * DAY, key=itemgetter(0))]
 
     def _person(self, now_ms: int) -> Person:
         person = people.of_identities(self.members)
@@ -194,10 +194,3 @@ def _metadata(event: Happened) -> dict[str, Any]:
 def _ages(measure: EventMeasure) -> bool:
     """Say whether what a measure counts may be another thing later, for a condition on metadata compares with the present."""
     return any(rule.test.operator in SPANS for rule in measure.where)
-
-
-def _aged(history: History, oldest: int) -> Iterator[int]:
-    for at, _ in history:
-        if at > oldest:
-            return
-        yield at

@@ -166,6 +166,7 @@ class AutoMessages:
         self._row_ids = row_ids
         self._lock = threading.Lock()
         self._live: dict[int, _Kept] = {}
+        self._changes = 0
 
     def kept(self, site: int) -> Live | None:
         """Return the live messages where they are in memory and fresh, without asking the database."""
@@ -177,10 +178,12 @@ class AutoMessages:
         fresh = self.kept(site)
         if fresh is not None:
             return fresh
+        changes = self._changes
         with self._database.read() as connection:
             kept = self._read(connection, site, self._live.get(site))
         with self._lock:
-            self._live[site] = kept
+            # What was read while something changed may be from before that.
+            self._live[site] = kept if changes == self._changes else msgspec.structs.replace(kept, until=0.0)
         return kept.live
 
     def _read(self, connection: Connection, site: int, before: _Kept | None) -> _Kept:
@@ -344,6 +347,7 @@ class AutoMessages:
     def forget(self, site: int) -> None:
         """Look anew at a site's messages when they are asked for next, so that a change of this process is seen at once."""
         with self._lock:
+            self._changes += 1
             kept = self._live.get(site)
             if kept is not None:
                 self._live[site] = msgspec.structs.replace(kept, until=0.0)

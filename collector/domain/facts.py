@@ -50,7 +50,8 @@ def load_then(
     for event in needs.totals | ({PAGE_VIEW} if "page_view_count" in needs.attributes else set()):
         since = people.measured(connection, site.id, names, person, then_ms + 1, event)
         if since.count:
-            totals[event] = _without(totals[event], since, people.measured(connection, site.id, names, person, 0, event, then_ms))
+            before = people.measured(connection, site.id, names, person, 0, event, then_ms)
+            totals[event] = _without(totals.get(event, NEVER), since, before)
     measured: dict[str, Total] = {}
     for measure in needs.measures:
         oldest = then_ms - (retention_ms if measure.within_days is None else min(measure.within_days * DAY, retention_ms))

@@ -65,8 +65,9 @@ def met(
 
 def _held(connection: Connection, site: Site, names: Names, principal: int, query: Node, then_ms: int, retention_ms: int) -> bool:
     """Say whether a query held of a person at a time that has passed."""
-    person = people.load(connection, site.id, principal)
-    if person is None:
+    try:
+        person = people.load(connection, site.id, principal)
+    except LookupError:  # became part of another since, or was deleted: the next look knows
         return False
     then = facts.load_then(connection, site, names, person, needs(query), then_ms, retention_ms)
     return matches(query, then, then_ms, site.zone)

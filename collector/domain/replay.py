@@ -90,7 +90,7 @@ def replay(scene: Scene, past: Past) -> Iterator[Given]:
     walk = _Walk(scene, past)
     for _, happened in groupby(walk.events, key=lambda event: (event.at, event.identity)):
         yield from walk.step(list(happened))
-    yield from walk.wait(None)
+    yield from walk.wait(scene.until)
 
 
 class _Walk:
@@ -129,7 +129,7 @@ class _Walk:
     def step(self, happened: Sequence[Happened]) -> Iterator[Given]:
         """Go on to what one identity did at one time."""
         at, identity = happened[0].at, happened[0].identity
-        yield from self.wait(at)
+        yield from self.wait(min(at, self.scene.until))
         while self.joins and self.joins[0][0] <= at:
             lead = self.joins.pop(0)[1]
             self.whole.absorb(self.of[lead])
@@ -178,9 +178,9 @@ class _Walk:
         leads = [sight.identity] if not sight.asserted else [one for one in members if one.kind == LEAD]
         return [(one.kind, one.value) for one in leads] or [_NOBODY]
 
-    def wait(self, until: int | None) -> Iterator[Given]:
+    def wait(self, until: int) -> Iterator[Given]:
         """Let time pass: what waits in pages that are still shown is claimed when it is due."""
-        while self.due and (until is None or self.due[0][0] <= until):
+        while self.due and self.due[0][0] <= until:
             at, _, _, message, sight = heapq.heappop(self.due)
             if self.views[sight.identity.id, sight.visit] is sight.view:
                 yield from self.claim(message, sight, at)

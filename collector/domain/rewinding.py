@@ -31,8 +31,6 @@ REWOUND = VISIT_FIELDS | {
 SET_ONCE = "signed_up_at"
 """The date that does not move."""
 _ANY_RETENTION = 36_500
-
-
 _ALWAYS = (Assumption.ARRIVED, Assumption.FRESH, Assumption.UNANSWERED, Assumption.TODAY, Assumption.JOINED)
 
 
@@ -56,9 +54,7 @@ def refusal(connection: Connection, site: int, message: AutoMessage) -> Refusal 
 
 def rewound(connection: Connection, site: Site, message: AutoMessage, others: Sequence[AutoMessage], now_ms: int, oldest: int) -> Rewound:
     """Return what is replayed of a message beside `others`, those that are live; `oldest` is where the timeline begins (ms)."""
-    found = {
-        one: one.sentence for one in (Assumption.ARRIVED, Assumption.FRESH, Assumption.UNANSWERED, Assumption.TODAY, Assumption.JOINED)
-    }
+    found = {one: one.sentence for one in _ALWAYS}
 
     def assume(assumption: Assumption, **values: object) -> None:
         found[assumption] = assumption.sentence.format(**values)

@@ -131,6 +131,7 @@ class Sites:
         self._row_ids = row_ids
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, str], tuple[float, Site | None]] = {}
+        self._changes = 0
         self._readable: set[str] = set()
         self._told: set[str] = set()
 
@@ -251,10 +252,11 @@ class Sites:
     def forget(self) -> None:
         """Drop what is kept, so that a change of this process is seen at once."""
         with self._lock:
+            self._changes += 1
             self._kept.clear()
 
     def _find(self, kind: str, name: str, sql: str, parameter: object) -> Site | None:
-        now = time.monotonic()
+        now, changes = time.monotonic(), self._changes
         kept = self._kept.get((kind, name))
         if kept is not None and kept[0] > now:
             return kept[1]
@@ -264,7 +266,8 @@ class Sites:
         with self._lock:
             if len(self._kept) > 10_000:  # guesses of strangers must not fill the memory
                 self._kept.clear()
-            self._kept[(kind, name)] = (now + _CACHE_SECONDS, site)
+            if changes == self._changes:  # what was read while something changed may be from before that
+                self._kept[(kind, name)] = (now + _CACHE_SECONDS, site)
         return site
 
     def _site(self, row: tuple[object, ...]) -> Site:

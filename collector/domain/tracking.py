@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import answers, attributes, changes, deliveries, identities, visits
+from collector.domain import answers, attributes, changes, deliveries, identities, totals, visits
 from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
 from collector.domain.limits import NewPeople
 from collector.domain.merging import Claim, claim_lead
@@ -360,8 +360,11 @@ class _Group:
         self.note_activity(admitted.active)
         if not admitted.spans:
             return None
-        principals = {identity.id: identity.principal_id for identity in self.identities.values()}
-        return visits.follow(self.tx, self.site, admitted.spans, principals)
+        return visits.follow(self.tx, self.site, admitted.spans, self.principals())
+
+    def principals(self) -> dict[int, int]:
+        """Return whose each identity of the group is, by row id."""
+        return {identity.id: identity.principal_id for identity in self.identities.values()}
 
     def note_activity(self, times: Mapping[int, int]) -> None:
         """Note when people were last active, to the minute: a column written with each event would be the hottest of all."""
@@ -392,7 +395,7 @@ class _Group:
                 if new.get(row[2]) is row:
                     results[place] = True
             counted += new.values()
-        self.count(counted)
+        totals.count(self.tx, self.site, counted, self.principals())
 
     def stored_elsewhere(self, home: int, events: Collection[bytes]) -> set[bytes]:
         """Return the ids that an earlier send, with another idea of the time, put into the other slice they could be in."""
@@ -407,25 +410,6 @@ class _Group:
             if other in self.known.readable and other != home:
                 found |= self.slices.stored(self.tx, self.site, other, ids)
         return found
-
-    def count(self, rows: Sequence[EventRow]) -> None:
-        """Add inserted events to the totals: own half of their identity, the person's half of its principal; one row each."""
-        own: dict[tuple[int, int], list[int]] = {}
-        for row in rows:
-            at = row[5]
-            present = own.setdefault((row[4], row[3]), [0, at, at])
-            present[0] += 1
-            if at > present[1]:
-                present[1] = at
-            elif at < present[2]:
-                present[2] = at
-        principals = {identity.id: identity.principal_id for identity in self.identities.values()}
-        effective: dict[tuple[int, int], list[int]] = {}
-        for (name, identity), (count, last, first) in own.items():
-            _add(effective, (name, principals[identity]), count, last, first)
-        keys = sorted(own.keys() | effective.keys())
-        parameters = [(self.site, *key, *effective.get(key, _NOBODY), *own.get(key, _NOTHING)) for key in keys]
-        self.tx.insert("totals", _TOTALS, parameters, _COUNT)
 
     def set_attributes(self, submission: Submission, outcome: Outcome) -> None:
         """Set attributes in order; what a trusted source set stays."""
@@ -458,30 +442,6 @@ def turn_away(submission: Submission, outcome: Outcome) -> None:
     outcome.events = [Reason.PERSON_DELETED] * len(submission.events)
     outcome.reports = [Reason.PERSON_DELETED] * len(submission.reports)
     outcome.protected = [(place, name, Reason.PERSON_DELETED) for place, change in enumerate(submission.changes) for name in change.values]
-
-
-_TOTALS = ("site", "name", "identity", "count", "last", "first", "own_count", "own_last", "own_first")
-_COUNT = """ON CONFLICT (site, name, identity) DO UPDATE SET
-count = CASE WHEN excluded.count IS NULL THEN totals.count ELSE coalesce(totals.count, 0) + excluded.count END,
-last = larger(coalesce(totals.last, excluded.last), coalesce(excluded.last, totals.last)),
-first = lesser(coalesce(totals.first, excluded.first), coalesce(excluded.first, totals.first)),
-own_count = totals.own_count + excluded.own_count,
-own_last = larger(coalesce(totals.own_last, excluded.own_last), coalesce(excluded.own_last, totals.own_last)),
-own_first = lesser(coalesce(totals.own_first, excluded.own_first), coalesce(excluded.own_first, totals.own_first))"""
-
-
-_NOBODY = (None, None, None)
-_NOTHING = (0, None, None)
-
-
-def _add(totals: dict[tuple[int, int], list[int]], key: tuple[int, int], count: int, last: int, first: int) -> None:
-    present = totals.get(key)
-    if present is None:
-        totals[key] = [count, last, first]
-        return
-    present[0] += count
-    present[1] = max(present[1], last)
-    present[2] = min(present[2], first)
 
 
 _Home = tuple[list[EventRow], list[tuple[list[bool | Reason], int]]]

@@ -56,7 +56,6 @@ def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[st
         raise _busy()
     asked = _Claim(services, senders.check_sender(services.keyring, site, request, services.settings.session_duration, now), request, now)
     for _ in range(_ATTEMPTS):
-        asked.held_back_by = None
         try:
             ready = yield Guest(asked.prepare)
             answer = None if isinstance(ready, str) else (yield asked.writing(functools.partial(asked.grant, ready=ready)))
@@ -146,6 +145,7 @@ class _Claim:
 
     def grant(self, tx: Connection, ready: _Ready) -> dict[str, Any] | None:
         """Decide and write the permission; None where what was read holds no more: the person is part of another, or the message edited."""
+        self.held_back_by = None  # a transaction may be run again
         locked = identities.by_ids(tx, self.site.id, [ready.owner.id, ready.owner.principal_id], lock=True)
         if ready.owner.id not in locked or locked[ready.owner.id].principal_id != ready.owner.principal_id:
             return None

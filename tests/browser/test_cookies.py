@@ -80,6 +80,7 @@ def test_each_visit_gives_the_cookie_its_full_life_again(
 ) -> None:
     shop = pages.add("/", head=snippet)
     visit(page, shop)
+    fence(page)  # what is told when the page is left would go on with the visit
     before = cookie(context, lead_cookie)
     context.add_cookies([{**before, "expires": time.time() + DAY}])
     page.evaluate("() => { for (const key in localStorage) if (key.endsWith('whovisit')) delete localStorage[key] }")

@@ -313,3 +313,32 @@ class TestNobodyLookedForAWhile:
         world.set(("lead", tracker.lead.split(".")[0]), {"plan": "pro"})
         look_after_a_restart(world)
         assert goal_times(world) == [end if counts else None]
+
+    def test_who_becomes_part_of_another_while_it_is_looked_for_keeps_nobody_else_from_it(
+        self, new_tracker: Callable[..., Tracker], world: World, keeper: GoalKeeper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        message, trackers = create(world, goal=GOAL), [new_tracker() for _ in range(2)]
+        for one in trackers:
+            one.view()
+            one.claim(message)
+        world.clock.advance(DAY)
+        for one in trackers:
+            one.collect(one.event("bought"))
+        world.clock.advance(7 * DAY)
+        rows = Connection.rows
+        trackers[0].identify("u-1")
+        meanwhile = [trackers[0].view]
+
+        def overtaken(self: Connection, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+            found = rows(self, sql, parameters)
+            if "d.goal_at IS NULL" in sql and meanwhile:
+                meanwhile.pop()()
+            return found
+
+        monkeypatch.setattr(Connection, "rows", overtaken)
+        keeper.look(world.clock())
+        assert not meanwhile
+        assert reached(world, message) == 1
+        world.clock.advance(HOUR)
+        keeper.look(world.clock())
+        assert reached(world, message) == 2

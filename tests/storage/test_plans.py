@@ -89,6 +89,8 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
         facts.load(
             connection, world.site, services.names, person, needs(query), world.clock(), services.settings.retention, everything=True
         )
+        then = world.clock() - 2 * DAY
+        facts.load_then(connection, world.site, services.names, person, needs(query), then, services.settings.retention)
         people.by_email(connection, site, "ann@example.com")
         asked = (connection, site, services.names)
         assert trigger_events.lately(*asked, person.id, ["saved", "page-view"], world.clock()) == {"saved", "page-view"}

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,13 +17,20 @@ from tests.support.client import Client
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
 STOP_SECONDS = 20
+_PORTS = range(15_000, 32_000)
+_RANDOM = random.SystemRandom()  # a property test seeds the common one, in every process alike
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of 127.0.0.1 that nobody listens on now.
+
+    Drawn from those that no system gives to connections: one of these could be taken again before it is listened on.
+    """
+    for port in _RANDOM.sample(_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port of 127.0.0.1 was found")
 
 
 def last_lines(path: Path, count: int = 60) -> str:

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,8 +66,8 @@ def held() -> Iterator[Callable[[], None]]:
     stopped: list[int] = []
     start = simulations._started
 
-    def begin(task: simulations.Task) -> Any:
-        process = start(task)
+    def begin() -> Any:
+        process = start()
         os.kill(process.pid, signal.SIGSTOP)
         stopped.append(process.pid)
         return process
@@ -206,6 +208,23 @@ def test_a_killed_process_is_a_failed_run(rest: Rest, held: Callable[[], None]) 
     os.kill(process, signal.SIGKILL)
     found = ended(rest, message, number)
     assert (found["state"], found["reason"], found["people"]) == ("failed", simulation_runs.KILLED, None)
+
+
+def test_a_process_that_ends_before_it_has_its_task_is_a_failed_run(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = made(rest)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/bin/false")
+        number = begun(rest, message)
+    found = ended(rest, message, number)
+    assert (found["state"], found["reason"]) == ("failed", simulation_runs.KILLED)
+
+
+def test_files_beside_a_collector_are_none_of_its_modules(rest: Rest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("msgspec", "secrets", "collector"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    message = made(rest)
+    assert ended(rest, message, begun(rest, message))["state"] == "done"
 
 
 def test_one_whose_collector_is_gone_has_failed(rest: Rest) -> None:

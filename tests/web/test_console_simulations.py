@@ -28,8 +28,8 @@ def held(monkeypatch: pytest.MonkeyPatch) -> None:
     """Holds the processes of simulations that begin."""
     start = simulations._started
 
-    def begin(task: simulations.Task) -> Any:
-        process = start(task)
+    def begin() -> Any:
+        process = start()
         os.kill(process.pid, signal.SIGSTOP)
         return process
 

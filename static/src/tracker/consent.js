@@ -5,7 +5,9 @@ import { base, option, prefix, setting, site } from "./options.js";
 import { keep, recall } from "./cookie.js";
 
 const NAME = prefix + "_choice";
-export const counted = option("automation") == "count";
+
+/** What the envelope says where the site counts its own tests. */
+export const counted = option("automation") == "count" ? "count" : undefined;
 
 /** `in` or `out`, and after a point the version of the text that was agreed to. */
 export let choice = "";

@@ -27,7 +27,7 @@ export const recall = (name, fits = Boolean) => [...read(name), local[name]].fin
 const write = (name, value) => {
   const age = value ? AGE : 0;
   if (domain == null) {
-    const asked = option("cookieDomain", "cookie_domain");
+    const asked = option("cookie_domain");
     const labels = asked ? [] : location.hostname.split(".");
     const trial = value && !read(name).includes(value) ? name : prefix + "_try";
     const said = value || "1";

@@ -7,7 +7,7 @@ import { get, remove, set } from "./store.js";
 import { add, isView, lost, mine, refuse, row, waiting } from "./queue.js";
 import { choice, counted, held } from "./consent.js";
 import { lead, rotate, saveSession, session, user } from "./sender.js";
-import { write } from "./json.js";
+import { encode, write } from "./json.js";
 
 /** @typedef {import("./queue.js").Row} Row */
 
@@ -82,12 +82,9 @@ export const envelope = (from) => {
     sent_at: Date.now(),
     offset,
     consent: choice[0] == "i" ? "granted" : undefined,
-    automation: counted ? "count" : undefined,
+    automation: counted,
   };
 };
-
-/** @param {string} text @returns {number} its length in UTF-8; a Blob would ask the process of the browser for it, and wait */
-const bytes = (text) => new TextEncoder().encode(text).length;
 
 /** @param {Row[]} rows @param {any} head */
 const body = (rows, head) => write(head).slice(0, -1) + `,"items":[${rows.map(([, text]) => text)}]}`;
@@ -104,7 +101,7 @@ const pick = (keys, room, exit) => {
     const next = row(key);
     if (!next) remove(key);
     else if (!parked.has(next[2]) && !parked.has(key) && next[2] == (rows[0] || next)[2]) {
-      const size = bytes(next[1]);
+      const size = encode(next[1]).length;
       if (size <= room || (!exit && !rows[0])) {
         room -= size;
         rows.push(next);
@@ -143,8 +140,8 @@ const post = async (rows) => {
   const { session: given, time, refused = [] } = answer;
   const ours = answer.type == "error.list";
   // Where the answer is somebody else's (a proxy's), its status is the reason.
-  const errors = ours ? answer.errors : [{ code: "http_" + status }];
-  const about = errors[0].field;
+  const reasons = ours ? answer.errors : status == 202 ? refused : [{ code: "http_" + status }];
+  const { code, field: about } = Object(reasons[0]);
   // A firewall in between says 202 and 403 too; the collector gives its time, and its errors.
   const walled = status == 403 && !ours;
   // Smaller each time, also where most of it is the envelope.
@@ -174,12 +171,10 @@ const post = async (rows) => {
     if (head.dropped) set("lost", Math.max(0, lost() - head.dropped));
     // A reset in the meantime wiped the user; an answer on its way does not bring it back.
     if (given && session().id == who?.id) saveSession({ ...given, id: who.id, lead: head.lead });
-    if (refused[0]?.code == "consent_withheld") withhold();
+    if (code == "consent_withheld") withhold();
     offer(answer, rows);
   }
-  for (const { code, field, index } of status > 202 ? errors : refused) {
-    refuse(code, field, rows[index]);
-  }
+  for (const reason of reasons) refuse(reason.code, reason.field, rows[reason.index]);
   if ((answer.lead || about == "lead") && head.lead == lead()) rotate();
   return true;
 };
@@ -219,14 +214,14 @@ export const exit = () => {
   gone = keys[0] || gone;
   keys.sort((a, b) => isView(a) - isView(b));
   let room = EXIT;
+  /** @type {Row[]} */
   let rows;
   while ((rows = pick(keys, room, 1).sort())[0]) {
     const text = body(rows, envelope(rows[0][3]));
     log(text);
     attempt(() => navigator.sendBeacon(ADDRESS, text));
-    room -= bytes(text);
-    const went = rows.map(([key]) => key);
-    keys = keys.filter((key) => !went.includes(key));
+    room -= encode(text).length;
+    keys = keys.filter((key) => !rows.some((went) => went[0] == key));
   }
 };
 

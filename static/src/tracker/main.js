@@ -1,5 +1,5 @@
 /** The public call, and the order in which things start. */
-import { attempt, base, log, option, prefix, script, site } from "./options.js";
+import { attempt, log, option, prefix, script, site } from "./options.js";
 import { ask, choice, choose, held } from "./consent.js";
 import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
@@ -17,7 +17,7 @@ const consent = (staff, gpc) => {
     open();
     renew();
     wake();
-    const domains = option("linkDomains", "link_domains");
+    const domains = option("link_domains");
     if (domains) load("handover.js", ({ start }) => start(domains, host, rotate, waiting, get, set));
   } else {
     end();
@@ -137,6 +137,6 @@ const start = () => {
 if (!site && (window.Intercom || window.intercomSettings)) {
   // The page speaks Intercom: it says there who it is, and when to begin.
   attempt(() => (window.leadlightSettings = { ...window.leadlightSettings, script }));
-  import(base + "intercom.js").catch(log);
+  load("intercom.js");
 } else if (document.prerendering) document.addEventListener("prerenderingchange", start);
 else start();

@@ -43,7 +43,7 @@ export const host = {
   early: [],
 };
 
-/** @param {string} name @param {(module: any) => void} use */
+/** @param {string} name @param {(module: any) => void} [use] */
 export const load = (name, use) => import(base + name).then(use).catch(log);
 
 /** The script whose rules hold. */
@@ -61,7 +61,7 @@ export const learn = (name = "") => {
 /** Keeps what is clicked before the first answer names the site's rules. */
 export const overhear = () => {
   for (const type of ["click", "submit"])
-    document.addEventListener(
+    addEventListener(
       type,
       (event) => {
         if (!held && host.early && host.early.length < 20) host.early.push([type, event.composedPath(), view]);

@@ -33,10 +33,10 @@ const address = script && new URL(script.src);
 
 /**
  * An option: the attribute of the tag, else the setting. An attribute without a value is true.
- * @param {string} name as in `dataset` @param {string} [other] its name among the settings @returns {any}
+ * @param {string} name as among the settings; a dataset writes its last word with a capital letter @returns {any}
  */
-export const option = (name, other = name) => {
-  const value = script?.dataset[name] ?? setting(other);
+export const option = (name) => {
+  const value = script?.dataset[name.replace("_d", "D")] ?? setting(name);
   return value === "" || (value != "false" && value);
 };
 

@@ -73,16 +73,20 @@ export const sender = () => {
   return { lead: lead(), user };
 };
 
-/** Gives the lead its full life again, once in a visit: more would only cost every page. */
-export const renew = () => lead(!(Date.now() / 1e3 - +(get("whovisit") || "").split(" ")[1] < IDLE));
+/** @returns {string | false} the visit that goes on; none after thirty idle minutes */
+const present = () => {
+  const [id, last] = ("" + get("whovisit")).split(" ");
+  return Date.now() / 1e3 - +last < IDLE && id;
+};
 
-/** @returns {string} the visit, shared by the tabs; a new one after thirty idle minutes */
+/** Gives the lead its full life again, once in a visit: more would only cost every page. */
+export const renew = () => lead(!present());
+
+/** @returns {string} the visit, shared by the tabs */
 export const visit = () => {
-  const kept = get("whovisit") || "";
-  const [id, last] = kept.split(" ");
-  const now = Math.floor(Date.now() / 1e3);
-  const same = now - +last < IDLE ? id : uuid();
+  const id = present() || uuid();
+  const kept = id + " " + Math.floor(Date.now() / 1e3);
   // What a page tracks in one go is written down once.
-  if (mayWait() && same + " " + now != kept) set("whovisit", same + " " + now);
-  return same;
+  if (mayWait() && kept != get("whovisit")) set("whovisit", kept);
+  return id;
 };

@@ -14,8 +14,8 @@ let url = "";
 let referrer = "";
 /** When it began. */
 let at = 0;
-/** Whether the collector has heard of it again because of the address. */
-let reheard = false;
+/** The last one that the collector heard of again because of its address. */
+let reheard = "";
 
 let pending = false;
 let shown = false;
@@ -60,13 +60,16 @@ export const begin = (from) => {
   url = visible(location.href);
   referrer = from;
   at = Date.now();
-  reheard = false;
   pending = true;
   arm();
 };
 
-/** The collector hears of the view again, unless it has yet to hear of it at all; the same id counts nothing. */
-const repeat = () => {
+/**
+ * The collector hears of the view again, unless it has yet to hear of it at all; the same id counts nothing.
+ * @param {any} [other] whether somebody else is here now, so that the message of whoever was goes
+ */
+export const repeat = (other) => {
+  if (other) leave();
   if (!pending) happened("page-view", {}, at, view);
 };
 
@@ -80,18 +83,8 @@ export const again = () => begin(referrer);
 export const reread = () => {
   if (visible(location.href) != url) {
     url = visible(location.href);
-    if (!reheard) repeat();
-    reheard = true;
+    if (reheard != (reheard = view)) repeat();
   }
-};
-
-/**
- * Somebody else is here than the view was heard of with: what is for them may show in it.
- * @param {any} other whether they follow somebody, whose message goes
- */
-export const introduce = (other) => {
-  if (other) leave();
-  repeat();
 };
 
 const turn = () => {
