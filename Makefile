@@ -7,7 +7,7 @@
 PYTHON ?= python3
 ENGINE ?= both
 PYTEST ?=
-JOBS ?= 2
+JOBS ?= 3
 
 VENV := .venv
 PY := $(VENV)/bin/python

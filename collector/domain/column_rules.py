@@ -54,6 +54,7 @@ class Question:
         self._now = now_ms
         self.keys: dict[Key, None] = {}
         """The columns it needs, in the order of the query."""
+        self._numbers: dict[tuple[str, str], int | None] = {}
         self._need(node)
 
     def matching(self, table: Table) -> Mask:
@@ -104,15 +105,22 @@ class Question:
 
     def _event(self, event: str) -> Key | None:
         """Return the column of an event; None where nobody ever sent it."""
-        number = self._names.number(self._site.id, EVENT_NAME, event)
+        number = self._number(EVENT_NAME, event)
         return None if number is None else (EVENT, number)
 
     def _attribute(self, rule: AttributeRule) -> Key | None:
         """Return the column that a rule about a stored attribute compares; None where nobody ever had it."""
-        number = self._names.number(self._site.id, ATTRIBUTE, rule.field)
+        number = self._number(ATTRIBUTE, rule.field)
         if number is None:
             return None
         return (NUMBER if rule.test.kind == "time" or _is_about_numbers(rule.test) else VALUE), number
+
+    def _number(self, kind: str, text: str) -> int | None:
+        """Return the number of a name as it was when the question was put: of one that came since, no column is loaded."""
+        key = kind, text
+        if key not in self._numbers:
+            self._numbers[key] = self._names.number(self._site.id, kind, text)
+        return self._numbers[key]
 
 
 def _is_about_numbers(test: Test) -> bool:

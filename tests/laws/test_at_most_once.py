@@ -14,7 +14,7 @@ Begin = Callable[..., Play]
 
 
 @settings(
-    max_examples=settings.default.max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=settings.default.max_examples // 10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(rules=st.lists(showing_acts.rules, min_size=MESSAGES, max_size=MESSAGES), history=showing_acts.acts)
 def test_a_person_is_shown_what_the_rules_permit_and_counted_once(begin: Begin, rules: Sequence[Rule], history: list[Act]) -> None:

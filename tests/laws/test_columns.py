@@ -290,6 +290,16 @@ def test_what_is_beyond_the_bound_is_left_to_sql(world: World) -> None:
         tight.close()
 
 
+def test_a_name_that_comes_after_a_question_was_put_is_nobodys_for_it(world: World) -> None:
+    node = parse({"event": "came-later", "field": "count", "operator": ">", "value": 0}, retention_days=90)
+    question = Question(world.site, world.services.names, node, world.clock())
+    world.send(lead("l-0"), world.event("came-later"))
+    with world.services.database.snapshot() as connection:
+        table = Table(connection, world.site.id)
+    assert table.size == 1
+    assert not question.matching(table).any()
+
+
 def test_inside_a_transaction_that_may_not_see_the_present_sql_answers(world: World, reader: Reader) -> None:
     world.send(lead("l-0"), world.event("saved"))
     with reader.database.snapshot():
