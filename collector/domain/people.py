@@ -120,11 +120,6 @@ def load(connection: Connection, site: int, principal_id: int) -> Person:
     members = identities.of_person(connection, site, principal_id)
     if not members or members[0].id != principal_id:
         raise LookupError(principal_id)
-    return of_identities(members)
-
-
-def of_identities(members: list[Identity]) -> Person:
-    """Return the person that identities make up, of which the first is the principal."""
     principal = members[0]
     users = [one for one in members if one.kind == USER]
     return Person(
@@ -143,8 +138,7 @@ def of_identities(members: list[Identity]) -> Person:
 def totals(connection: Connection, site: int, names: Names, person: int) -> dict[str, Total]:
     """Return the person's event totals by name."""
     rows = connection.rows(*question_of_totals(site, person))
-    texts = names.texts(site, [row[0] for row in rows])
-    return {text: Total(count, first, last) for text, (_, count, first, last) in zip(texts, rows, strict=True)}
+    return {names.text(site, name): Total(count, first, last) for name, count, first, last in rows}
 
 
 def question_of_totals(site: int, person: int) -> Question:
@@ -152,30 +146,27 @@ def question_of_totals(site: int, person: int) -> Question:
     return "SELECT name, count, first, last FROM totals WHERE site = ? AND identity = ? AND count > 0", (site, person)
 
 
-def _members(person: Person) -> list[int]:
+def _members(connection: Connection, site: int, person: int) -> list[int]:
     """Return the row ids of a person's identities.
 
     Events are asked for by them and not by a subquery: SQLite hands only values down into the slices, and reads all of the site's
     events for anything else.
     """
-    return [one.id for one in person.identities]
+    return [row[0] for row in connection.rows("SELECT id FROM identities WHERE site = ? AND principal_id = ?", (site, person))]
 
 
-def measured(connection: Connection, site: int, names: Names, person: Person, oldest: int, event: str, newest: int | None = None) -> Total:
-    """Return count, first and last of an event over the timeline since `oldest`, up to `newest` where that is given (both included, ms)."""
+def measured(connection: Connection, site: int, names: Names, person: int, oldest: int, event: str) -> Total:
+    """Return count, first and last of an event over the timeline since `oldest` (included, ms)."""
     number = names.number(site, EVENT, event)
     if number is None:
         return Total()
-    members = _members(person)
+    members = _members(connection, site, person)
     sql = f"SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ?"
-    until, bound = ("", ()) if newest is None else (" AND at <= ?", (newest,))
-    row = connection.row(sql + until, (site, *members, oldest, number, *bound))
+    row = connection.row(sql, (site, *members, oldest, number))
     return Total() if row is None else Total(*row)
 
 
-def happened(
-    connection: Connection, site: int, names: Names, person: Person, oldest: int, event: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def happened(connection: Connection, site: int, names: Names, person: int, oldest: int, event: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield time (ms) and metadata of each event of a name since `oldest`, in no order: no more than conditions on metadata need.
 
     Somebody may have done it a million times, so that no more than PAGE of them are in memory at once.
@@ -183,7 +174,7 @@ def happened(
     number = names.number(site, EVENT, event)
     if number is None:
         return
-    members = _members(person)
+    members = _members(connection, site, person)
     sql = f"SELECT at, metadata FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ? LIMIT ?"
     rows = connection.rows(sql, (site, *members, oldest, number, PAGE + 1))
     if len(rows) <= PAGE:  # nearly always
@@ -300,15 +291,6 @@ def _before_they_joined(connection: Connection, site: int, person: Person) -> li
 def values(connection: Connection, site: int, names: Names, person: Person, now_ms: int) -> dict[str, Any]:
     """Return every attribute of a person, set or computed, by canonical name; times of computed ones in unix seconds."""
     found, changed_at = attributes.read(connection, site, names, person.id)
-    principal = person.identities[0]
-    made = identities.Visits(principal.visit_count, principal.visit_started_at, principal.visit_ended_at, principal.previous_visit_ended_at)
-    return with_computed(person, found, made, now_ms, changed_at)
-
-
-def with_computed(
-    person: Person, found: dict[str, Any], made: identities.Visits, now_ms: int, changed_at: int | None = None
-) -> dict[str, Any]:
-    """Return attributes together with those that follow from who somebody is, from visits, and from when any was set last (ms)."""
     found.update(
         {
             "id": person.contact_id,
@@ -320,8 +302,9 @@ def with_computed(
             "email_domain": email_domain(found.get("email")),
         }
     )
-    found["session_count"] = made.number or 0
-    seen = visits.last_seen(now_ms, made.started_at, made.ended_at, made.previous_ended_at)
+    principal = person.identities[0]
+    found["session_count"] = principal.visit_count or 0
+    seen = visits.last_seen(now_ms, principal.visit_started_at, principal.visit_ended_at, principal.previous_visit_ended_at)
     found["last_seen_at"] = None if seen is None else seen // 1000
     return {name: value for name, value in found.items() if value is not None}
 

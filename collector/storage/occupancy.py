@@ -60,7 +60,6 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._name = str(path)
         self._file = self._found()
 
     @classmethod
@@ -83,7 +82,7 @@ class Place:
 
     def _found(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._name)  # noqa: PTH116 (asked before every read, and a Path is made a text each time)
+            found = self._path.stat()
         except OSError:  # gone, or out of reach: either way it is not what this process has open
             return None
         return found.st_dev, found.st_ino

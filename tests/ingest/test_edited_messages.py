@@ -1,7 +1,6 @@
 """A message that somebody edits while a browser claims it: what is shown is what it is now."""
 
 import functools
-import itertools
 import json
 import secrets
 from collections.abc import Callable
@@ -36,13 +35,17 @@ def claimed(tracker: Tracker, message: str, meanwhile: Callable[[], None]) -> An
     body |= {"message": message, "nonce": secrets.token_urlsafe(16), "page": {"url": tracker.url}}
     services = tracker.world.services
     exchange = claim(services, json.dumps(body).encode(), Headers(origin=ORIGIN))
-    result = None
+    todo, result = [meanwhile], None
     try:
-        for number in itertools.count():
+        while True:
             effect = exchange.send(result)
-            if number == 1:  # the first reads what is needed
-                meanwhile()
-            result = services.writer.run(effect.site, effect.work) if isinstance(effect, Write) else effect.call()  # type: ignore[union-attr]
+            if isinstance(effect, Write):
+                for work in todo:
+                    work()
+                todo.clear()
+                result = services.writer.run(effect.site, effect.work)
+            else:
+                result = effect.call()  # type: ignore[union-attr]  # a claim records nothing
     except StopIteration as answer:
         return answer.value
 

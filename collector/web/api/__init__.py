@@ -9,7 +9,6 @@ from collector.web.api import (
     auto_messages,
     batch,
     contacts,
-    dry_runs,
     event_rules,
     events,
     explain,
@@ -46,7 +45,6 @@ _RESOURCES = (
     event_rules,
     auto_messages,
     message_actions,
-    dry_runs,
 )
 
 

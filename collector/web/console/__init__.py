@@ -10,7 +10,6 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from collector import __version__
-from collector.domain.secrets import KeyMissing
 from collector.services import Services
 from collector.storage.writer import Overloaded
 from collector.values.metadata import DisplayValue, display_value
@@ -26,7 +25,6 @@ from collector.web.console import (
     message_actions,
     message_form,
     message_history,
-    message_looks,
     message_trial,
     messages,
     people,
@@ -34,7 +32,6 @@ from collector.web.console import (
     profile,
     segment_form,
     segments,
-    simulations,
     why,
     words,
 )
@@ -70,14 +67,12 @@ _PARTS = (
     message_form,
     message_actions,
     message_history,
-    message_looks,
     message_trial,
-    simulations,
     why,
     install,
 )
 _OPEN = frozenset({"console.sign_in", "console.sign_in_now", "console.sign_out", "console.static"})
-_FILTERS = ("q", "role", "event", "times", "days", "query", "site", "step", "link", "answer", "kind")
+_FILTERS = ("q", "role", "event", "times", "days", "query", "site")
 _YEAR_SECONDS = 365 * 86_400
 _EXPLAINED = {
     400: "That request could not be read.",
@@ -166,11 +161,6 @@ def blueprint(services: Services) -> Blueprint:
         """Ask to come again: nothing can be written just now."""
         text = "Too much waits to be written just now. Wait a few seconds, then try again."
         return render_template("error.html", status=503, name="Not now", text=text), 503, [RETRY_AFTER]
-
-    @bp.errorhandler(KeyMissing)
-    def explain_missing_key(error: KeyMissing) -> ResponseReturnValue:
-        """Say what this collector lacks."""
-        return render_template("error.html", status=503, name="Not here", text=f"{error}."), 503, [RETRY_AFTER]
 
     @bp.get("/")
     def home() -> ResponseReturnValue:

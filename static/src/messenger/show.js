@@ -14,7 +14,6 @@ import { build, link, make, picture, safe } from "./tree.js";
  * @typedef {import("../tracker/messages.js").Host} Host
  */
 
-const STOPS = "a,button,textarea,input,[tabindex='0']";
 const LOOK = 300;
 const LEAVING = 200;
 
@@ -58,7 +57,7 @@ export const show = (host, message, signal) =>
     const chat = message.type == "chat";
     const root = document.createElement("leadlight-message");
     const shadow = root.attachShadow({ mode: "open" });
-    style(shadow, message.brand);
+    style(shadow);
     const over = new AbortController();
 
     /** @param {string} action @param {{link?: string, answer?: string | number}} [more] `link`: label of the button or address of the link */
@@ -79,7 +78,7 @@ export const show = (host, message, signal) =>
     close.type = "button";
     close.setAttribute("aria-label", "Close");
     const title = message.title ? make("h2", "", message.title) : "";
-    const body = make("div", "body", ...build(message.body, title ? "h3" : "h2"));
+    const body = make("div", "body", ...build(message.body));
     body.id = "body";
     const from = sender ? make("p", "sender", chat ? initial(sender) : "", make("bdi", "", sender)) : "";
     const text = make("div", "text", from, title, body);
@@ -159,14 +158,6 @@ export const show = (host, message, signal) =>
       scroll.append(form);
     }
 
-    // Where there is nothing to go to inside, the arrow keys need a place to scroll from.
-    const reach = new ResizeObserver(() => {
-      scroll.removeAttribute("tabindex");
-      if (scroll.scrollHeight > scroll.clientHeight && !scroll.querySelector(STOPS)) scroll.tabIndex = 0;
-    });
-    reach.observe(scroll);
-    reach.observe(text);
-
     close.addEventListener("click", dismiss);
     text.addEventListener("click", (event) => {
       const anchor = event.target instanceof Element && event.target.closest("a");
@@ -182,7 +173,7 @@ export const show = (host, message, signal) =>
       if (key != "Tab" || !center) return;
       // The browser's own trap lets the focus out into its toolbar; here it goes round.
       const chosen = card.querySelector(":checked");
-      const stops = [...card.querySelectorAll(STOPS)]
+      const stops = [...card.querySelectorAll("a,button,textarea,input")]
         .filter((stop) => stop != close && !(chosen && stop != chosen && name(stop) == name(chosen)))
         .concat(close);
       const edge = stops[shiftKey ? 0 : stops.length - 1];
