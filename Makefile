@@ -7,7 +7,7 @@
 PYTHON ?= python3
 ENGINE ?= both
 PYTEST ?=
-JOBS ?= 2
+JOBS ?= 3
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -18,7 +18,7 @@ NODE_PACKAGES := static/node_modules/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo install test pytest engines long lint types static static-check format breaks bench bench-audiences bench-tracker clean
+.PHONY: help demo install test pytest engines long lint types static static-check format breaks bench bench-audiences bench-tracker screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -36,8 +36,8 @@ pytest: install ## the tests alone
 engines: $(VENV)/.test ## the most important browser tests in Firefox, WebKit and Chromium, each where it is installed; names what to install
 	$(PY) -m pytest tests/engines $(PYTEST)
 
-long: install ## the tests with the time of a night
-	$(PY) -m pytest --engine $(ENGINE) --long $(PYTEST)
+long: install ## the tests with the time of a night, none of which is ended for taking long
+	$(PY) -m pytest --engine $(ENGINE) --long -o faulthandler_timeout=0 $(PYTEST)
 
 lint: $(VENV)/.test ## ruff: rules and format
 	$(PY) -m ruff check .
@@ -68,6 +68,9 @@ bench-audiences: $(VENV)/.test ## audiences beside DuckDB, and decisions, as the
 
 bench-tracker: install ## what the tracker costs a page, beside its peers (installs their npm packages into a cache folder)
 	$(WITH_NODE) $(PY) -m tests.benchmarks.trackers
+
+screenshots: install ## take the pictures in docs/ anew
+	$(PY) -m tests.screenshots
 
 clean: ## remove what these commands made (demo data stays)
 	rm -rf $(VENV) static/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -137,6 +137,18 @@ def doctor(as_json: bool) -> None:
 
 
 @main.command()
+def rekey() -> None:
+    """Store the sites' secrets with the last key of SECRET_KEY, before an old one is taken out of it. Safe while serving."""
+    from collector import operating
+
+    try:
+        sites = operating.rekey(load_settings())
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"the secrets of {sites:,} sites are stored with the newest key")
+
+
+@main.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--deletions", is_flag=True, help="Write only who was deleted when (keyed digests): small, to be kept more often.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")

@@ -1,4 +1,4 @@
-"""Writing down what was decided: a thread of the serving process, so that whoever decides waits for nothing."""
+"""Writing down what was decided, and what browsers gave up: a thread of the serving process, so that no request waits for it."""
 
 import logging
 import threading
@@ -36,3 +36,8 @@ class DecisionKeeper:
             self._services.decisions.write()
         except Exception as error:  # a guest in this process: nothing rests on decisions, and serving goes on
             log.warning("decisions on messages were not kept: %s", described(error))
+        try:
+            for site, items in self._services.losses.write().items():
+                log.warning("site %s: browsers report %s items given up, which their store had no room for", site, items)
+        except Exception as error:  # likewise
+            log.warning("what browsers gave up was not written down: %s", described(error))

@@ -10,6 +10,7 @@ from collector.domain.sites import Site
 from collector.ingest.failures import described
 from collector.services import Services
 from collector.storage.faults import is_unavailable
+from collector.values.clock import HOUR
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ class GoalKeeper:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._looked_at = services.clock()
+        self._late_at: int | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="goals", daemon=True)
         self._thread.start()
@@ -38,32 +39,38 @@ class GoalKeeper:
                 with self._services.written.alone(_LOCK) as alone:
                     if alone:
                         self.look(self._services.clock())
-                    else:
-                        self._looked_at = self._services.clock()
             except Exception as error:  # a guest in this process: whatever it is, serving goes on, and it looks again
                 log.warning("looking for goals was interrupted and goes on later: %s", described(error))
 
     def look(self, now_ms: int) -> None:
-        """Note every goal that is met now. One that cannot be looked for keeps no other from it."""
+        """Note every goal that was met. One that cannot be looked for keeps no other from it."""
         services = self._services
+        with services.database.read() as connection:
+            before = goals.looked_at(connection, now_ms)
+        late = self._late_at is None or now_ms - self._late_at >= HOUR
+        since = before - goals.LATE if late else before
+        looked = False
         for site in services.sites.all():
             with services.database.read() as connection:
                 messages = [one for one in services.auto_messages.all(connection, site.id) if one.definition.goal is not None]
             for message in messages:
                 if self._stopping.is_set():
                     return
+                looked = True
                 try:
-                    self._note(site, message, now_ms)
+                    self._note(site, message, now_ms, since)
                 except Exception as error:  # one goal that cannot be asked keeps no other from being noted
                     if is_unavailable(error):
                         raise
                     log.warning("the goal of message %s could not be looked for: %s", message.public_id, described(error))
-        self._looked_at = now_ms
+        if looked and (before == now_ms or now_ms - before >= goals.WRITTEN):
+            services.writer.run(0, functools.partial(goals.note_look, now_ms=now_ms))
+        self._late_at = now_ms if late else self._late_at
 
-    def _note(self, site: Site, message: AutoMessage, now_ms: int) -> None:
+    def _note(self, site: Site, message: AutoMessage, now_ms: int, since: int) -> None:
         services = self._services
         with services.database.read() as connection:
-            found = goals.met(connection, site, services.names, message, now_ms, self._looked_at, services.settings.retention)
+            found = goals.met(connection, site, services.names, message, now_ms, since, services.settings.retention)
         for start in range(0, len(found), goals.STEP):
             if self._stopping.is_set():
                 return

@@ -36,6 +36,19 @@ def doctor(settings: Settings, counts: Counts) -> Iterator[Finding]:
         yield from examine(database, keyring, counts)
 
 
+def rekey(settings: Settings) -> int:
+    """Store what is encrypted in the database with the newest secret key, and return how many sites there are. Safe while serving.
+
+    Raises:
+        SettingsError: the ring lacks a key, or the database cannot be written.
+    """
+    keyring = Keyring(require_secret_key(settings).secret_key)
+    with opened(settings):
+        pass
+    with in_one_line(settings.database_url), closing(Database(settings.database_url)) as database:
+        return database.transact(Sites(database, keyring, RowIds()).encrypt_anew)
+
+
 class Copied(msgspec.Struct, frozen=True):
     """What a backup or a restored database holds."""
 

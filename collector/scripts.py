@@ -8,14 +8,15 @@ import tarfile
 import zlib
 from pathlib import Path
 
+import brotli
 import msgspec
 
 
 class Asset(msgspec.Struct, frozen=True):
-    """A script, as it is and compressed, with the hash of its content (12 hex digits)."""
+    """A script, as it is and compressed (by content coding, the smallest first), with the hash of its content (12 hex digits)."""
 
     plain: bytes
-    packed: bytes
+    packed: dict[str, bytes]
     hash: str
 
 
@@ -32,7 +33,8 @@ def load(name: str) -> Asset:
 
 def asset(plain: bytes) -> Asset:
     """Return a script ready to be served."""
-    return Asset(plain, gzip.compress(plain, 9, mtime=0), hashlib.sha256(plain).hexdigest()[:12])
+    packed = {"br": brotli.compress(plain), "gzip": gzip.compress(plain, 9, mtime=0)}
+    return Asset(plain, packed, hashlib.sha256(plain).hexdigest()[:12])
 
 
 MODULE = "src/module/leadlight.js"

@@ -6,18 +6,21 @@ import msgspec
 
 from collector.domain import mending
 from collector.domain.auto_messages import AutoMessages
+from collector.domain.breaker import Breaker
 from collector.domain.columns import Columns
 from collector.domain.decisions import Decisions
 from collector.domain.event_rules import EventRules
 from collector.domain.handovers import Handovers
 from collector.domain.identities import Maker
 from collector.domain.limits import NewPeople, PerMinute
+from collector.domain.losses import Losses
 from collector.domain.names import Names
 from collector.domain.rule_scripts import RuleScripts
 from collector.domain.secrets import Keyring
 from collector.domain.sites import Sites
 from collector.domain.tracking import Ledger
 from collector.settings import Settings, require_secret_key
+from collector.simulations import Simulations
 from collector.storage.database import Database
 from collector.storage.migrations import migrate
 from collector.storage.occupancy import Occupancy
@@ -41,19 +44,27 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sites: Sites
     auto_messages: AutoMessages
     decisions: Decisions
+    simulations: Simulations
     columns: Columns
     event_rules: EventRules
     rule_scripts: RuleScripts
     handovers: Handovers
+    losses: Losses
     writer: Writer
     written: Database
+    guests: Database
+    """For deciding messages: nothing waits long there."""
+    breaker: Breaker
     occupancy: Occupancy
 
     def close(self) -> None:
         """Write what is queued and close the connections."""
+        self.simulations.close()
         self.columns.close()
         self.writer.close()
         self.written.close()
+        if self.guests is not self.database:
+            self.guests.close()
         self.database.close()
         self.occupancy.close()
 
@@ -77,6 +88,10 @@ def bring_up_to_date(database: Database, now_ms: int) -> list[int]:
 WRITERS = {"sqlite": 1, "postgresql": 2}
 """How many transactions one process has under way: a file takes one at a time."""
 
+DECIDERS, CLAIMERS = 4, 4
+"""Threads that decide messages, and that answer claims."""
+_GUEST_MS = 2_000
+
 
 def build(settings: Settings, clock: Clock = system_clock) -> Services:
     """Open the database, bring its schema up to date and start the writer.
@@ -94,6 +109,11 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
     written = Database(settings.database_url, connections=4)
     slices = Slices(written, settings.retention)
     slices.ensure(clock())
+    guests = database  # readers of a file wait for nobody
+    if database.engine == "postgresql":
+        guests = Database(settings.database_url, connections=DECIDERS + CLAIMERS, statement_ms=_GUEST_MS)
+        with guests.read():  # connecting is not in the budget of the first who asks
+            pass
     names = Names(database, written, settings.new_names_per_day)
     maker = Maker(row_ids, keyring)
     ledger = Ledger(written, slices, names, maker, clock, NewPeople(settings.new_leads_per_minute))
@@ -104,6 +124,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         group_limit=settings.group_limit,
         threads=WRITERS[written.engine],
     )
+    # On PostgreSQL a wait for a lock must not keep the writer waiting: who can do without goes past it, as upkeep does.
+    transact = functools.partial(writer.run, 0) if written.engine == "sqlite" else written.transact
     return Services(
         occupancy=occupancy,
         written=written,
@@ -116,12 +138,15 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         slices=slices,
         names=names,
         sites=Sites(database, keyring, row_ids),
-        auto_messages=AutoMessages(database, row_ids),
+        auto_messages=AutoMessages(guests, row_ids),
+        guests=guests,
+        breaker=Breaker(),
         columns=Columns(database, names, clock, settings.columns_bytes),
         event_rules=EventRules(database, row_ids),
         rule_scripts=RuleScripts(),
         handovers=Handovers(keyring, PerMinute(settings.handovers_per_minute)),
-        # As of upkeep: on PostgreSQL a wait for a lock must not keep the writer waiting.
-        decisions=Decisions(functools.partial(writer.run, 0) if written.engine == "sqlite" else written.transact),
+        losses=Losses(transact),
+        decisions=Decisions(transact),
+        simulations=Simulations(settings, clock, transact),
         writer=writer,
     )

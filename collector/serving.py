@@ -16,17 +16,19 @@ from granian.log import LogLevels
 from collector.app import create_app
 from collector.backfill import Backfill
 from collector.decision_keeper import DecisionKeeper
+from collector.domain.agreement import disagreement
 from collector.goal_keeper import GoalKeeper
 from collector.ingest.bots import is_bot
 from collector.services import Services, build
 from collector.settings import Settings, load_settings
-from collector.upkeep import Upkeep
+from collector.upkeep import Upkeep, tell_settings
 from collector.web.browser import Responder, WsgiEntry
 from collector.web.rsgi import RsgiEntry
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+log = logging.getLogger(__name__)
 
 _GARBAGE = (20_000, 20, 50)
 """How many more objects than before make Python look for cycles, and how many looks at the young ones make one at the older."""
@@ -41,6 +43,7 @@ def wsgi(services: Services) -> "WSGIApplication":
 def wsgi_application() -> "WSGIApplication":
     """Return the WSGI application for the settings of the environment, as `gunicorn 'collector.serving:wsgi_application()'` loads it."""
     services = _services()
+    services.sites.all()  # a key that is missing is said now, not to the first visitor
     Upkeep(services)
     Backfill(services)
     GoalKeeper(services)
@@ -102,7 +105,11 @@ def serve(settings: Settings) -> None:
 def _services() -> Services:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     is_bot("")  # loads its patterns now, not while the first visitor waits
-    return build(load_settings())
+    services = build(load_settings())
+    differing = disagreement(tell_settings(services, services.written.transact))
+    if differing is not None:
+        log.warning(differing)
+    return services
 
 
 def _look_for_garbage_seldom() -> None:

@@ -35,7 +35,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     database_url: str = "sqlite:///leadlight.db"
     """Where everything is kept: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`."""
     secret_key: tuple[str, ...] = ()
-    """Signs sessions and encrypts secrets. Several, separated by commas, for rotation: the last one signs, all are accepted."""
+    """Signs sessions, encrypts secrets, makes the digests of who was deleted. Several, separated by commas, for rotation: the last one is
+    used, all are accepted."""
     host: str = "127.0.0.1"
     """The address `serve` binds."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8000

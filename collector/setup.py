@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from collector.domain import accounts
+from collector.domain.secrets import KeyMissing
 from collector.domain.sites import are_made
 from collector.services import Services, bring_up_to_date, build
 from collector.settings import Settings, SettingsError, config_path
@@ -106,7 +107,7 @@ def open_services(settings: Settings) -> Services:
         raise unusable(settings, error) from None
     try:
         services.sites.all()
-    except ValueError as error:
+    except KeyMissing as error:
         services.close()
         raise SettingsError(str(error)) from None
     return services

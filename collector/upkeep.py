@@ -1,7 +1,7 @@
 """Upkeep: what the database needs now and then. `serve` does it by itself, soon after a start and each night; `prune` does it at once.
 
 Silent leads are deleted, deleted people's events wiped, weeks behind the timeline pruned, old decisions
-dropped. Every step is a short transaction, and the
+and simulations dropped. Every step is a short transaction, and the
 work may be interrupted between any two: the next round goes on. What fails is logged and written down (`domain/rounds`), and keeps
 nothing else from being done.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from collector.domain import changes, decisions, deletion, handovers, mending, pruning, rounds
+from collector.domain import agreement, changes, decisions, deletion, handovers, mending, pruning, rounds, simulation_runs
 from collector.domain.deletion import Transact
 from collector.domain.rounds import Attempt, Believed, ClockDoubted
 from collector.ingest.failures import described, places
@@ -28,7 +28,7 @@ from collector.values.clock import DAY, HOUR
 
 log = logging.getLogger(__name__)
 
-_PARTS = ("clock", "leads", "wiping", "mending", pruning.PART, "decisions", "rewriting", "feed", "handovers")
+_PARTS = ("clock", "settings", "leads", "wiping", "mending", pruning.PART, "decisions", "simulations", "rewriting", "feed", "handovers")
 MENDED = 14 * DAY
 """How long after a change of the schema collectors of the version before may still have been writing (ms): what they left is mended."""
 PAUSE_SECONDS = 0.01
@@ -87,9 +87,10 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
     parts = _Parts()
     sites = [site.id for site in services.sites.all()]
     now = services.clock()
-    present = _believed(services, transact, parts, sites, trusted)
+    longest = _agreed(services, transact, parts, trusted)
+    present = _believed(services, transact, parts, sites, longest.retention, trusted)
     if present is not None:
-        yield from _delete_leads(services, transact, parts, sites, present, report)
+        yield from _delete_leads(services, transact, parts, sites, present - longest.lead_retention, report)
     for site in sites:
         with parts.attempt("wiping", site):
             for events in deletion.wipe(services.written, services.slices, transact, site):
@@ -103,15 +104,17 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
                 report.mended += people
                 yield
     if present is not None:
-        retention = services.settings.retention
-        for step in pruning.prune(services.written, services.slices, transact, present, retention, parts.attempt):
+        for step in pruning.prune(services.written, services.slices, transact, present, longest.retention, parts.attempt):
             report.closed += step.what == "closed"
             report.dropped += step.what == "dropped"
             report.moved += step.events if step.what == "moved" else 0
             yield
         for site in sites:
             with parts.attempt("decisions", site):
-                for _ in decisions.drop(services.written, transact, site, present):
+                for _ in decisions.drop(transact, site, present):
+                    yield
+            with parts.attempt("simulations", site):
+                for _ in simulation_runs.drop(services.written, transact, site, present):
                     yield
     with parts.attempt("rewriting", 0):
         services.written.rewrite()
@@ -122,10 +125,37 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
     yield
 
 
-def _believed(services: Services, transact: Transact, parts: _Parts, sites: Sequence[int], trusted: bool) -> int | None:
+class _Longest(msgspec.Struct, frozen=True):
+    """The longest times (ms) that any collector on this database was set to lately."""
+
+    retention: int
+    lead_retention: int
+
+
+def tell_settings(services: Services, transact: Transact, *, alone: bool = False) -> dict[str, list[int]]:
+    """Write down what this collector was set to, of what has to be the same for all, and return what all were set to lately."""
+    own = {name: getattr(services.settings, name) for name in ("retention_days", "lead_retention_days")}
+    found: list[dict[str, list[int]]] = []
+
+    def tell(tx: Connection) -> int:
+        found.append(agreement.tell(tx, own, services.clock(), alone=alone))
+        return 0
+
+    transact(tell)
+    return found[-1]
+
+
+def _agreed(services: Services, transact: Transact, parts: _Parts, trusted: bool) -> _Longest:
+    values = tell_settings(services, transact, alone=trusted)
+    differing = agreement.disagreement(values)
+    if differing is not None:
+        parts.refuse("settings", differing)
+    return _Longest(values["retention_days"][-1] * DAY, values["lead_retention_days"][-1] * DAY)
+
+
+def _believed(services: Services, transact: Transact, parts: _Parts, sites: Sequence[int], retention: int, trusted: bool) -> int | None:
     """Return the present by which is judged what is old, or None where the clock is not believed."""
     found: list[Believed] = []
-    retention = services.settings.retention
 
     def ask(tx: Connection) -> int:
         found.append(rounds.believed(tx, sites, services.clock(), retention, trusted=trusted))
@@ -134,7 +164,7 @@ def _believed(services: Services, transact: Transact, parts: _Parts, sites: Sequ
     try:
         transact(ask)
     except ClockDoubted as doubt:
-        parts.refuse("clock", f"{doubt}; nothing is taken away by it. Set it right, or run `leadlight prune --force` where it is")
+        parts.refuse("clock", f"{doubt}; nothing is taken away by it. {rounds.HINT}")
         return None
     if found[-1].trouble is not None:
         parts.refuse("clock", found[-1].trouble)
@@ -142,9 +172,8 @@ def _believed(services: Services, transact: Transact, parts: _Parts, sites: Sequ
 
 
 def _delete_leads(
-    services: Services, transact: Transact, parts: _Parts, sites: Sequence[int], present: int, report: Report
+    services: Services, transact: Transact, parts: _Parts, sites: Sequence[int], before: int, report: Report
 ) -> Iterator[None]:
-    before = present - services.settings.lead_retention
     for site in sites:
         with parts.attempt("leads", site):
             for lead in deletion.silent_leads(services.written, site, before):

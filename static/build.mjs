@@ -33,7 +33,7 @@ async function bundle(entry, define = {}) {
     ecma: 2020,
     module: true,
     toplevel: true,
-    compress: { passes: 4, unsafe: true, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, hoist_funs: true },
+    compress: { passes: 4, unsafe: true, unsafe_comps: true, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, hoist_funs: true },
     mangle: { toplevel: true },
     format: { comments: false },
   });

@@ -72,7 +72,10 @@ BREAKS = (
     ),
     Break(
         "duplicates are counted",
-        ((TRACKING, "                if row[2] in inserted:\n                    inserted.remove(row[2])", "                if True:"),),
+        (
+            (TRACKING, "                if new.get(row[2]) is row:", "                if True:"),
+            (TRACKING, "            counted += new.values()", "            counted += rows"),
+        ),
         ("outages::before its answer arrives", "durability::kills[sqlite]", "durability::kills[postgresql]"),
     ),
     Break(
@@ -116,6 +119,11 @@ BREAKS = (
         "a full disk is no outage",
         ((FAULTS, "    sqlite3.SQLITE_FULL,\n", ""), (FAULTS, '{"08", "53", "58"}', '{"08", "58"}')),
         ("disk::under_the_file", "disk::under_the_tables", "disk::middle"),
+    ),
+    Break(
+        "readiness does not ask whether commits are taken",
+        ((WRITER, "                self._refused = True\n", ""),),
+        ("disk::disk_of_its_file", "disk::disk_of_its_tables"),
     ),
     Break(
         "only the last error is looked at",

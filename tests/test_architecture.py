@@ -15,10 +15,10 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"settings", "scripts"}),
     frozenset({"storage"}),
     frozenset({"domain"}),
-    frozenset({"services"}),  # what one process works with, put together
+    frozenset({"services", "simulations"}),  # what one process works with, put together
     frozenset({"ingest"}),
     frozenset({"web"}),
-    frozenset({"setup", "upkeep", "backfill", "goal_keeper", "decision_keeper", "operating", "app", "serving"}),
+    frozenset({"setup", "upkeep", "backfill", "goal_keeper", "decision_keeper", "simulating", "operating", "app", "serving"}),
     frozenset({"demo", "cli", "__main__"}),
 )
 LONGEST_FILE = 500

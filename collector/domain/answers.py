@@ -23,9 +23,10 @@ EVENT_NAME = "message-answered"
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What a first answer becomes: an event (id, metadata as JSON text) and attributes by canonical name."""
+    """What a first answer becomes: an event (id, page and metadata as JSON texts) and attributes by canonical name."""
 
     event_id: bytes
+    page: str | None
     metadata: str
     attributes: Mapping[str, Any]
 
@@ -36,7 +37,7 @@ def take(tx: Connection, site: int, person: int, report: Report) -> Taken | bool
     The event's id is that of the delivery, so that a delivery makes one event whatever is repeated.
     """
     row = tx.row(
-        "SELECT coalesce(v.definition, m.definition), d.claimed_at, s.salt FROM deliveries d "
+        "SELECT coalesce(v.definition, m.definition), d.claimed_at, d.view, s.salt FROM deliveries d "
         "JOIN auto_messages m ON m.site = d.site AND m.id = d.message AND m.public_id = ? JOIN sites s ON s.id = d.site "
         "LEFT JOIN auto_message_versions v ON v.site = d.site AND v.message = d.message AND v.version = d.version "
         "WHERE d.site = ? AND d.nonce = ? AND d.arm = ? AND d.identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)",
@@ -44,7 +45,7 @@ def take(tx: Connection, site: int, person: int, report: Report) -> Taken | bool
     )
     if row is None:
         return Reason.DELIVERY_UNKNOWN
-    definition, claimed_at, salt = row
+    definition, claimed_at, view, salt = row
     question = _question(definition)
     try:
         if question is None:
@@ -58,7 +59,8 @@ def take(tx: Connection, site: int, person: int, report: Report) -> Taken | bool
         return taken
     metadata, _ = clean_metadata({"message": report.message, "answer": answer})
     event_id = derived_event_id(bytes(salt), claimed_at, EVENT_NAME, report.message, report.nonce)
-    return Taken(event_id, json.dumps(metadata, ensure_ascii=False), attributes)
+    page = None if view is None else deliveries.page_of(tx, site, person, bytes(view))
+    return Taken(event_id, page, json.dumps(metadata, ensure_ascii=False), attributes)
 
 
 def attribute_names(connection: Connection, site: int, messages: Collection[str]) -> set[str]:

@@ -3,6 +3,8 @@
 Each identity keeps its own value; the person's stands on the principal's row. Own values are ordered by (source, kind of identity, time,
 text of the value): what REST or a verified browser set is never displaced by an unverified one, whichever of the person's identities
 either speaks for; of equal sources the user's own counts, else the newest among its leads; and the order of arrival does not matter.
+An attribute that was unset is one that somebody lacks: what a lead says after that is adopted. What leads said before stays away, else
+nothing that came from one could be unset.
 
 Some standard attributes are also what the person's first and latest visit say (`values.visit_context`): campaign, referrer, browser.
 No identity has these as its own; they are worked out from the visits of all of them whenever one begins, and a merge or its undoing
@@ -39,6 +41,7 @@ _RANKS = {LEAD: 0, EMAIL: 1, USER: 2}
 """Of equal sources, a user's own value counts before that of the email it was known by first, and both before those of its leads."""
 
 _CHUNK = 400
+_NULL = "null"
 
 Own = tuple[str, int, int]
 """An identity's own value: JSON, time in ms, source."""
@@ -88,14 +91,15 @@ def apply(tx: Connection, site: int, names: Names, identity: Identity, values: M
     own: dict[int, Own] = {}
     persons: dict[int, tuple[str, int]] = {}
     rows = tx.rows(
-        f"SELECT attr, identity, own_value, own_at, own_source, value, source FROM attributes "
+        f"SELECT attr, identity, own_value, own_at, own_source, value, source, set_at FROM attributes "
         f"WHERE site = ? AND identity IN (?, ?) AND attr IN ({marks(list(numbers))})",
         (site, identity.id, identity.principal_id, *numbers),
     )
-    for attr, number, value, at, rank, folded, folded_source in rows:
+    for attr, number, value, at, rank, folded, folded_source, folded_at in rows:
         if number == identity.id and value is not None:
             own[attr] = (value, at, rank)
-        if number == identity.principal_id and folded is not None:
+        adopts = identity.kind == LEAD and folded == _NULL and (folded_at or 0) < at_ms
+        if number == identity.principal_id and folded is not None and not adopts:
             persons[attr] = (folded, folded_source)
     changed: list[tuple[int, Own]] = []
     outranked: list[str] = []
@@ -191,13 +195,20 @@ def standing(
 def fold_own(own: Iterable[tuple[str, Own]], visited: str | None = None) -> Folded:
     """Return what a person's identities, each with its kind, make of their own values of one attribute and of what visits say."""
     candidates = [(source, _RANKS[kind], at, value) for kind, (value, at, source) in own]
-    source, _, at, text = max(candidates, default=(None, 0, None, "null"))
-    if text == "null" and visited is not None:
+    unset = [one for one in candidates if one[3] == _NULL]
+    known = [one for one in candidates if one[3] != _NULL and not any(_takes_away(null, one) for null in unset)]
+    source, _, at, text = max(known or unset, default=(None, 0, None, _NULL))
+    if text == _NULL and visited is not None:
         return Folded(_json(visited), None, fold(visited), None, VISITS)
     if source is None:
         return UNSET
     value = json.loads(text)
     return Folded(text, _number(value), fold(value) if isinstance(value, str) else None, at, source)
+
+
+def _takes_away(null: tuple[int, int, int, str], value: tuple[int, int, int, str]) -> bool:
+    """Say whether a person has no more of a value that one of its identities has because another one unset it; as candidates of a fold."""
+    return null > value and (value[1] != _RANKS[LEAD] or value[2] <= null[2])
 
 
 def absorb(tx: Connection, site: int, lead_id: int, principal_id: int) -> None:
@@ -244,3 +255,9 @@ def _number(value: object) -> float | None:
         return float(value)
     except OverflowError:  # beyond every double, as comparisons have to see it
         return float("inf") if value > 0 else float("-inf")
+
+
+def set_since(connection: Connection, site: int, names: Names, principal_id: int, then_ms: int) -> set[str]:
+    """Return the canonical names of what was set of a person after a time (ms)."""
+    sql = "SELECT attr FROM attributes WHERE site = ? AND identity = ? AND value IS NOT NULL AND set_at > ?"
+    return {names.text(site, attr) for (attr,) in connection.rows(sql, (site, principal_id, then_ms))}

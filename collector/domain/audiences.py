@@ -7,13 +7,14 @@ functions below, one for each kind of comparison.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, tzinfo
 from typing import Any
 
 import msgspec
 
 from collector.values.attributes import FALSE_UNTIL_SET
 from collector.values.clock import DAY
+from collector.values.days import day_bounds
 from collector.values.query_tree import (
     DAYS,
     NEGATIVE,
@@ -83,10 +84,10 @@ def matches(node: Node, facts: PersonFacts, now_ms: int, time_zone: tzinfo) -> b
         if node.test.kind == "time":
             actual = instant(actual)
     else:
-        actual = _measured(node.measure, facts)
+        actual = measured(node.measure, facts)
     test = node.test
     if isinstance(test.operand, EventMeasure | MessageMeasure):
-        return _compare_measures(test, actual, _measured(test.operand, facts))
+        return _compare_measures(test, actual, measured(test.operand, facts))
     return holds(test, actual, now_ms, time_zone)
 
 
@@ -116,22 +117,15 @@ def measure_over(events: Iterable[tuple[int, Mapping[str, Any]]], measure: Event
     return Total(len(times), min(times), max(times)) if times else NEVER
 
 
-def day_bounds(day: date, time_zone: tzinfo) -> tuple[int, int]:
-    """Return the milliseconds at which a day of the site's zone begins and at which the next one does."""
-    begin = _midnight(datetime(day.year, day.month, day.day), time_zone)
-    if day == date.max:
-        return begin, begin + DAY
-    return begin, _midnight(datetime(day.year, day.month, day.day) + timedelta(days=1), time_zone)
+def together(one: Total, other: Total) -> Total:
+    """Return the total of two parts."""
+    if one.first_ms is None or one.last_ms is None or other.first_ms is None or other.last_ms is None:
+        return one if other.first_ms is None else other
+    return Total(one.count + other.count, min(one.first_ms, other.first_ms), max(one.last_ms, other.last_ms))
 
 
-def _midnight(local: datetime, time_zone: tzinfo) -> int:
-    # Where the clock is set forward at midnight, the offset from before is taken, which gives the instant of the change; where
-    # it is set back, the earlier of the two midnights. Counted without a zone, so that the first and last day do not overflow.
-    offset = time_zone.utcoffset(local) or timedelta(0)
-    return (local - datetime(1970, 1, 1) - offset) // timedelta(milliseconds=1)
-
-
-def _measured(measure: Measure, facts: PersonFacts) -> int | None:
+def measured(measure: Measure, facts: PersonFacts) -> int | None:
+    """Return the value of a measure: a count, or an instant in ms, None where it is unknown."""
     if isinstance(measure, MessageMeasure):
         return facts.messages.get(measure.message, {}).get(measure.field)
     total = facts.measure(measure)
@@ -158,7 +152,7 @@ def metadata_value(rule: WhereRule, metadata: Mapping[str, Any]) -> Any:
 
 def _any_or_none(values: tuple[str, ...], test: Test, facts: PersonFacts, now_ms: int, time_zone: tzinfo) -> bool:
     if isinstance(test.operand, EventMeasure | MessageMeasure):
-        return _compare_measures(test, None, _measured(test.operand, facts))
+        return _compare_measures(test, None, measured(test.operand, facts))
     if not values or test.operator in {"is_unknown", "has_any_value"}:
         return holds(test, values or None, now_ms, time_zone)
     if test.operator in NEGATIVE:
@@ -176,7 +170,7 @@ def holds(test: Test, actual: Any, now_ms: int, time_zone: tzinfo) -> bool:
     if operator in {"=", "!="}:
         return _equal(actual, operand) is (operator == "=")
     if operator in {"IN", "NIN"}:
-        return (_is_scalar(actual) and typed(actual) in operand) is (operator == "IN")
+        return _among(actual, operand) is (operator == "IN")
     if operator in {"~", "!~", "^", "$"}:
         return _text_holds(operator, actual, operand)
     if operator in {">", "<", ">=", "<="}:
@@ -195,6 +189,12 @@ def _equal(actual: Any, operand: Any) -> bool:
         return _same_currency(actual, operand) and bool(actual["amount"] == operand.amount)
     # True equals 1 in Python; a boolean is no number here.
     return _is_scalar(actual) and isinstance(actual, bool) is isinstance(operand, bool) and bool(actual == operand)
+
+
+def _among(actual: Any, operands: frozenset[Any]) -> bool:
+    if isinstance(actual, dict):
+        return any(isinstance(one, Money) and _equal(actual, one) for one in operands)
+    return _is_scalar(actual) and typed(actual) in operands
 
 
 def _text_holds(operator: str, actual: Any, folded: str) -> bool:

@@ -10,16 +10,15 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import segments
+from collector.domain import definitions, segments
 from collector.domain.compiled_audiences import Holds, compiled
 from collector.domain.identities import marks
 from collector.storage.database import Connection, Database
-from collector.values.errors import Problem, Reason, problem
-from collector.values.fields import shown
+from collector.values.errors import Problem, Refusal
 from collector.values.ids import RowIds, new_public_id
 from collector.values.messages import IN_THE_VIEW, AutoMessageDefinition, clean_auto_message
 from collector.values.page_rules import page_matches, query_names
-from collector.values.query_tree import NOTHING, Needs, needs
+from collector.values.query_tree import NOTHING, Group, Needs, Node, needs, united
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +47,13 @@ class AutoMessage(msgspec.Struct, frozen=True, kw_only=True):
     """The same of its goal."""
     has_variables: bool = False
 
+    @property
+    def queries(self) -> list[Node]:
+        """What it asks about people, its audience and its goal; nothing where it can be shown to nobody any more."""
+        definition = self.definition
+        asked = [definition.audience, None if definition.goal is None else definition.goal.query]
+        return [one for one in asked if one is not None and definition.state != "archived"]
+
     def as_json(self) -> dict[str, Any]:
         """Return the shape of the API."""
         return {"id": self.public_id, "version": self.version, **self.definition.as_json()}
@@ -65,6 +71,14 @@ class MessageWasSent(Exception):
     """The message reached people, so that it stays."""
 
 
+class MessageInUse(Exception):
+    """A segment, or a message that could be shown, asks for the message; `name` is theirs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 class MessageChanged(Exception):
     """The message is not what somebody had before them when they asked for something."""
 
@@ -76,6 +90,20 @@ def stamp_of(definition: dict[str, Any]) -> str:
 
 Change = Callable[[int, dict[str, Any]], AutoMessageDefinition]
 """Makes a new definition out of a message's version and its JSON."""
+
+
+_Row = tuple[Any, ...]
+
+
+class Here(msgspec.Struct, frozen=True):
+    """What may come up on one page, of a site's live messages and in their order."""
+
+    on_page: list[AutoMessage]
+    """Those triggered by the page, or by something in its view."""
+    awaited: list[AutoMessage]
+    """Those triggered by an event."""
+    needs: Needs
+    """What has to be known of somebody to decide the first."""
 
 
 class Live:
@@ -90,7 +118,7 @@ class Live:
         """When a message of the site last ceased to be live, or was changed after that (ms); 0 for never."""
         self._on_pages = [message for message in messages if message.definition.trigger.type in {"page", *IN_THE_VIEW}]
         self._on_events = [message for message in messages if message.definition.trigger.type == "event"]
-        self._found: dict[str, tuple[list[AutoMessage], list[AutoMessage]]] = {}
+        self._found: dict[str, Here] = {}
         self._after: dict[str, list[AutoMessage]] = {}
         for message in self._on_events:
             self._after.setdefault(message.definition.trigger.event or "", []).append(message)
@@ -99,20 +127,15 @@ class Live:
         self.query_names = frozenset(name for message in messages for name in query_names(message.definition.page))
         """The query parameters that page rules ask for."""
 
-    def on_page(self, url: str) -> list[AutoMessage]:
-        """Return the messages triggered by a page, or by something in its view, whose page rule holds at this address."""
-        return self._at(url)[0]
-
-    def awaited(self, url: str) -> list[AutoMessage]:
-        """Return the messages triggered by an event whose page rule holds at this address."""
-        return self._at(url)[1]
-
-    def _at(self, url: str) -> tuple[list[AutoMessage], list[AutoMessage]]:
+    def at(self, url: str) -> "Here":
+        """Return the messages whose page rule holds at this address."""
         found = self._found.get(url)
         if found is None:
-            found = _at_home(self._on_pages, url), _at_home(self._on_events, url)
-            if len(self._found) < _MOST_PAGES:
-                self._found[url] = found
+            on_page = _at_home(self._on_pages, url)
+            found = Here(on_page, _at_home(self._on_events, url), united([message.needs for message in on_page]))
+            if len(self._found) >= _MOST_PAGES:
+                self._found.clear()
+            self._found[url] = found
         return found
 
     def after(self, event: str) -> Sequence[AutoMessage]:
@@ -124,36 +147,61 @@ def _at_home(messages: Sequence[AutoMessage], url: str) -> list[AutoMessage]:
     return [one for one in messages if one.definition.page is None or page_matches(one.definition.page, url)]
 
 
+class _Kept(msgspec.Struct, frozen=True):
+    """A site's live messages, until when they are fresh (monotonic seconds), and what they were made of."""
+
+    until: float
+    live: Live
+    stored: list[_Row]
+    segments: list[_Row]
+    withdrawn_at: int
+    ready: dict[_Row, AutoMessage | None]
+
+
 class AutoMessages:
-    """Reads and writes auto messages; the live ones of each site are kept for a second."""
+    """Reads and writes auto messages; the live ones of each site are kept for a second, and longer what did not change since."""
 
     def __init__(self, database: Database, row_ids: RowIds) -> None:
         self._database = database
         self._row_ids = row_ids
         self._lock = threading.Lock()
-        self._live: dict[int, tuple[float, Live]] = {}
+        self._live: dict[int, _Kept] = {}
+        self._changes = 0
 
     def kept(self, site: int) -> Live | None:
         """Return the live messages where they are in memory and fresh, without asking the database."""
         kept = self._live.get(site)
-        return kept[1] if kept is not None and kept[0] > time.monotonic() else None
+        return kept.live if kept is not None and kept.until > time.monotonic() else None
 
     def live(self, site: int) -> Live:
         """Return the live messages."""
-        kept = self.kept(site)
-        if kept is not None:
-            return kept
+        fresh = self.kept(site)
+        if fresh is not None:
+            return fresh
+        changes = self._changes
         with self._database.read() as connection:
-            messages = self._select(connection, "site = ? AND state = 'live' ORDER BY priority DESC, id", (site,))
-            found = Live(messages, connection.value(_WITHDRAWN, (site,)) or 0)
+            kept = self._read(connection, site, self._live.get(site))
         with self._lock:
-            self._live[site] = (time.monotonic() + _CACHE_SECONDS, found)
-        return found
+            # What was read while something changed may be from before that.
+            self._live[site] = kept if changes == self._changes else msgspec.structs.replace(kept, until=0.0)
+        return kept.live
+
+    def _read(self, connection: Connection, site: int, before: _Kept | None) -> _Kept:
+        """Read the live messages; making one ready costs a hundred times what comparing it does, so those that are as before stay."""
+        stored = connection.rows(_LIVE, (site,))
+        queries, withdrawn_at = segments.stored(connection, site), connection.value(_WITHDRAWN, (site,)) or 0
+        until = time.monotonic() + _CACHE_SECONDS
+        if before is not None and (before.stored, before.segments, before.withdrawn_at) == (stored, queries, withdrawn_at):
+            return msgspec.structs.replace(before, until=until)
+        known = before.ready if before is not None and before.segments == queries else {}
+        ready = {row: known[row] if row in known else self._message(connection, site, row) for row in stored}
+        live = Live([message for message in ready.values() if message is not None], withdrawn_at)
+        return _Kept(until, live, stored, queries, withdrawn_at, ready)
 
     def query_names(self, site: int) -> frozenset[str]:
         """Return the query parameters that the pages of live messages ask for, as last read; none before that."""
         kept = self._live.get(site)
-        return kept[1].query_names if kept is not None else frozenset()
+        return kept.live.query_names if kept is not None else frozenset()
 
     def all(self, connection: Connection, site: int) -> list[AutoMessage]:
         """Return every message of a site, the newest first."""
@@ -174,9 +222,10 @@ class AutoMessages:
         """Store a new message. Whoever asked for it calls `forget` after the commit.
 
         Raises:
-            Problem: 400, a query of it asks for a segment that there is not.
+            Problem: 400, a query of it asks for a segment or a message that there is not, or for too much.
         """
-        _check_segments(tx, site, definition)
+        definitions.hold(tx, site)
+        _check_queries(tx, site, definition)
         number = self._row_ids.mint(now_ms)
         message = AutoMessage(
             id=number,
@@ -210,9 +259,10 @@ class AutoMessages:
 
         Raises:
             LookupError: there is none.
-            Problem: what `change` raises; 400, it asks for a segment that there is not. Taking it down is possible all the same.
+            Problem: what `change` raises; 400, it asks for what there is not, or for too much. Taking it down is possible all the same.
         """
-        tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))  # the lock
+        definitions.hold(tx, site)
+        tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))  # keeps claims out
         present = self.get(tx, site, public_id)
         if present is None:
             raise LookupError(public_id)
@@ -221,7 +271,7 @@ class AutoMessages:
         after = json.dumps(definition.as_json(), ensure_ascii=False)
         edited = {**definition.as_json(), "state": None} != {**json.loads(before), "state": None}
         if edited or definition.state == "live":
-            _check_segments(tx, site, definition)
+            _check_queries(tx, site, definition, public_id)
         version = present.version + 1 if edited and present.live_since is not None else present.version
         if version != present.version:
             columns = ("site", "message", "version", "definition", "until")
@@ -242,7 +292,7 @@ class AutoMessages:
         Raises:
             LookupError: there is none.
             MessageChanged: it is not what `stamp` was made of any more.
-            Problem: 400, it is to be live and asks for a segment that there is not.
+            Problem: 400, it is to be live and asks for what there is not, or for too much.
         """
 
         def change(_version: int, definition: dict[str, Any]) -> AutoMessageDefinition:
@@ -265,14 +315,21 @@ class AutoMessages:
         Raises:
             LookupError: there is none.
             MessageWasSent: it reached people, whose caps and whose place in audiences rest on it.
+            MessageInUse: a segment, or a message that could be shown, asks for it.
         """
+        definitions.hold(tx, site)
         tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))
         present = self.get(tx, site, public_id)
         if present is None:
             raise LookupError(public_id)
         if tx.row("SELECT 1 FROM deliveries WHERE site = ? AND message = ? LIMIT 1", (site, present.id)):
             raise MessageWasSent
-        tx.run("DELETE FROM auto_message_versions WHERE site = ? AND message = ?", (site, present.id))
+        others = [(one.definition.name, query) for one in self.all(tx, site) if one.id != present.id for query in one.queries]
+        for name, query in [*others, *((one.name, one.query) for one in segments.all_of(tx, site))]:
+            if public_id in needs(query).messages:
+                raise MessageInUse(name)
+        for table in ("auto_message_versions", "simulations"):
+            tx.run(f"DELETE FROM {table} WHERE site = ? AND message = ?", (site, present.id))
         tx.run("DELETE FROM auto_messages WHERE site = ? AND id = ?", (site, present.id))
 
     @staticmethod
@@ -288,25 +345,27 @@ class AutoMessages:
         return [row[0] for row in connection.rows(sql, (site, *numbers))] if numbers else []
 
     def forget(self, site: int) -> None:
-        """Drop what is kept of a site, so that a change of this process is seen at once."""
+        """Look anew at a site's messages when they are asked for next, so that a change of this process is seen at once."""
         with self._lock:
-            self._live.pop(site, None)
+            self._changes += 1
+            kept = self._live.get(site)
+            if kept is not None:
+                self._live[site] = msgspec.structs.replace(kept, until=0.0)
 
     def _select(self, connection: Connection, where: str, parameters: tuple[Any, ...]) -> list[AutoMessage]:
         """Return the messages of a condition, whose first parameter is the site."""
         rows = connection.rows(f"SELECT {_COLUMNS} FROM auto_messages WHERE {where}", parameters)
-        messages = [message for row in rows if (message := self._message(row)) is not None]
-        return [_ready(connection, parameters[0], message) for message in messages]
+        return [message for row in rows if (message := self._message(connection, parameters[0], row)) is not None]
 
     @staticmethod
-    def _message(row: tuple[Any, ...]) -> AutoMessage | None:
+    def _message(connection: Connection, site: int, row: _Row) -> AutoMessage | None:
         """Return a stored message; one that cannot be read must not silence the others, so it is reported and passed over."""
         try:
             definition = clean_auto_message(json.loads(row[6]), retention_days=_ANY_RETENTION)
         except (Problem, ValueError):
             log.error("the stored message %s cannot be read", row[1])  # noqa: TRY400 (its content is nobody's business)
             return None
-        return AutoMessage(
+        stored = AutoMessage(
             id=row[0],
             public_id=row[1],
             version=row[2],
@@ -315,16 +374,20 @@ class AutoMessages:
             updated_at=row[8],
             live_since=row[9],
         )
+        return _ready(connection, site, stored)
 
 
-def _check_segments(tx: Connection, site: int, definition: AutoMessageDefinition) -> None:
-    """Refuse a message that could be shown, now or again, and asks for a segment that the site does not have."""
+def _check_queries(tx: Connection, site: int, definition: AutoMessageDefinition, own: str | None = None) -> None:
+    """Refuse a message that could be shown, now or again, and asks for a segment or a message that there is not, or for too much."""
     if definition.state == "archived":
         return
     goal = None if definition.goal is None else definition.goal.query
     for field, query in (("audience", definition.audience), ("goal.query", goal)):
-        if query is not None and (missing := segments.unknown(tx, site, query)) is not None:
-            raise problem(400, Reason.QUERY_INVALID, field, f"There is no segment {shown(missing)} on this site.")
+        try:
+            if query is not None:
+                segments.check(tx, site, query, field, own)
+        except Refusal as refusal:
+            raise Problem(400, [refusal]) from None
 
 
 def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessage:
@@ -335,9 +398,9 @@ def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessa
     definition = message.definition
     audience, goal = definition.audience, definition.goal
     if audience is not None:
-        audience = segments.expand(connection, site, audience)
+        audience = _expanded(connection, site, message, audience)
     if goal is not None:
-        goal = msgspec.structs.replace(goal, query=segments.expand(connection, site, goal.query))
+        goal = msgspec.structs.replace(goal, query=_expanded(connection, site, message, goal.query))
     return msgspec.structs.replace(
         message,
         definition=msgspec.structs.replace(definition, audience=audience, goal=goal),
@@ -349,5 +412,15 @@ def _ready(connection: Connection, site: int, message: AutoMessage) -> AutoMessa
     )
 
 
-_WITHDRAWN = "SELECT max(updated_at) FROM auto_messages WHERE site = ? AND state <> 'live' AND live_since IS NOT NULL"
+def _expanded(connection: Connection, site: int, message: AutoMessage, node: Node) -> Node:
+    """Return a query with its segments' own; one that has become too large by them, which is refused at the door, is nobody's."""
+    try:
+        return segments.expand(connection, site, node)
+    except Refusal:
+        log.error("a query of the message %s is too large with its segments", message.public_id)  # noqa: TRY400
+        return Group("OR", ())
+
+
 _COLUMNS = "id, public_id, version, state, name, priority, definition, created_at, updated_at, live_since"
+_LIVE = f"SELECT {_COLUMNS} FROM auto_messages WHERE site = ? AND state = 'live' ORDER BY priority DESC, id"
+_WITHDRAWN = "SELECT max(updated_at) FROM auto_messages WHERE site = ? AND state <> 'live' AND live_since IS NOT NULL"

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from collector.domain import fitting
-from collector.domain.audiences import NEVER, matches
-from collector.domain.explanation import Rule, explain, measured
+from collector.domain.audiences import NEVER, matches, measured
+from collector.domain.explanation import Rule, explain
 from collector.domain.names import PAGE_VIEW
 from collector.domain.outlook import PACE, ActsOnMessage, Happens, Outlook, SetsAttribute, SignsUp, Step, Waits, clock_after
 from collector.domain.proposals import MOST_TIMES
@@ -141,10 +141,12 @@ def _why(rule: Rule, outlook: Outlook, now_ms: int, zone: tzinfo) -> tuple[str, 
             return "there is no such message any more", plain
         if rule.measure.field == "goal":
             return "its goal is met by other rules than these", False
+        if rule.measure.field not in outlook.message_actions.get(rule.measure.message, ()):
+            return "nobody can do that with the message as it is now", False
         return "what happened with a message stays", plain
     if rule.measure.field == "count" and rule.test.operator in PRESENCE:
         return "a count is always known", True
-    if fitting.metadata(rule.measure.where, now_ms, zone) is None:
+    if fitting.metadata(rule.measure, now_ms, zone) is None:
         return "no event was found that meets these conditions", False
     present = measured(rule.measure, outlook.facts(now_ms)) or 0
     if rule.measure.field == "count" and any(one > MOST_TIMES for one in fitting.counts(rule.test, present, None)):

@@ -14,7 +14,14 @@ from collector.values.query_tree import AttributeRule, EventMeasure, Group, Meas
 Holds = Callable[[PersonFacts, int, tzinfo], bool]
 """Says of a person's facts, at a time (ms) in the site's zone, whether somebody is meant."""
 
-_ORDERED = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le, "=": operator.eq, "!=": operator.ne}
+_ORDERED: dict[str, Callable[[int, int | float], bool]] = {
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
 
 
 def compiled(node: Node) -> Holds:
@@ -63,14 +70,19 @@ def _count(event: str, test: Test) -> Holds | None:
         return None
 
     def compares(facts: PersonFacts, now_ms: int, zone: tzinfo) -> bool:  # noqa: ARG001
-        return bool(compare(facts.totals.get(event, NEVER).count, operand))
+        return compare(facts.totals.get(event, NEVER).count, operand)
 
     return compares
 
 
 def _attribute(field: str, test: Test) -> Holds | None:
     if test.kind == "time":
-        return _span(lambda facts: instant(facts.attributes.get(field)), test)
+
+        def at(facts: PersonFacts) -> int | None:
+            value = facts.attributes.get(field)
+            return value * 1_000 if type(value) is int else instant(value)  # nearly always
+
+        return _span(at, test)
     operand = test.operand
     if test.operator != "=" or not isinstance(operand, str):
         return None

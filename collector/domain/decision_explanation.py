@@ -57,7 +57,7 @@ def explain(
 ) -> Why:
     """Explain the decision on a message for a person. Rules that ask for a page, or an event, stay open where the moment has none."""
     definition, now = message.definition, moment.now
-    recipient = delivery.load_recipient(connection, site, names, person, [message], now, retention_ms)
+    recipient = delivery.load_recipient(connection, site, names, person, message.needs, now, retention_ms)
     decided = {verdict.rule: verdict for verdict in delivery.decide(site, message, recipient, moment).verdicts}
     said = Said(definition, site, moment, recipient.arm(message))
     asked = definition.as_json() | {rule: decided[rule].expected for rule in ("state", "holdout", "caps")}

@@ -14,7 +14,7 @@ import msgspec
 
 from collector.domain.deletion import Transact
 from collector.domain.deliveries import Delivery
-from collector.storage.database import Connection, Database
+from collector.storage.database import Connection
 from collector.values.clock import DAY, HOUR
 
 KEPT = 30 * DAY
@@ -22,7 +22,9 @@ KEPT = 30 * DAY
 MOST_EXPLAINED = 500
 """The most decisions given out as an explanation, the newest."""
 STEP = 200
-"""Rows written or dropped in one transaction: on PostgreSQL the people they are about wait for it."""
+"""Rows written in one transaction: on PostgreSQL the people they are about wait for it."""
+DROPPED = 500
+"""Rows dropped in one transaction."""
 MOST_PENDING = 5_000
 """Notes that wait to be written, each of all that one page view decided; what comes beyond is not kept."""
 MOST_ROWS = 5_000
@@ -104,15 +106,12 @@ def with_deliveries(decided: Sequence[Decided], had: Sequence[Delivery], now_ms:
     return sorted(young, key=lambda one: -one.last_at)[:MOST_EXPLAINED]
 
 
-def drop(database: Database, transact: Transact, site: int, now_ms: int) -> Iterator[int]:
+def drop(transact: Transact, site: int, now_ms: int) -> Iterator[int]:
     """Drop what is older than it is kept, one transaction at a time; yields the number of rows after each."""
-    sql = "SELECT identity, message, outcome, hour FROM decisions WHERE site = ? AND hour < ? LIMIT ?"
-    while True:
-        with database.read() as connection:
-            rows = connection.rows(sql, (site, (now_ms - KEPT) // HOUR, STEP))
-        if not rows:
-            return
-        yield transact(functools.partial(_drop, site=site, rows=rows))
+    dropped = DROPPED
+    while dropped == DROPPED:
+        dropped = transact(functools.partial(_drop, site=site, before=(now_ms - KEPT) // HOUR))
+        yield dropped
 
 
 def _write(tx: Connection, *, site: int, rows: Sequence[Row]) -> int:
@@ -125,10 +124,12 @@ def _write(tx: Connection, *, site: int, rows: Sequence[Row]) -> int:
     return len(kept)
 
 
-def _drop(tx: Connection, *, site: int, rows: Sequence[tuple[int, int, str, int]]) -> int:
-    sql = "DELETE FROM decisions WHERE site = ? AND identity = ? AND message = ? AND outcome = ? AND hour = ?"
-    tx.run_many(sql, [(site, *row) for row in rows])
-    return len(rows)
+def _drop(tx: Connection, *, site: int, before: int) -> int:
+    sql = (
+        "DELETE FROM decisions WHERE site = ? AND (identity, message, outcome, hour) IN "
+        "(SELECT identity, message, outcome, hour FROM decisions WHERE site = ? AND hour < ? LIMIT ?)"
+    )
+    return tx.run(sql, (site, site, before, DROPPED))
 
 
 _ADD = (

@@ -5,14 +5,18 @@ identity that claimed it; a person's are those of all its identities.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
+from collector.domain.identities import marks
 from collector.storage.database import Connection, Question
+from collector.storage.slices import OVERFLOW, WEEK
 from collector.values.clock import DAY
 from collector.values.errors import Reason
+from collector.values.ids import event_id_time
 from collector.values.questions import Answer
 
 ANSWERED = "answered"
@@ -70,20 +74,44 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 _COLUMNS = ", ".join(Delivery.__struct_fields__)
+_COLUMNS_OF_D = ", ".join(f"d.{field}" for field in Delivery.__struct_fields__)
+_BY_TIME = itemgetter(*(Delivery.__struct_fields__.index(field) for field in ("claimed_at", "message", "identity", "n")))
 
 
 def of_person(connection: Connection, site: int, person: int) -> list[Delivery]:
     """Return all deliveries of all identities of a person, oldest first."""
-    return [_delivery(row) for row in connection.rows(*question_of_person(site, person))]
+    return [_delivery(row) for row in sorted(connection.rows(*question_of_person(site, person)), key=_BY_TIME)]
 
 
 def question_of_person(site: int, person: int) -> Question:
     """Return what `of_person` asks."""
     sql = (
-        f"SELECT {_COLUMNS} FROM deliveries WHERE site = ? AND identity IN "
-        "(SELECT id FROM identities WHERE site = ? AND principal_id = ?) ORDER BY claimed_at, message, identity, n"
+        f"SELECT {_COLUMNS_OF_D} FROM identities i JOIN deliveries d ON d.site = i.site AND d.identity = i.id "
+        "WHERE i.site = ? AND i.principal_id = ?"
     )
-    return sql, (site, site, person)
+    return sql, (site, person)
+
+
+def last_view(connection: Connection, site: int, person: int, nonces: Collection[str]) -> tuple[bytes, str] | None:
+    """Return the view in which the latest of these deliveries of a person was shown, and its page as JSON text."""
+    some = list(nonces)
+    row = connection.row(
+        "SELECT view FROM deliveries WHERE site = ? AND identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?) "
+        f"AND nonce IN ({marks(some)}) AND arm = ? AND view IS NOT NULL ORDER BY claimed_at DESC LIMIT 1",
+        (site, site, person, *some, SHOWN),
+    )
+    page = None if row is None else page_of(connection, site, person, bytes(row[0]))
+    return None if row is None or page is None else (bytes(row[0]), page)
+
+
+def page_of(connection: Connection, site: int, person: int, view: bytes) -> str | None:
+    """Return the page of a view of this person as JSON text, None where it was never heard of."""
+    sql = (
+        "SELECT page FROM events WHERE site = ? AND slice IN (?, ?) AND id = ? "
+        "AND identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)"
+    )
+    page: str | None = connection.value(sql, (site, event_id_time(view) // WEEK, OVERFLOW, view, site, person))
+    return page
 
 
 def next_turn(had: Sequence[Delivery], gap_ms: int, per_day: int, now_ms: int) -> int | None:
@@ -110,10 +138,10 @@ def record(tx: Connection, site: int, person: int, report: Report) -> bool | Rea
     row = tx.row(
         f"SELECT d.identity, d.message, d.n, d.{report.action}_at FROM deliveries d "
         "JOIN auto_messages m ON m.site = d.site AND m.id = d.message AND m.public_id = ? "
-        "WHERE d.site = ? AND d.nonce = ? AND d.identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)",
-        (report.message, site, report.nonce, site, person),
+        "WHERE d.site = ? AND d.nonce = ? AND d.arm = ? AND d.identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)",
+        (report.message, site, report.nonce, SHOWN, site, person),
     )
-    if row is None:
+    if row is None:  # who is held out was shown nothing
         return Reason.DELIVERY_UNKNOWN
     identity, message, n, present = row
     if report.action == "clicked" and report.link:

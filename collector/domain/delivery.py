@@ -4,6 +4,7 @@ A decision is a list of verdicts in the order of RULES, each with what was expec
 the decision itself and never a second opinion.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from collector.domain.audiences import PersonFacts, where_matches
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.compiled_audiences import compiled
 from collector.domain.deliveries import HELD_OUT, SHOWN, Delivery
+from collector.domain.identities import LEAD
 from collector.domain.names import Names
 from collector.domain.people import Person
 from collector.domain.sites import Site
@@ -22,7 +24,7 @@ from collector.domain.staff import is_internal
 from collector.storage.database import Connection
 from collector.values.clock import DAY, MINUTE
 from collector.values.page_rules import page_matches
-from collector.values.query_tree import united
+from collector.values.query_tree import Needs
 
 TRIGGER_LIFE = DAY
 """An event opens its messages for this long (ms)."""
@@ -35,6 +37,11 @@ OFFERED = "offered"
 
 MEANT = frozenset({"audience", "page", "trigger"})
 """The rules by which a message is meant for somebody here and now; the others only hold it back."""
+
+PAGE_HOLDS = frozenset({"page"})
+"""What whoever found a message by its page's rule need not ask again."""
+
+PAGE_AND_TRIGGER_HOLD = frozenset({"page", "trigger"})
 
 COMPUTED = frozenset({"created_at", "last_active_at", "last_seen_at", "page_view_count", "session_count"})
 """What a signed-out browser may be told apart by, of a user: what it did. Everything that was said about the user is not."""
@@ -151,16 +158,14 @@ def load_recipient(
     site: Site,
     names: Names,
     person: Person,
-    messages: list[AutoMessage],
+    needs: Needs,
     now_ms: int,
     retention_ms: int,
     *,
-    goals: bool = False,
+    everything: bool = False,
 ) -> Recipient:
-    """Load what deciding these messages for this person needs; with `goals` also what granting them does."""
-    wanted = united([*(message.needs for message in messages), *(message.goal_needs for message in messages if goals)])
-    variables = any(message.has_variables for message in messages)
-    known = facts.load(connection, site, names, person, wanted, now_ms, retention_ms, everything=variables)
+    """Load what deciding messages that need this for a person takes; with `everything` all attributes."""
+    known = facts.load(connection, site, names, person, needs, now_ms, retention_ms, everything=everything)
     had = deliveries.of_person(connection, site.id, person.id)
     # Asked where a cap could hold something back, and nowhere else.
     recent = bool(had) and now_ms - had[-1].claimed_at < max(DAY, site.settings.message_gap)
@@ -173,26 +178,25 @@ def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Momen
     return Decision([Verdict(rule.name, rule.holds(*asked), *rule.told(*asked)) for rule in RULES])
 
 
-def foresee(
-    site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, *, page_holds: bool = False, trigger_holds: bool = False
-) -> str | None:
-    """Say what a claim would come to, by the same rules: OFFERED where there is something to claim; where audience, page and trigger
-    hold all the same, the rule that holds it back; else None.
+def foresee(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, known: frozenset[str] = frozenset()) -> str | None:
+    """Say what a claim would come to, by the same rules: OFFERED where there is something to claim; where it is meant for the person
+    all the same, the rule that holds it back; else None.
 
-    Who is held out claims like everybody else, so that both arms meet the same limits. `page_holds` where the page's rule
-    was asked already, `trigger_holds` where the trigger is asked afterwards (`is_triggered`).
+    Who is held out claims like everybody else, so that both arms meet the same limits. Rules that are `known` to hold, or are asked
+    afterwards (`is_triggered`), are not asked here.
     """
-    if not _state_holds(site, message, recipient, moment) or not (trigger_holds or _trigger_holds(site, message, recipient, moment)):
-        return None
-    if not page_holds and not _page_holds(site, message, recipient, moment):
-        return None
-    if not _schedule_holds(site, message, recipient, moment):
-        outcome = "schedule"
-    elif not _frequency_holds(site, message, recipient, moment):
-        outcome = "frequency"
-    else:
-        outcome = OFFERED if _caps_hold(site, message, recipient, moment) else "caps"
-    return outcome if _audience_holds(site, message, recipient, moment) else None
+    for holds in _meant(known):
+        if not holds(site, message, recipient, moment):
+            return None
+    for name, holds in _HOLDING_BACK:
+        if not holds(site, message, recipient, moment):
+            return name
+    return OFFERED
+
+
+def may_know(role: str, *, asserted: bool, verified: bool) -> bool:
+    """Say whether what is known of a person (of a role) may be given out: to a lead of its own, or a user whose id was proved."""
+    return verified or (not asserted and role == LEAD)
 
 
 def is_triggered(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
@@ -367,16 +371,30 @@ RULES = (
 )
 
 
+_HOLDING_BACK = tuple((rule.name, rule.holds) for rule in RULES if rule.name not in MEANT and rule.name != "holdout")
+
+
+@functools.cache
+def _meant(known: frozenset[str]) -> tuple[Holds, ...]:
+    return tuple(rule.holds for rule in RULES if rule.name in MEANT - known)
+
+
 def grant(
     tx: Connection, site: Site, message: AutoMessage, recipient: Recipient, identity: int, nonce: str, moment: Moment, arm: str = SHOWN
 ) -> Delivery:
-    """Write the delivery that permits showing a message once, or what stands for it where somebody is held out.
+    """Write the delivery that permits showing a message once, or what stands for it where somebody is held out."""
+    delivery = granted(site, message, recipient, identity, nonce, moment, arm)
+    deliveries.insert(tx, site.id, delivery)
+    return delivery
 
-    It belongs to the identity that asked.
-    """
+
+def granted(
+    site: Site, message: AutoMessage, recipient: Recipient, identity: int, nonce: str, moment: Moment, arm: str = SHOWN
+) -> Delivery:
+    """Return the delivery that `grant` writes. It belongs to the identity that asked."""
     goal = message.goal_holds
     numbers = [delivery.n for delivery in recipient.deliveries if delivery.message == message.id and delivery.identity == identity]
-    delivery = Delivery(
+    return Delivery(
         identity=identity,
         message=message.id,
         n=max(numbers, default=0) + 1,
@@ -393,8 +411,6 @@ def grant(
         goal_at=None,
         goal_before=None if goal is None else int(goal(recipient.facts, moment.now, site.zone)),
     )
-    deliveries.insert(tx, site.id, delivery)
-    return delivery
 
 
 def _draw(message_id: str, contact_id: str) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from collector.domain import definitions
 from collector.storage.database import Connection
 from collector.values.element_rules import ElementRuleDefinition, clean_element_rule
 from collector.values.errors import Problem, Reason, Refusal
@@ -52,6 +53,7 @@ def create(tx: Connection, site: int, row_ids: RowIds, event: str, definition: E
     Raises:
         Problem: 409, the site has as many rules as it may have.
     """
+    definitions.hold(tx, site)
     text = _json(definition)
     others = tx.rows("SELECT definition FROM element_rules WHERE site = ? AND archived_at IS NULL", (site,))
     if len(others) >= MOST_ACTIVE:

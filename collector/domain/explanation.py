@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from collector.domain.audiences import NEVER, PersonFacts, matches
+from collector.domain.audiences import PersonFacts, matches, measured
 from collector.values import query_words
 from collector.values.fields import seconds
 from collector.values.metadata import date_text
@@ -79,14 +79,6 @@ def explain(node: Node, facts: PersonFacts, now_ms: int, time_zone: tzinfo, name
     for child in node.value:  # no comprehension: each level of nesting costs one frame
         children.append(explain(child, facts, now_ms, time_zone, names))  # noqa: PERF401
     return Explained(node, holds, _group(node, children), children=tuple(children))
-
-
-def measured(measure: Measure, facts: PersonFacts) -> int | None:
-    """Return the value of a measure: a count, or an instant in ms, None where it is unknown."""
-    if isinstance(measure, MessageMeasure):
-        return facts.messages.get(measure.message, {}).get(measure.field)
-    total = facts.measure(measure) if measure.over_timeline else facts.totals.get(measure.event, NEVER)
-    return {"count": total.count, "first": total.first_ms, "last": total.last_ms}[measure.field]
 
 
 def _rule(node: Rule, holds: bool, facts: PersonFacts, now_ms: int, zone: tzinfo, names: Mapping[str, str]) -> Explained:

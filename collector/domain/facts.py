@@ -2,8 +2,10 @@
 
 from itertools import islice
 
-from collector.domain import deliveries, people
-from collector.domain.audiences import NEVER, PersonFacts, Total, measure_over
+from msgspec import structs
+
+from collector.domain import attributes, deliveries, people
+from collector.domain.audiences import NEVER, PersonFacts, Total, measure_over, together
 from collector.domain.deliveries import Delivery
 from collector.domain.names import PAGE_VIEW, Names
 from collector.domain.people import Person
@@ -26,14 +28,52 @@ def load(
 ) -> PersonFacts:
     """Return the facts a query needs, as of now; with `everything` all attributes, whether it asks for them or not."""
     counted = people.totals(connection, site.id, names, person.id)
-    attributes = people.values(connection, site.id, names, person, now_ms) if needs.attributes or everything else {}
-    attributes["page_view_count"] = counted.get(PAGE_VIEW, NEVER).count
+    values = people.values(connection, site.id, names, person, now_ms) if needs.attributes or everything else {}
+    values["page_view_count"] = counted.get(PAGE_VIEW, NEVER).count
     return PersonFacts(
-        attributes=attributes,
+        attributes=values,
         totals=counted,
         measures=_measures(connection, site, names, person, needs, now_ms, retention_ms),
         messages=_messages(connection, site, person) if needs.messages else {},
     )
+
+
+def load_then(
+    connection: Connection, site: Site, names: Names, person: Person, needs: Needs, then_ms: int, retention_ms: int
+) -> PersonFacts:
+    """Return the facts a query needs as they were at a time on the timeline: without what was done, or set, since.
+
+    What an attribute was before it was set anew is not known any more, so it is unknown then.
+    """
+    known = load(connection, site, names, person, structs.replace(needs, measures=()), then_ms, retention_ms)
+    totals = dict(known.totals)
+    for event in needs.totals | ({PAGE_VIEW} if "page_view_count" in needs.attributes else set()):
+        since = people.measured(connection, site.id, names, person, then_ms + 1, event)
+        if since.count:
+            before = people.measured(connection, site.id, names, person, 0, event, then_ms)
+            totals[event] = _without(totals.get(event, NEVER), since, before)
+    measured: dict[str, Total] = {}
+    for measure in needs.measures:
+        oldest = then_ms - (retention_ms if measure.within_days is None else min(measure.within_days * DAY, retention_ms))
+        happened = people.happened(connection, site.id, names, person, oldest, measure.event)
+        measured[measure.key] = measure_over((one for one in happened if one[0] <= then_ms), measure, then_ms, site.zone)
+    set_since = attributes.set_since(connection, site.id, names, person.id, then_ms) if needs.attributes else set()
+    return PersonFacts(
+        attributes={
+            **{name: value for name, value in known.attributes.items() if name not in set_since},
+            "page_view_count": totals.get(PAGE_VIEW, NEVER).count,
+        },
+        totals=totals,
+        measures=measured,
+        messages={message: {step: at for step, at in steps.items() if at <= then_ms} for message, steps in known.messages.items()},
+    )
+
+
+def _without(total: Total, since: Total, before: Total) -> Total:
+    """Return a total without what was done since; `before` is what stands in the timeline of what was done before that."""
+    if total.count <= since.count:
+        return NEVER
+    return Total(total.count - since.count, total.first_ms, before.last_ms or total.first_ms)
 
 
 def _measures(
@@ -47,23 +87,16 @@ def _measures(
             read.setdefault(measure.event, []).append(measure)
         else:
             oldest = now_ms - min(measure.within_days * DAY, retention_ms) + 1
-            measured[measure.key] = people.measured(connection, site.id, names, person.id, oldest, measure.event)
+            measured[measure.key] = people.measured(connection, site.id, names, person, oldest, measure.event)
     for event, measures in read.items():
         spans = [retention_ms if one.within_days is None else one.within_days * DAY for one in measures]
         oldest = now_ms - min(max(spans), retention_ms)
         measured |= dict.fromkeys((one.key for one in measures), NEVER)
-        rows = people.happened(connection, site.id, names, person.id, oldest, event)
+        rows = people.happened(connection, site.id, names, person, oldest, event)
         while page := list(islice(rows, people.PAGE)):
             for measure in measures:
-                measured[measure.key] = _together(measured[measure.key], measure_over(page, measure, now_ms, site.zone))
+                measured[measure.key] = together(measured[measure.key], measure_over(page, measure, now_ms, site.zone))
     return measured
-
-
-def _together(one: Total, other: Total) -> Total:
-    """Return the total of two parts."""
-    if one.first_ms is None or one.last_ms is None or other.first_ms is None or other.last_ms is None:
-        return one if other.first_ms is None else other
-    return Total(one.count + other.count, min(one.first_ms, other.first_ms), max(one.last_ms, other.last_ms))
 
 
 def _messages(connection: Connection, site: Site, person: Person) -> dict[str, dict[str, int]]:

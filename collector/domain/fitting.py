@@ -1,21 +1,27 @@
 """Values that could meet comparisons: few and plain ones, to be tried. What is tried is judged by `audiences`, never here."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, tzinfo
 from itertools import pairwise, product
 from typing import Any
+from urllib.parse import urlsplit
 
-from collector.domain.audiences import day_bounds, where_matches
+from collector.domain.audiences import where_matches
+from collector.domain.names import PAGE_VIEW
 from collector.values.attributes import STANDARD_FIELDS, clean_rest_contact
 from collector.values.clock import HOUR, SECOND
+from collector.values.days import day_bounds
 from collector.values.errors import Refusal
+from collector.values.fields import is_link
 from collector.values.metadata import clean_metadata
 from collector.values.query_tree import DAYS, SPANS, TEXT, EventMeasure, MessageMeasure, Money, Test, WhereRule
 from collector.values.text import fold
 
 OTHER_TEXT = "another"
-_URL = "https://example.com/"
+_HOST = "https://example.com"
+_URL = f"{_HOST}/"
+_OF_EVERY_PAGE = frozenset({"url", "path"})
 _EMAIL = "somebody@example.com"
 _MOST_TRIED = 2_000
 
@@ -47,22 +53,46 @@ def attribute_values(name: str, tests: Iterable[Test], measured: Iterable[int], 
     return [None, *(one for one in _distinct(values) if _storable(name, one))]
 
 
-def metadata(where: Sequence[WhereRule], now_ms: int, zone: tzinfo) -> dict[str, Any] | None:
-    """Return metadata that meets all conditions, with no more keys than they need; None where none was found."""
+def metadata(measure: EventMeasure, now_ms: int, zone: tzinfo) -> dict[str, Any] | None:
+    """Return metadata that meets all conditions of a measure, with no more keys than they need; None where none was found.
+
+    Those of a page view are what a page can have.
+    """
+    views = measure.event == PAGE_VIEW
     keys: dict[str, list[WhereRule]] = {}
-    for rule in where:
+    for rule in measure.where:
         keys.setdefault(fold(rule.key), []).append(rule)
     made: dict[str, Any] = {}
-    for rules in keys.values():
-        if where_matches(rules, {}, now_ms, zone):
+    for folded, rules in keys.items():
+        needless = where_matches(rules, {}, now_ms, zone)
+        if needless and not (views and folded in _OF_EVERY_PAGE):
             continue
-        key = rules[0].key
-        fitting = (one for one in _contents(rules, now_ms, zone) if _sound(key, one) and where_matches(rules, {key: one}, now_ms, zone))
+        key = folded if views else rules[0].key
+        contents = _of_page(key, _contents(rules, now_ms, zone)) if views else _contents(rules, now_ms, zone)
+        fitting = (one for one in contents if _sound(key, one) and where_matches(rules, {key: one}, now_ms, zone))
         content = next(fitting, None)
         if content is None:
             return None
-        made[key] = content
+        if not needless:
+            made[key] = content
+    if views and made.keys() >= _OF_EVERY_PAGE and (urlsplit(made["url"]).path or "/") != made["path"]:
+        return None
     return made if len(made) <= 20 else None
+
+
+def _of_page(key: str, contents: Iterable[Any]) -> Iterator[str]:
+    """Yield what a page view can have under this key."""
+    for content in contents:
+        if not isinstance(content, str):
+            continue
+        if key == "path":
+            path = content if content.startswith("/") else f"/{content}"
+            if urlsplit(f"{_HOST}{path}").path == path:
+                yield path
+        elif key in {"url", "referrer"}:
+            yield content if is_link(content, web_only=True) else f"{_URL}{content}"
+        elif key == "title":
+            yield content
 
 
 def counts(test: Test, present: int, against: int | float | None, *, anew: bool = False) -> list[int]:
@@ -83,7 +113,8 @@ def counts(test: Test, present: int, against: int | float | None, *, anew: bool 
 def _contents(rules: Sequence[WhereRule], now_ms: int, zone: tzinfo) -> Iterable[Any]:
     """Yield values of one key, of the type that its conditions ask for."""
     of_part = {part: [rule.test for rule in rules if rule.part == part] for part in ("amount", "currency", "url", "value", None)}
-    money = [test.operand for test in of_part[None] if isinstance(test.operand, Money)]
+    values = [one for test in of_part[None] for one in (test.value if isinstance(test.value, tuple) else [test.operand])]
+    money = [one for one in values if isinstance(one, Money)]
     if money or of_part["amount"] or of_part["currency"]:
         currencies = [*(one.currency for one in money), *_scalars(of_part["currency"]), "eur", "usd"]
         amounts = [*_numbers([one.amount for one in money]), *_scalars(of_part["amount"]), 100]
@@ -105,7 +136,7 @@ def _plain(tests: Iterable[Test]) -> Iterable[Any]:
         if isinstance(test.operand, EventMeasure | MessageMeasure | Money) or test.operand is None:
             continue
         if isinstance(test.operand, frozenset):
-            yield from test.value if test.kind != "time" else sorted(test.operand)
+            yield from (one for one in (test.value if test.kind != "time" else sorted(test.operand)) if not isinstance(one, Money))
         else:
             yield test.value if test.kind != "time" else test.operand
 

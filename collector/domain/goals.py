@@ -2,20 +2,29 @@
 
 A goal is met where its query holds within so many days of the receipt; where it held at the receipt already it does not count. So only
 those are asked who got the message with the goal it has now: of who had it with another one, nobody knows. Who meets it is found among
-everybody who has not met it yet, by the same SQL as every search.
+everybody who has not met it yet, by the same SQL as every search. Where the days ended before anybody looked, what was known when they
+ended decides: so it makes no difference how long nobody looked, nor that what was done in those days arrives only afterwards.
 """
 
 from typing import NamedTuple
 
+from collector.domain import facts, people
+from collector.domain.audiences import matches
 from collector.domain.auto_messages import AutoMessage, AutoMessages
 from collector.domain.names import Names
 from collector.domain.selection import select
 from collector.domain.sites import Site
 from collector.storage.database import Connection
-from collector.values.clock import DAY
+from collector.values.clock import DAY, MINUTE
+from collector.values.query_tree import Node, needs
 
 STEP = 500
 """Receipts noted in one transaction."""
+LATE = 3 * DAY
+"""How long after its days (ms) a receipt is looked at again now and then, for what arrives late."""
+WRITTEN = 10 * MINUTE
+"""How often (ms) it is written down that somebody looked: after a restart it goes on from there."""
+_ROW = "goals"
 
 
 class Receipt(NamedTuple):
@@ -29,7 +38,7 @@ class Receipt(NamedTuple):
 def met(
     connection: Connection, site: Site, names: Names, message: AutoMessage, now_ms: int, looked_at: int, retention_ms: int
 ) -> list[Receipt]:
-    """Return the receipts whose goal is met now. Those whose days ended since `looked_at` (ms) belong to them."""
+    """Return the receipts whose goal is met. Of those whose days are over, the ones whose days ended since `looked_at` (ms) are asked."""
     goal = message.definition.goal
     if goal is None:
         return []
@@ -44,9 +53,35 @@ def met(
     with select(connection, site, names, goal.query, now_ms, retention_ms) as (found, _):
         # The query is asked of those who wait, not of everybody.
         among = f"SELECT p.id FROM {found.sql} AND p.id IN (SELECT i.principal_id {waiting})"
-        sql = f"SELECT d.identity, d.n, d.claimed_at {waiting} AND i.principal_id IN ({among}) ORDER BY 1, 2"
+        sql = f"SELECT d.identity, d.n, d.claimed_at, i.principal_id {waiting} AND i.principal_id IN ({among}) ORDER BY 1, 2"
         rows = connection.rows(sql, (*parameters, *found.parameters, *parameters))
-    return [Receipt(identity, n, claimed_at + span) for identity, n, claimed_at in rows]
+    receipts = [(Receipt(identity, n, claimed_at + span), principal) for identity, n, claimed_at, principal in rows]
+    return [
+        one
+        for one, principal in receipts
+        if one.until >= now_ms or _held(connection, site, names, principal, goal.query, one.until, retention_ms)
+    ]
+
+
+def _held(connection: Connection, site: Site, names: Names, principal: int, query: Node, then_ms: int, retention_ms: int) -> bool:
+    """Say whether a query held of a person at a time that has passed."""
+    try:
+        person = people.load(connection, site.id, principal)
+    except LookupError:  # became part of another since, or was deleted: the next look knows
+        return False
+    then = facts.load_then(connection, site, names, person, needs(query), then_ms, retention_ms)
+    return matches(query, then, then_ms, site.zone)
+
+
+def looked_at(connection: Connection, now_ms: int) -> int:
+    """Return when somebody looked last (ms), as far as it was written down; now, where nobody ever did."""
+    found: int | None = connection.value("SELECT at FROM upkeep WHERE part = ?", (_ROW,))
+    return now_ms if found is None else found
+
+
+def note_look(tx: Connection, now_ms: int) -> None:
+    """Write down that every goal was looked for."""
+    tx.insert("upkeep", ("part", "at"), [(_ROW, now_ms)], "ON CONFLICT (part) DO UPDATE SET at = larger(upkeep.at, excluded.at)")
 
 
 def _first_version(connection: Connection, site: Site, message: AutoMessage) -> int:

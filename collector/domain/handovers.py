@@ -44,7 +44,7 @@ class Handovers:
         """Return a parameter that hands a lead (`value` is its `ID.SECRET`) over to a domain, or why there is none."""
         if self._per_minute.left(site.id, now_ms) <= 0:
             return Reason.HANDOVER_LIMIT
-        known = identities.find(tx, site.id, [lead.key]).get(lead.key)
+        known = identities.find_locked(tx, site.id, [lead.key]).get(lead.key)  # so that it is not deleted meanwhile
         if known is None:
             return Reason.NOT_FOUND
         if known.secret_hash != lead.secret_hash:

@@ -4,7 +4,7 @@ Everything that changes what a person adds up to first locks the identity and it
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -37,8 +37,8 @@ _LOCK = (
 )
 
 
-class Identity(msgspec.Struct, kw_only=True):
-    """One row of identities, as the transaction at work sees it. Times in ms."""
+class Identity(msgspec.Struct):
+    """One row of identities, its columns in their order, as the transaction at work sees it. Times in ms."""
 
     id: int
     kind: str
@@ -135,12 +135,24 @@ def by_public_id(connection: Connection, site: int, public_id: str) -> Identity 
 def of_person(connection: Connection, site: int, principal_id: int) -> list[Identity]:
     """Return all identities of a person, the principal first, then the oldest first."""
     found = [_identity(row) for row in connection.rows(*question_of_person(site, principal_id))]
-    return sorted(found, key=lambda identity: identity.absorbed)
+    return found if len(found) == 1 else sorted(found, key=lambda one: (one.absorbed, one.created_at, one.id))
+
+
+def of_people(connection: Connection, site: int, people: Collection[int]) -> dict[int, list[Identity]]:
+    """Return all identities of each of these people (principal ids), the principal first, then the oldest first."""
+    found: dict[int, list[Identity]] = {}
+    for chunk in _chunks(sorted(people)):
+        among, parameters = connection.among(chunk)
+        sql = f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id {among} ORDER BY created_at, id"
+        for row in connection.rows(sql, (site, *parameters)):
+            identity = _identity(row)
+            found.setdefault(identity.principal_id, []).append(identity)
+    return {person: sorted(members, key=lambda identity: identity.absorbed) for person, members in found.items()}
 
 
 def question_of_person(site: int, principal_id: int) -> Question:
     """Return what `of_person` asks."""
-    return f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id = ? ORDER BY created_at, id", (site, principal_id)
+    return f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id = ?", (site, principal_id)
 
 
 class Visits(NamedTuple):
@@ -222,5 +234,5 @@ def _chunks(values: Sequence[_T]) -> Iterable[Sequence[_T]]:
     return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
 
 
-def _identity(row: tuple[object, ...]) -> Identity:
-    return Identity(**dict(zip(Identity.__struct_fields__, row, strict=True)))  # type: ignore[arg-type]  # columns in field order
+def _identity(row: tuple[Any, ...]) -> Identity:
+    return Identity(*row)

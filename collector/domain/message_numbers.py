@@ -4,21 +4,39 @@ A person is of the arm of the first delivery, also where two became one person. 
 they met the message: those it was sent to and those held out.
 """
 
+import json
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
+import msgspec
+
 from collector.domain.auto_messages import AutoMessage
-from collector.domain.deliveries import SHOWN
+from collector.domain.deliveries import HELD_OUT, SHOWN
 from collector.domain.identities import marks
 from collector.domain.staff import others
 from collector.storage.database import Connection
+from collector.values.questions import SCALES, Answer
 
 STEPS = ("sent", "seen", "clicked", "dismissed", "answered", "goal")
 _TIMES = ("claimed_at", "seen_at", "clicked_at", "dismissed_at", "answered_at", "goal_at")
 _Z = 1.959963984540054
 """The standard normal quantile of a two-sided interval of 95 %."""
 
+MOST_ANSWERS = 50
+"""Different answers that are counted, beside those that the question names."""
+
 Numbers = dict[str, int]
+
+
+class Behind(msgspec.Struct, frozen=True):
+    """Names one number of a message: a step of the funnel (`matched`, `held_out` or one of STEPS); with `clicked` a link, with `answered`
+    an answer that it is counted by.
+    """
+
+    step: str
+    link: str | None = None
+    answer: Answer | None = None
 
 
 def stats(connection: Connection, site: int, message: AutoMessage) -> dict[str, Any]:
@@ -26,14 +44,14 @@ def stats(connection: Connection, site: int, message: AutoMessage) -> dict[str, 
     shown, held_out = _by_arm(connection, site, [message.id]).get(message.id, (_NOBODY, _NOBODY))
     numbers = _together(shown, held_out)
     links = connection.rows(
-        "SELECT link, count(DISTINCT i.principal_id) FROM delivery_links l JOIN identities i ON i.site = l.site AND i.id = l.identity "
-        f"WHERE l.site = ? AND l.message = ? AND {others('i.principal_id')} GROUP BY link ORDER BY 2 DESC, 1",
-        (site, message.id, site),
+        f"SELECT link, count(DISTINCT person) FROM {_EVERYBODY} {_CLICKED} WHERE first_arm = ? GROUP BY link ORDER BY 2 DESC, 1",
+        (site, message.id, site, SHOWN),
     )
     definition = message.definition
     return {
         **numbers,
         "links": [{"link": link, "clicked": clicked} for link, clicked in links],
+        "answers": [{"answer": answer, "answered": people} for answer, people in _answers(connection, site, message)],
         "rates": _rates(numbers),
         "holdout": {"percent": definition.holdout_percent, "people": numbers["held_out"], "goal": held_out["goal"]},
         "lift": lift(shown, held_out, goal=definition.goal is not None),
@@ -44,6 +62,48 @@ def recipients(connection: Connection, site: int, messages: list[int]) -> dict[i
     """Return the people counted at each step, by message row id."""
     found = _by_arm(connection, site, messages) if messages else {}
     return {number: _together(*found.get(number, (_NOBODY, _NOBODY))) for number in messages}
+
+
+def behind(
+    connection: Connection, site: int, message: AutoMessage, number: Behind, limit: int, offset: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Return who is counted by a number: row id and when each came to that step (ms), the latest first; and how many they are."""
+    first = number.step in ("matched", "held_out", "sent")
+    column = "everybody.claimed_at" if first else f"everybody.{number.step}_at"
+    parameters: list[int | str] = [site, message.id, site]
+    wanted = f"{column} IS NOT NULL"
+    source = f"{_EVERYBODY} {_CLICKED}" if number.link is not None else _EVERYBODY
+    if number.step != "matched":
+        wanted += " AND first_arm = ?"
+        parameters.append(HELD_OUT if number.step == "held_out" else SHOWN)
+    if number.link is not None:
+        wanted += " AND link = ?"
+        parameters.append(number.link)
+    if number.answer is not None:
+        wanted += " AND answer = ?"
+        parameters.append(json.dumps(number.answer, ensure_ascii=False))
+    total = int(connection.value(f"SELECT count(DISTINCT person) FROM {source} WHERE {wanted}", parameters))
+    rows = connection.rows(
+        f"SELECT person, min({column}) FROM {source} WHERE {wanted} GROUP BY person ORDER BY 2 DESC, 1 LIMIT ? OFFSET ?",
+        (*parameters, limit, offset),
+    )
+    return [(person, at) for person, at in rows], total
+
+
+def _answers(connection: Connection, site: int, message: AutoMessage) -> list[tuple[Answer, int]]:
+    """Return how many people gave each answer: all that the question names, in its order, then others that were taken once."""
+    question = message.definition.content.question
+    if question is None or question.kind not in ("choice", "rating"):
+        return []
+    lowest, highest = SCALES[question.scale or "1-5"]
+    named: Sequence[Answer] = question.choices or () if question.kind == "choice" else range(lowest, highest + 1)
+    rows = connection.rows(
+        f"SELECT answer, count(DISTINCT person) FROM {_EVERYBODY} WHERE first_arm = ? AND answer IS NOT NULL "
+        f"GROUP BY answer ORDER BY 2 DESC, 1 LIMIT {MOST_ANSWERS + len(named)}",
+        (site, message.id, site, SHOWN),
+    )
+    counted = {json.loads(answer): people for answer, people in rows}
+    return [(answer, counted.pop(answer, 0)) for answer in named] + list(counted.items())[:MOST_ANSWERS]
 
 
 def lift(shown: Numbers, held_out: Numbers, *, goal: bool) -> dict[str, Any]:
@@ -102,6 +162,22 @@ def _points(difference: float) -> str:
     return f"{abs(difference) * 100:.1f} percentage points {'more' if difference >= 0 else 'fewer'}"
 
 
+def _everybody(messages: str) -> str:
+    """Return the query of all deliveries of these messages, each with its person and that person's arm; staff is left out."""
+    times = ", ".join(f"d.{column}" for column in _TIMES)
+    return (
+        f"(SELECT d.site, d.message, d.identity, d.n, i.principal_id AS person, {times}, d.goal_before, d.answer, first_value(d.arm) "
+        "OVER (PARTITION BY d.message, i.principal_id ORDER BY d.claimed_at, d.identity, d.n) AS first_arm "
+        "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
+        f"WHERE d.site = ? AND d.message IN ({messages}) AND {others('i.principal_id')}) everybody"
+    )
+
+
+_EVERYBODY = _everybody("?")
+_CLICKED = (
+    "JOIN delivery_links l ON l.site = everybody.site AND l.identity = everybody.identity AND l.message = everybody.message "
+    "AND l.n = everybody.n"
+)
 _NOBODY: Numbers = dict.fromkeys((*STEPS, "eligible"), 0)
 
 
@@ -109,11 +185,8 @@ def _by_arm(connection: Connection, site: int, messages: list[int]) -> dict[int,
     """Return for each message the people of both arms at each step, and how many had not reached the goal when they met it."""
     steps = ", ".join(f"count(DISTINCT CASE WHEN {column} IS NOT NULL THEN person END)" for column in _TIMES)
     rows = connection.rows(
-        f"SELECT message, first_arm, {steps}, count(DISTINCT CASE WHEN goal_before = 0 THEN person END) FROM ("
-        f"SELECT d.message, i.principal_id AS person, {', '.join(f'd.{column}' for column in _TIMES)}, d.goal_before, first_value(d.arm) "
-        "OVER (PARTITION BY d.message, i.principal_id ORDER BY d.claimed_at, d.identity, d.n) AS first_arm "
-        "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
-        f"WHERE d.site = ? AND d.message IN ({marks(messages)}) AND {others('i.principal_id')}) everybody GROUP BY message, first_arm",
+        f"SELECT message, first_arm, {steps}, count(DISTINCT CASE WHEN goal_before = 0 THEN person END) "
+        f"FROM {_everybody(marks(messages))} GROUP BY message, first_arm",
         (site, *messages, site),
     )
     found: dict[int, tuple[Numbers, Numbers]] = {}

@@ -52,12 +52,6 @@ class Change(msgspec.Struct, frozen=True):
         return {"steps": steps, "at": seconds(self.at_ms), "in_words": self.in_words}
 
 
-def step_json(step: Step) -> dict[str, object]:
-    """Return a step with its time in unix seconds."""
-    made: dict[str, object] = {"type": "wait", "until": seconds(step.until_ms)} if isinstance(step, Waits) else msgspec.to_builtins(step)
-    return made
-
-
 class Nearest(msgspec.Struct, frozen=True):
     """The nearest change, or in words why there is none."""
 

@@ -6,7 +6,7 @@ with the browser of the one before, by no campaign and from nowhere.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
@@ -156,6 +156,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     active_at: int | None = None
     message_names: Mapping[str, str] = {}
     """By id, the messages asked for that could still be shown."""
+    message_actions: Mapping[str, Collection[str]] = {}
+    """By id, what somebody who is shown one of them can do with it: nothing while it is not live."""
 
     @property
     def effort(self) -> int:
@@ -248,10 +250,10 @@ def clock_after(deed: Deed, now_ms: int) -> int:
 def load(connection: Connection, site: Site, names: Names, person: Person, needs: Needs, now_ms: int, retention_ms: int) -> Outlook:
     """Return the outlook of a person, as far as queries with these needs ask."""
     known = facts.load(connection, site, names, person, needs, now_ms, retention_ms)
-    principal = person.identities[0]
+    principal, showable = person.identities[0], _showable(connection, site.id, needs.messages)
     said, unset = _said(connection, site.id, person.id) if needs.attributes & VISIT_FIELDS else ({}, set())
     happened = {
-        name: tuple(people.happened(connection, site.id, names, person.id, now_ms - retention_ms, name))
+        name: tuple(people.happened(connection, site.id, names, person, now_ms - retention_ms, name))
         for name in {measure.event for measure in needs.measures}
     }
     return Outlook(
@@ -264,7 +266,8 @@ def load(connection: Connection, site: Site, names: Names, person: Person, needs
         messages=known.messages,
         visits=Visits(principal.visit_count or 0, principal.visit_started_at, principal.visit_ended_at, principal.previous_visit_ended_at),
         active_at=person.active_at,
-        message_names=_showable(connection, site.id, needs.messages),
+        message_names={public_id: name for public_id, name, *_ in showable},
+        message_actions={public_id: _actions(definition) for public_id, _, state, definition in showable if state == "live"},
     )
 
 
@@ -276,7 +279,16 @@ def _said(connection: Connection, site: int, person: int) -> tuple[dict[str, str
     return {} if contexts is None else described(*contexts), {OF_VISITS[attr] for (attr,) in rows if attr in OF_VISITS}
 
 
-def _showable(connection: Connection, site: int, wanted: Iterable[str]) -> dict[str, str]:
-    rows = connection.rows("SELECT public_id, name FROM auto_messages WHERE site = ? AND state <> 'archived'", (site,))
-    asked = set(wanted)
-    return {public_id: name for public_id, name in rows if public_id in asked}
+def _showable(connection: Connection, site: int, wanted: Collection[str]) -> list[tuple[str, str, str, str]]:
+    """Return id, name, state and definition (JSON) of those of these messages that could be shown."""
+    if not wanted:
+        return []
+    rows = connection.rows("SELECT public_id, name, state, definition FROM auto_messages WHERE site = ? AND state <> 'archived'", (site,))
+    return [(public_id, name, state, definition) for public_id, name, state, definition in rows if public_id in wanted]
+
+
+def _actions(definition: str) -> set[str]:
+    """Return what can be done with a message: what has no question is not answered, and what leads nowhere is not clicked."""
+    content = msgspec.json.decode(definition)["content"]
+    leads = bool(content.get("buttons")) or "://" in content.get("body", "") or "](" in content.get("body", "")
+    return {"seen", "dismissed", *(["clicked"] if leads else []), *(["answered"] if content.get("question") else [])}

@@ -120,6 +120,11 @@ def load(connection: Connection, site: int, principal_id: int) -> Person:
     members = identities.of_person(connection, site, principal_id)
     if not members or members[0].id != principal_id:
         raise LookupError(principal_id)
+    return of_identities(members)
+
+
+def of_identities(members: list[Identity]) -> Person:
+    """Return the person that identities make up, of which the first is the principal."""
     principal = members[0]
     users = [one for one in members if one.kind == USER]
     return Person(
@@ -138,7 +143,8 @@ def load(connection: Connection, site: int, principal_id: int) -> Person:
 def totals(connection: Connection, site: int, names: Names, person: int) -> dict[str, Total]:
     """Return the person's event totals by name."""
     rows = connection.rows(*question_of_totals(site, person))
-    return {names.text(site, name): Total(count, first, last) for name, count, first, last in rows}
+    texts = names.texts(site, [row[0] for row in rows])
+    return {text: Total(count, first, last) for text, (_, count, first, last) in zip(texts, rows, strict=True)}
 
 
 def question_of_totals(site: int, person: int) -> Question:
@@ -146,27 +152,30 @@ def question_of_totals(site: int, person: int) -> Question:
     return "SELECT name, count, first, last FROM totals WHERE site = ? AND identity = ? AND count > 0", (site, person)
 
 
-def _members(connection: Connection, site: int, person: int) -> list[int]:
+def _members(person: Person) -> list[int]:
     """Return the row ids of a person's identities.
 
     Events are asked for by them and not by a subquery: SQLite hands only values down into the slices, and reads all of the site's
     events for anything else.
     """
-    return [row[0] for row in connection.rows("SELECT id FROM identities WHERE site = ? AND principal_id = ?", (site, person))]
+    return [one.id for one in person.identities]
 
 
-def measured(connection: Connection, site: int, names: Names, person: int, oldest: int, event: str) -> Total:
-    """Return count, first and last of an event over the timeline since `oldest` (included, ms)."""
+def measured(connection: Connection, site: int, names: Names, person: Person, oldest: int, event: str, newest: int | None = None) -> Total:
+    """Return count, first and last of an event over the timeline since `oldest`, up to `newest` where that is given (both included, ms)."""
     number = names.number(site, EVENT, event)
     if number is None:
         return Total()
-    members = _members(connection, site, person)
+    members = _members(person)
     sql = f"SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ?"
-    row = connection.row(sql, (site, *members, oldest, number))
+    until, bound = ("", ()) if newest is None else (" AND at <= ?", (newest,))
+    row = connection.row(sql + until, (site, *members, oldest, number, *bound))
     return Total() if row is None else Total(*row)
 
 
-def happened(connection: Connection, site: int, names: Names, person: int, oldest: int, event: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def happened(
+    connection: Connection, site: int, names: Names, person: Person, oldest: int, event: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield time (ms) and metadata of each event of a name since `oldest`, in no order: no more than conditions on metadata need.
 
     Somebody may have done it a million times, so that no more than PAGE of them are in memory at once.
@@ -174,7 +183,7 @@ def happened(connection: Connection, site: int, names: Names, person: int, oldes
     number = names.number(site, EVENT, event)
     if number is None:
         return
-    members = _members(connection, site, person)
+    members = _members(person)
     sql = f"SELECT at, metadata FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ? LIMIT ?"
     rows = connection.rows(sql, (site, *members, oldest, number, PAGE + 1))
     if len(rows) <= PAGE:  # nearly always
@@ -291,6 +300,15 @@ def _before_they_joined(connection: Connection, site: int, person: Person) -> li
 def values(connection: Connection, site: int, names: Names, person: Person, now_ms: int) -> dict[str, Any]:
     """Return every attribute of a person, set or computed, by canonical name; times of computed ones in unix seconds."""
     found, changed_at = attributes.read(connection, site, names, person.id)
+    principal = person.identities[0]
+    made = identities.Visits(principal.visit_count, principal.visit_started_at, principal.visit_ended_at, principal.previous_visit_ended_at)
+    return with_computed(person, found, made, now_ms, changed_at)
+
+
+def with_computed(
+    person: Person, found: dict[str, Any], made: identities.Visits, now_ms: int, changed_at: int | None = None
+) -> dict[str, Any]:
+    """Return attributes together with those that follow from who somebody is, from visits, and from when any was set last (ms)."""
     found.update(
         {
             "id": person.contact_id,
@@ -302,9 +320,8 @@ def values(connection: Connection, site: int, names: Names, person: Person, now_
             "email_domain": email_domain(found.get("email")),
         }
     )
-    principal = person.identities[0]
-    found["session_count"] = principal.visit_count or 0
-    seen = visits.last_seen(now_ms, principal.visit_started_at, principal.visit_ended_at, principal.previous_visit_ended_at)
+    found["session_count"] = made.number or 0
+    seen = visits.last_seen(now_ms, made.started_at, made.ended_at, made.previous_ended_at)
     found["last_seen_at"] = None if seen is None else seen // 1000
     return {name: value for name, value in found.items() if value is not None}
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from collector.domain import fitting
-from collector.domain.explanation import Rule, measured
+from collector.domain.audiences import measured
+from collector.domain.explanation import Rule
 from collector.domain.names import PAGE_VIEW
 from collector.domain.outlook import ActsOnMessage, Deed, Happens, Outlook, Pause, SetsAttribute, SignsUp
 from collector.domain.visits import IDLE
@@ -36,10 +37,10 @@ def proposals(rule: Rule, rules: Sequence[Rule], outlook: Outlook, now_ms: int) 
 def _about_measure(rule: Rule, measure: Measure, present: int | None, against: object, outlook: Outlook, now_ms: int) -> Iterator[Deeds]:
     """Yield what would move a measure; `against` is what it is compared with, where that is no plain value."""
     if isinstance(measure, MessageMeasure):
-        if measure.message in outlook.message_names and measure.field != "goal" and present is None:
+        if measure.field in outlook.message_actions.get(measure.message, ()) and present is None:
             yield (ActsOnMessage(measure.message, measure.field),)
         return
-    metadata = fitting.metadata(measure.where, now_ms, outlook.zone)
+    metadata = fitting.metadata(measure, now_ms, outlook.zone)
     if metadata is None:
         return
     number = against if isinstance(against, int | float) and not isinstance(against, bool) else None

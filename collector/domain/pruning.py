@@ -45,7 +45,7 @@ def prune(
 
 
 def _prune(database: Database, slices: Slices, transact: Transact, now_ms: int, retention_ms: int, attempt: Attempt) -> Iterator[Step]:
-    for number in slices.closable(now_ms):
+    for number in slices.closable(now_ms, retention_ms):
         with attempt(PART, 0):
             transact(functools.partial(_close, slices=slices, number=number))
             slices.forget()

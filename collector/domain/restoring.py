@@ -26,7 +26,7 @@ def check_key(connection: Connection, keyring: Keyring) -> None:
     """Make sure that the secret key is the one this installation was made with: another finds nobody who was deleted.
 
     Raises:
-        ValueError: it is not.
+        KeyMissing: it is not.
     """
     for (encrypted,) in connection.rows("SELECT identity_secrets FROM sites"):
         for token in json.loads(encrypted):

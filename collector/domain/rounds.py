@@ -2,9 +2,12 @@
 
 What is taken away is gone for everybody, so that one wrong clock must not decide it. A clock is believed where the database agrees: its
 server's own clock on PostgreSQL, and on both engines the newest events, in whose weeks browsers' clocks and collectors' agree. Where a
-clock makes a leap that they do not contradict, the present follows by a week a night; after a long rest it catches up like that.
+clock makes a leap that they do not contradict, the present follows by a week a night; after a long rest it catches up like that. Where the
+newest events are too old to agree, because nobody came or because the clock is wrong, the nights are counted: the present follows by one
+for each, so that nothing goes before it is as old as that, and what is personal goes at its age although nobody comes.
 """
 
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
@@ -22,8 +25,12 @@ Attempt = Callable[[str, int], AbstractContextManager[None]]
 
 LATE = 2 * DAY
 """How long after a whole round (ms) the next one is missed."""
-_NIGHT = 20 * HOUR
-_ROUND, _CLOCK = "round", "clock"
+_TRIAL_BYTES = 65_536
+"""More than the room that a full disk leaves in pages already there; random, since PostgreSQL would compress it to nothing."""
+_NIGHT, _LONGEST_NIGHT = 20 * HOUR, 30 * HOUR
+"""After how long a round is another night's, and what lies between two rounds counts at most where nights are counted."""
+HINT = "Set the clock right, or run `leadlight prune --force` where it is"
+_ROUND, _CLOCK, _TRIAL = "round", "clock", "trial"
 """Rows of what went wrong are named `part` and the part."""
 
 
@@ -57,17 +64,21 @@ def believed(tx: Connection, sites: Sequence[int], now_ms: int, retention_ms: in
         if ahead > DRIFT:
             raise ClockDoubted(f"the clock is {ahead // DAY} days ahead of the database server's")
     last = newest(tx, sites)
-    if last is not None and too_old((last - DAY) // WEEK, now_ms - retention_ms):
-        raise ClockDoubted(f"by the clock the newest event is {(now_ms - last) // DAY} days old, and the weeks of its time would go too")
+    quiet = last is None or too_old((last - DAY) // WEEK, now_ms - retention_ms)
     tx.insert("upkeep", ("part", "at", "upto"), [(_CLOCK, 0, now_ms if last is None else last)], "ON CONFLICT DO NOTHING")
     ((at, before),) = tx.rows(f"SELECT at, upto FROM upkeep WHERE part = ?{tx.lock_suffix()}", (_CLOCK,))
     passed = now_ms - at
-    upto = min(now_ms, before + (passed if 0 <= passed < _NIGHT else WEEK))
+    step = min(max(0, passed), _LONGEST_NIGHT) if quiet else passed if 0 <= passed < _NIGHT else WEEK
+    upto = min(now_ms, before + step)
     _write(tx, _CLOCK, now_ms, upto)
     waiting = sum(too_old(number, now_ms - retention_ms) and not too_old(number, upto - retention_ms) for number in _open(tx))
     if not waiting:
         return Believed(upto)
     explained = f"the clock is {(now_ms - upto) // DAY} days ahead of what nights since the last rounds explain: {waiting} weeks wait"
+    if quiet:
+        explained += (
+            f", since {'there is no event' if last is None else f'the newest event is {(now_ms - last) // DAY} days old by it'}. {HINT}"
+        )
     return Believed(upto, explained)
 
 
@@ -82,6 +93,13 @@ def note(tx: Connection, now_ms: int, parts: Collection[str], troubles: Mapping[
     if not troubles:
         _write(tx, _ROUND, now_ms, None)
     return len(troubles)
+
+
+def try_to_write(tx: Connection) -> None:
+    """Write what takes room of its own in the database, and take it away again: whether that can be committed is what is asked."""
+    row = (_TRIAL, 0, secrets.token_hex(_TRIAL_BYTES // 2))
+    tx.insert("upkeep", ("part", "at", "trouble"), [row])
+    tx.run("DELETE FROM upkeep WHERE part = ?", (_TRIAL,))
 
 
 def last_whole(connection: Connection) -> int | None:

@@ -1,7 +1,7 @@
 """What is signed or encrypted, and with which key. Every purpose has a salt of its own that also holds the site.
 
-SECRET_KEY is a ring: the newest key signs and encrypts, every key is accepted, so that a key can be changed without signing
-anybody out.
+SECRET_KEY is a ring: the last key signs, encrypts and makes digests, every key is accepted, so that a key can be changed without signing
+anybody out. A collector whose ring lacks the key that another one uses cannot read what that one stored: it says so, and others answer.
 """
 
 import base64
@@ -13,6 +13,20 @@ import jwt
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from itsdangerous import BadData, URLSafeSerializer
+
+from collector.values.errors import Problem, Reason, Refusal
+
+
+class KeyMissing(Problem):
+    """Something stored was encrypted with a key that is not in this process's ring: 503, a collector that has it can answer."""
+
+    def __init__(self) -> None:
+        super().__init__(503, [Refusal(Reason.KEY_MISSING)], [("Retry-After", "5")])
+
+    def __str__(self) -> str:
+        """Say it to an operator."""
+        return "SECRET_KEY does not fit the secrets stored in this database: a key that they were stored with is not in its ring"
+
 
 _JWT_LONGEST = 366 * 86_400  # seconds a token's `exp` may lie ahead
 
@@ -33,12 +47,12 @@ class Keyring:
         """Return the text of `encrypt`.
 
         Raises:
-            ValueError: no key of the ring made this token.
+            KeyMissing: no key of the ring made this token.
         """
         try:
             return self._fernet.decrypt(token.encode()).decode()
         except InvalidToken:
-            raise ValueError("SECRET_KEY does not fit the secrets stored in this database") from None
+            raise KeyMissing from None
 
     def sign(self, purpose: str, value: Any) -> str:
         """Return the JSON value signed for a purpose, as text for URLs and cookies."""
@@ -52,7 +66,7 @@ class Keyring:
             return None
 
     def macs(self, purpose: str, text: str) -> list[bytes]:
-        """Return the keyed digests of a text, one for each key: the first is to be stored, any may have been.
+        """Return the keyed digests of a text, one for each key: the last is to be stored, any may have been.
 
         A key must stay in the ring as long as digests matter that were made with it.
         """

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from collector.domain.audiences import day_bounds
 from collector.storage.database import Engine
+from collector.values.days import day_bounds
 from collector.values.query_tree import NEGATIVE, Money, Test
 
 EXACT = 2**53

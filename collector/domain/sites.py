@@ -1,20 +1,26 @@
 """Sites: the tracked websites of an installation, their keys, origins, secrets and settings."""
 
+import functools
 import json
+import logging
 import re
 import secrets
 import threading
 import time
+from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from collector.domain.secrets import Keyring, digest
+from collector.domain.secrets import KeyMissing, Keyring, digest
 from collector.storage import migrations
 from collector.storage.database import Connection, Database
+from collector.values import colours
 from collector.values.clock import MINUTE
 from collector.values.ids import RowIds
+
+log = logging.getLogger(__name__)
 
 _CACHE_SECONDS = 2.0
 _KEY_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -34,9 +40,11 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Most messages for one person in rolling 24 hours."""
     messages_paused: bool = False
     """Pauses all messages."""
+    brand_color: str | None = None
+    """The colour of buttons and marks in messages, as `#rrggbb`; None for the messenger's own."""
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True):
+class Site(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One tracked website or product."""
 
     id: int
@@ -51,10 +59,16 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """The identity verification secrets, newest first; two while one is being changed."""
     settings: SiteSettings
 
-    @property
+    @functools.cached_property  # hence `dict`: a decision asks for it with each audience
     def zone(self) -> ZoneInfo:
         """The site's time zone."""
         return ZoneInfo(self.time_zone)
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """What a message's answer says of the site's looks: nothing, or `brand`."""
+        colour = self.settings.brand_color
+        return {} if colour is None else {"brand": _brand(colour)}
 
     def admits(self, origin: str | None) -> bool:
         """Say whether a page of this origin may send. `https://*.example.com` admits every host below example.com."""
@@ -106,7 +120,10 @@ def is_site_key(text: str) -> bool:
 
 
 class Sites:
-    """Finds sites by key or token; answers are kept for two seconds, so that other processes' changes arrive."""
+    """Finds sites by key or token; answers are kept for two seconds, so that other processes' changes arrive.
+
+    Whatever returns a site raises `KeyMissing` where its secrets were stored with a key that this process does not have.
+    """
 
     def __init__(self, database: Database, keyring: Keyring, row_ids: RowIds) -> None:
         self._database = database
@@ -114,6 +131,9 @@ class Sites:
         self._row_ids = row_ids
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, str], tuple[float, Site | None]] = {}
+        self._changes = 0
+        self._readable: set[str] = set()
+        self._told: set[str] = set()
 
     def kept(self, key: str) -> Site | None:
         """Return the site of a site key where it is in memory and fresh, without asking the database."""
@@ -199,20 +219,44 @@ class Sites:
             ),
         )
 
-    def pause_messages(self, tx: Connection, site: int, *, paused: bool) -> None:
-        """Pause all messages of a site, or lift that. Whoever asked for it calls `forget` after the commit."""
+    def are_readable(self, connection: Connection) -> bool:
+        """Say whether this process has the keys that the secrets of every site were stored with."""
+        stored = {text for (text,) in connection.rows("SELECT identity_secrets FROM sites")}
+        for text in stored - self._readable:
+            try:
+                self._decrypted(text)
+            except KeyMissing:
+                return False
+        self._readable = stored
+        return True
+
+    def encrypt_anew(self, tx: Connection) -> int:
+        """Store the secrets of every site with the newest key, and return how many sites there are.
+
+        Raises:
+            KeyMissing: one was stored with a key that is not in the ring; nothing has changed.
+        """
+        rows = tx.rows(f"SELECT id, identity_secrets FROM sites ORDER BY id{tx.lock_suffix()}")
+        for number, text in rows:
+            again = json.dumps([self._keyring.encrypt(secret) for secret in self._decrypted(text)])
+            tx.run("UPDATE sites SET identity_secrets = ? WHERE id = ?", (again, number))
+        return len(rows)
+
+    def change(self, tx: Connection, site: int, **settings: Any) -> None:
+        """Change some of a site's settings, by their names in SiteSettings. Whoever asked for it calls `forget` after the commit."""
         tx.run("UPDATE sites SET settings = settings WHERE id = ?", (site,))  # the lock
-        settings = msgspec.json.decode(str(tx.value("SELECT settings FROM sites WHERE id = ?", (site,))), type=SiteSettings)
-        changed = msgspec.json.encode(msgspec.structs.replace(settings, messages_paused=paused)).decode()
+        before = msgspec.json.decode(str(tx.value("SELECT settings FROM sites WHERE id = ?", (site,))), type=SiteSettings)
+        changed = msgspec.json.encode(msgspec.structs.replace(before, **settings)).decode()
         tx.run("UPDATE sites SET settings = ? WHERE id = ?", (changed, site))
 
     def forget(self) -> None:
         """Drop what is kept, so that a change of this process is seen at once."""
         with self._lock:
+            self._changes += 1
             self._kept.clear()
 
     def _find(self, kind: str, name: str, sql: str, parameter: object) -> Site | None:
-        now = time.monotonic()
+        now, changes = time.monotonic(), self._changes
         kept = self._kept.get((kind, name))
         if kept is not None and kept[0] > now:
             return kept[1]
@@ -222,11 +266,19 @@ class Sites:
         with self._lock:
             if len(self._kept) > 10_000:  # guesses of strangers must not fill the memory
                 self._kept.clear()
-            self._kept[(kind, name)] = (now + _CACHE_SECONDS, site)
+            if changes == self._changes:  # what was read while something changed may be from before that
+                self._kept[(kind, name)] = (now + _CACHE_SECONDS, site)
         return site
 
     def _site(self, row: tuple[object, ...]) -> Site:
         site_id, key, name, origins, zone, verification, salt, encrypted, settings = row
+        try:
+            identity_secrets = self._decrypted(str(encrypted))
+        except KeyMissing as error:
+            if str(key) not in self._told:
+                self._told.add(str(key))
+                log.error("site %s cannot be served: %s", key, error)  # noqa: TRY400 (where it was met says nothing)
+            raise
         return Site(
             id=int(str(site_id)),
             key=str(key),
@@ -235,9 +287,19 @@ class Sites:
             time_zone=str(zone),
             verification=str(verification),
             salt=bytes(salt),  # type: ignore[call-overload]  # bytes from either driver
-            identity_secrets=tuple(self._keyring.decrypt(token) for token in json.loads(str(encrypted))),
+            identity_secrets=identity_secrets,
             settings=msgspec.json.decode(str(settings), type=SiteSettings),
         )
+
+    def _decrypted(self, stored: str) -> tuple[str, ...]:
+        return tuple(self._keyring.decrypt(token) for token in json.loads(stored))
+
+
+@functools.lru_cache(maxsize=1_000)
+def _brand(colour: str) -> dict[str, Any]:
+    """Shades are looked for step by step, and each claim asks."""
+    made: dict[str, Any] = msgspec.to_builtins(colours.brand(colour))
+    return made
 
 
 _COLUMNS = "id, site_key, name, origins, time_zone, verification, salt, identity_secrets, settings"

@@ -6,8 +6,8 @@ and lets the person come anew; the identity made then carries the time as its `n
 Addresses pass from one to another, so who had one then is not always who is found to have it in a backup. A user known by an address
 has a tombstone for its contact id too, which tells them apart, and beside the address's stands a mark that says so.
 
-Digests are made with the first secret key, and looked for with every one: an operator may write the ring in another order, and collectors
-that share a database may each have their own.
+Digests are made with the last secret key, as everything is, and looked for with every one. So a key is first given to all collectors, then
+used, and one that was used for long ago can be taken away.
 """
 
 import itertools
@@ -27,7 +27,7 @@ _CHUNK = 500
 
 def mac(keyring: Keyring, site: int, key: Key) -> bytes:
     """Return the digest that stands for an identity (32 bytes)."""
-    return macs(keyring, site, key)[0]
+    return macs(keyring, site, key)[-1]
 
 
 def macs(keyring: Keyring, site: int, key: Key) -> list[bytes]:
@@ -50,7 +50,7 @@ def set_up_addresses(tx: Connection, site: int, keyring: Keyring, macs: Iterable
     marks = {one: _marks(keyring, site, one) for one in macs}
     known = _stored(tx, site, [*marks, *itertools.chain(*marks.values())])
     told = [one for one in marks if one not in known or not known.keys().isdisjoint(marks[one])]
-    set_up(tx, site, [*marks, *(marks[one][0] for one in told)], at_ms)
+    set_up(tx, site, [*marks, *(marks[one][-1] for one in told)], at_ms)
 
 
 def told_by_contact(connection: Connection, site: int, keyring: Keyring, keys: Collection[Key]) -> set[Key]:

@@ -4,18 +4,18 @@ Many submissions of one site are written together: each identity, visit and tota
 (identities < deliveries < slices < visits < events < totals < attributes < merges). Only events that were really inserted count.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from collector.domain import answers, attributes, changes, deliveries, identities, visits
+from collector.domain import answers, attributes, changes, deliveries, identities, totals, visits
 from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
 from collector.domain.limits import NewPeople
 from collector.domain.merging import Claim, claim_lead
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.storage.database import Connection, Database
-from collector.storage.slices import OVERFLOW, WEEK, Known, Slices
+from collector.storage.slices import OVERFLOW, WEEK, EventRow, Known, Slices
 from collector.values.clock import MINUTE, Clock
 from collector.values.errors import Reason
 from collector.values.ids import event_id_time
@@ -303,7 +303,7 @@ class _Group:
             taken = answers.take(self.tx, self.site, person, report)
             outcome.reports.append(True if isinstance(taken, answers.Taken) else taken)
             if isinstance(taken, answers.Taken):
-                events.append(Event(taken.event_id, answers.EVENT_NAME, report.at, metadata=taken.metadata))
+                events.append(Event(taken.event_id, answers.EVENT_NAME, report.at, page=taken.page, metadata=taken.metadata))
                 changed.append(AttributeChange(dict(taken.attributes), report.at))
         return msgspec.structs.replace(submission, events=events, answered=changed) if changed else submission
 
@@ -314,7 +314,8 @@ class _Group:
         """
         admitted = _Admitted()
         homes, spans, active = admitted.homes, admitted.spans, admitted.active
-        site, numbers, home_of = self.site, self.numbers, self.known.home
+        site, home_of = self.site, self.known.home
+        numbers = {text: number for (kind, text), number in self.numbers.items() if kind == EVENT}
         for submission, outcome in accepted:
             owner = self.identities[submission.owner]
             identity, not_before, client = owner.id, owner.not_before, submission.client
@@ -322,8 +323,9 @@ class _Group:
             unverified = int(submission.browser and owner.kind == USER and not submission.verified)
             results: list[bool | Reason] = [False] * len(submission.events)
             outcome.events = results
+            latest, visit, span = active.get(identity, 0), None, None
             for place, event in enumerate(submission.events):
-                at, number = event.at, numbers.get((EVENT, event.name))
+                at, number = event.at, numbers.get(event.name)
                 if number is None:
                     results[place] = Reason.NAME_LIMIT
                     continue
@@ -334,23 +336,23 @@ class _Group:
                 if home is None:
                     results[place] = Reason.TOO_OLD
                     continue
-                row = (site, home, event.id, identity, number, at, unverified, event.visit, event.page, event.metadata)
-                here = homes.get(home)
-                if here is None:
-                    here = homes[home] = ([], [])
-                here[0].append(row)
-                here[1].append((results, place))
+                rows, places = homes.setdefault(home, ([], []))
+                rows.append((site, home, event.id, identity, number, at, unverified, event.visit, event.page, event.metadata))
+                places.append((results, place))
                 if not present:
                     continue
-                if at > active.get(identity, 0):
-                    active[identity] = at
-                if event.visit is not None:
-                    key = (identity, event.visit)
-                    span = spans.get(key)
+                latest = max(latest, at)
+                if event.visit is None:
+                    continue
+                if span is None or event.visit != visit:  # nearly all events of a submission are of one visit
+                    visit = event.visit
+                    span = spans.get((identity, visit))
                     if span is None:
-                        spans[key] = visits.Span(at, at, event.page, client)
-                    else:
-                        span.widen(at, event.page, client)
+                        span = spans[identity, visit] = visits.Span(at, at, event.page, client)
+                        continue
+                span.widen(at, event.page, client)
+            if latest and present:
+                active[identity] = latest
         return admitted
 
     def touch(self, admitted: "_Admitted") -> visits.Followed | None:
@@ -358,8 +360,11 @@ class _Group:
         self.note_activity(admitted.active)
         if not admitted.spans:
             return None
-        principals = {identity.id: identity.principal_id for identity in self.identities.values()}
-        return visits.follow(self.tx, self.site, admitted.spans, principals)
+        return visits.follow(self.tx, self.site, admitted.spans, self.principals())
+
+    def principals(self) -> dict[int, int]:
+        """Return whose each identity of the group is, by row id."""
+        return {identity.id: identity.principal_id for identity in self.identities.values()}
 
     def note_activity(self, times: Mapping[int, int]) -> None:
         """Note when people were last active, to the minute: a column written with each event would be the hottest of all."""
@@ -378,45 +383,33 @@ class _Group:
 
     def insert_events(self, homes: Mapping[int, "_Home"]) -> None:
         """Insert what is new, each event into its slice, and count it."""
-        counted: list[_Row] = []
+        counted: list[EventRow] = []
         for home in sorted(homes):
             rows, places = homes[home]
-            elsewhere = self.stored_elsewhere(home, rows)
-            inserted = self.slices.insert(self.tx, home, [row for row in rows if row[2] not in elsewhere] if elsewhere else rows, self.now)
+            new = {row[2]: row for row in reversed(rows)}  # of two equal ones the first
+            for known in self.stored_elsewhere(home, new.keys()):
+                del new[known]
+            for known in self.slices.insert(self.tx, self.site, home, [new[event_id] for event_id in sorted(new)], self.now):
+                del new[known]
             for row, (results, place) in zip(rows, places, strict=True):
-                if row[2] in inserted:
-                    inserted.remove(row[2])  # the second of two equal ones is a duplicate
+                if new.get(row[2]) is row:
                     results[place] = True
-                    counted.append(row)
-        self.count(counted)
+            counted += new.values()
+        totals.count(self.tx, self.site, counted, self.principals())
 
-    def stored_elsewhere(self, home: int, rows: Sequence["_Row"]) -> set[bytes]:
+    def stored_elsewhere(self, home: int, events: Collection[bytes]) -> set[bytes]:
         """Return the ids that an earlier send, with another idea of the time, put into the other slice they could be in."""
         others: dict[int, list[bytes]] = {}
         if home != OVERFLOW:
-            others[OVERFLOW] = [row[2] for row in rows]
+            others[OVERFLOW] = list(events)
         else:
-            for row in rows:
-                others.setdefault(event_id_time(row[2]) // WEEK, []).append(row[2])
+            for event_id in events:
+                others.setdefault(event_id_time(event_id) // WEEK, []).append(event_id)
         found: set[bytes] = set()
         for other, ids in others.items():
             if other in self.known.readable and other != home:
                 found |= self.slices.stored(self.tx, self.site, other, ids)
         return found
-
-    def count(self, rows: Sequence["_Row"]) -> None:
-        """Add inserted events to the totals: own half of their identity, the person's half of its principal; one row each."""
-        own: dict[tuple[int, int], list[int]] = {}
-        for row in rows:
-            at = row[5]
-            _add(own, (row[4], row[3]), 1, at, at)
-        principals = {identity.id: identity.principal_id for identity in self.identities.values()}
-        effective: dict[tuple[int, int], list[int]] = {}
-        for (name, identity), (count, last, first) in own.items():
-            _add(effective, (name, principals[identity]), count, last, first)
-        keys = sorted(own.keys() | effective.keys())
-        parameters = [(self.site, *key, *effective.get(key, _NOBODY), *own.get(key, _NOTHING)) for key in keys]
-        self.tx.insert("totals", _TOTALS, parameters, _COUNT)
 
     def set_attributes(self, submission: Submission, outcome: Outcome) -> None:
         """Set attributes in order; what a trusted source set stays."""
@@ -451,34 +444,7 @@ def turn_away(submission: Submission, outcome: Outcome) -> None:
     outcome.protected = [(place, name, Reason.PERSON_DELETED) for place, change in enumerate(submission.changes) for name in change.values]
 
 
-_TOTALS = ("site", "name", "identity", "count", "last", "first", "own_count", "own_last", "own_first")
-_COUNT = """ON CONFLICT (site, name, identity) DO UPDATE SET
-count = CASE WHEN excluded.count IS NULL THEN totals.count ELSE coalesce(totals.count, 0) + excluded.count END,
-last = larger(coalesce(totals.last, excluded.last), coalesce(excluded.last, totals.last)),
-first = lesser(coalesce(totals.first, excluded.first), coalesce(excluded.first, totals.first)),
-own_count = totals.own_count + excluded.own_count,
-own_last = larger(coalesce(totals.own_last, excluded.own_last), coalesce(excluded.own_last, totals.own_last)),
-own_first = lesser(coalesce(totals.own_first, excluded.own_first), coalesce(excluded.own_first, totals.own_first))"""
-
-
-_NOBODY = (None, None, None)
-_NOTHING = (0, None, None)
-
-
-def _add(totals: dict[tuple[int, int], list[int]], key: tuple[int, int], count: int, last: int, first: int) -> None:
-    present = totals.get(key)
-    if present is None:
-        totals[key] = [count, last, first]
-        return
-    present[0] += count
-    present[1] = max(present[1], last)
-    present[2] = min(present[2], first)
-
-
-_Row = tuple[int, int, bytes, int, int, int, int, bytes | None, str | None, str | None]
-"""An event as `storage.slices.EVENT_COLUMNS` has it."""
-
-_Home = tuple[list[_Row], list[tuple[list[bool | Reason], int]]]
+_Home = tuple[list[EventRow], list[tuple[list[bool | Reason], int]]]
 """The events of one slice, and where what becomes of each is noted."""
 
 

@@ -42,7 +42,7 @@ def waiting(
     rows = connection.rows(sql, (site, *members, now_ms - TRIGGER_LIFE, *numbers)) if numbers else []
     found: dict[str, list[TriggerEvent]] = {}
     for row in rows:
-        if _may_open(row, person, only):
+        if may_open(row[1], person, only, unverified=bool(row[4]), without_page=bool(row[5])):
             found.setdefault(numbers[row[2]], []).append(_event(row, numbers[row[2]]))
     return found
 
@@ -53,17 +53,19 @@ def named(connection: Connection, site: int, names: Names, person: Person, event
         f"SELECT {_COLUMNS} FROM events WHERE site = ? AND slice IN (?, ?) AND id = ?",
         (site, event_id_time(event_id) // WEEK, OVERFLOW, event_id),
     )
-    if row is None or row[1] not in {identity.id for identity in person.identities} or not _may_open(row, person, only):
+    if row is None or row[1] not in {identity.id for identity in person.identities}:
+        return None
+    if not may_open(row[1], person, only, unverified=bool(row[4]), without_page=bool(row[5])):
         return None
     return _event(row, names.text(site, row[2]))
 
 
-def _may_open(row: tuple[Any, ...], person: Person, only: Key | None) -> bool:
-    """Say whether an event may open messages: any of them, or with `only` what unverified browsers of this user or the lead itself did.
+def may_open(identity: int, person: Person, only: Key | None, *, unverified: bool, without_page: bool) -> bool:
+    """Say whether an event of an identity may open messages: any of them, or with `only` what unverified browsers of this user or the
+    lead itself did.
 
     An event of REST has no page. What is said there of a user is not for whoever merely says to be that user.
     """
-    _, identity, _, _, unverified, without_page, _ = row
     if only is None or unverified:
         return True
     return not without_page and any(one.id == identity and (one.kind, one.value) == only for one in person.identities)

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, tzinfo
 
 from collector.domain import visits
-from collector.domain.audiences import day_bounds
-from collector.domain.explanation import Rule, measured
+from collector.domain.audiences import measured
+from collector.domain.explanation import Rule
 from collector.domain.outlook import Outlook, Series
 from collector.values.clock import DAY, MINUTE
+from collector.values.days import day_bounds
 from collector.values.metadata import is_date_key
 from collector.values.query_tree import SPANS, AttributeRule, EventMeasure, EventRule, MessageMeasure, Node, Test, walk
 

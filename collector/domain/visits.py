@@ -52,8 +52,9 @@ class Span(msgspec.Struct):
 
     def widen(self, at: int, page: str | None, client: str | None) -> None:
         """Take one more event in. Of two first ones at the same time the larger context counts, whichever came first."""
-        self.end = max(self.end, at)
-        if at < self.start or (at == self.start and (visit_context.context(page, client) or "") > self.context):
+        if at > self.start:
+            self.end = max(self.end, at)
+        elif at < self.start or (at == self.start and (visit_context.context(page, client) or "") > self.context):
             self.start, self.page, self.client = at, page, client
 
 

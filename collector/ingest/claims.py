@@ -16,17 +16,18 @@ from collector.domain.content import MissingValue, render
 from collector.domain.deliveries import HELD_OUT, SHOWN
 from collector.domain.delivery import Moment, Recipient, TriggerEvent
 from collector.domain.identities import Identity
-from collector.ingest import senders, trial_pages, wire
-from collector.ingest.effects import Exchange, Read, Write
+from collector.ingest import guests, senders, trial_pages, wire
+from collector.ingest.effects import Exchange, Guest, Write
 from collector.ingest.items import shown_url
 from collector.ingest.offers import load_recipient
 from collector.ingest.senders import Headers, Verified
 from collector.services import Services
 from collector.storage.database import Connection
-from collector.storage.writer import Overloaded
-from collector.values.errors import Reason, problem
+from collector.storage.writer import Overloaded, Work
+from collector.values.errors import Problem, Reason, problem
 from collector.values.ids import event_id_bytes, uuid7_bytes
 from collector.values.messages import IN_THE_VIEW
+from collector.values.query_tree import united
 from collector.values.text import storable
 
 _LONGEST_NONCE = 64
@@ -49,18 +50,25 @@ def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[st
         raise problem(400, Reason.FIELD_INVALID, "nonce", f"expected 8 to {_LONGEST_NONCE} characters")
     trial = trials.find(services.keyring, site, request.page.url, now)
     if trial is not None:
-        shown: dict[str, Any] = yield Read(functools.partial(trial_pages.answer, services, site, trial, request, now))
+        shown: dict[str, Any] = yield Guest(functools.partial(trial_pages.answer, services, site, trial, request, now))
         return shown
+    if not services.breaker.admits(site.id, guests.CLAIMS):
+        raise _busy()
     asked = _Claim(services, senders.check_sender(services.keyring, site, request, services.settings.session_duration, now), request, now)
     for _ in range(_ATTEMPTS):
-        asked.held_back_by = None
-        ready = yield Read(asked.prepare)
+        try:
+            ready = yield Guest(asked.prepare)
+            answer = None if isinstance(ready, str) else (yield asked.writing(functools.partial(asked.grant, ready=ready)))
+        except Problem:
+            raise
+        except Overloaded:  # as everybody hears it now
+            raise _busy() from None
+        except Exception as error:
+            guests.failed(services, site, guests.CLAIMS, error)
+            raise _busy() from error
+        guests.succeeded(services, site, guests.CLAIMS)
         if isinstance(ready, str):
             return _no(ready)
-        try:
-            answer = yield Write(site.id, functools.partial(asked.grant, ready=ready))
-        except Overloaded:
-            raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")]) from None
         if answer is not None:
             granted: dict[str, Any] = answer
             if asked.held_back_by is not None:
@@ -90,9 +98,18 @@ class _Claim:
         self.held_back_by: str | None = None
         """Why it was not granted, where audience, page and trigger hold."""
 
+    def writing(self, work: Work) -> Guest | Write:
+        """Return what waits for the permission to be written. A file takes one transaction at a time, so there everybody's is the quickest.
+
+        Elsewhere a claim commits by itself, and what it waits for must not keep the events of others waiting.
+        """
+        if self.services.guests.engine == "sqlite":
+            return Write(self.site.id, work)
+        return Guest(functools.partial(self.services.guests.transact, work))
+
     def prepare(self) -> "_Ready | str":
         """Read what deciding needs; a reason where there is nothing to decide."""
-        with self.services.database.read() as connection:
+        with self.services.guests.read() as connection:
             found = identities.find(connection, self.site.id, {self.sender.lead.key, self.sender.owner})
             lead, owner = found.get(self.sender.lead.key), found.get(self.sender.owner)
             if lead is not None and lead.secret_hash != self.sender.lead.secret_hash:
@@ -104,7 +121,7 @@ class _Claim:
             if kind in IN_THE_VIEW and self.request.trigger != kind:  # from a messenger that knows no such trigger and did not wait for it
                 return "trigger"
             try:
-                recipient = load_recipient(self.services, self.site, owner.principal_id, [message], self.now, goals=True)
+                recipient = self.recipient(connection, owner.principal_id, message)
             except LookupError:  # became part of another between two statements
                 return "audience"
             moment = Moment(
@@ -116,8 +133,19 @@ class _Claim:
             )
         return _Ready(owner, message, recipient, moment)
 
+    def recipient(self, connection: Connection, person: int, message: AutoMessage) -> Recipient:
+        """Read what is known of a person, as far as deciding and granting a message, and filling in its variables, take it.
+
+        Raises:
+            LookupError: the person became part of another, or is gone.
+        """
+        services, needs = self.services, united([message.needs, message.goal_needs])
+        everything = message.has_variables
+        return load_recipient(connection, services, self.site, person, needs, self.now, everything=everything)
+
     def grant(self, tx: Connection, ready: _Ready) -> dict[str, Any] | None:
         """Decide and write the permission; None where what was read holds no more: the person is part of another, or the message edited."""
+        self.held_back_by = None  # a transaction may be run again
         locked = identities.by_ids(tx, self.site.id, [ready.owner.id, ready.owner.principal_id], lock=True)
         if ready.owner.id not in locked or locked[ready.owner.id].principal_id != ready.owner.principal_id:
             return None
@@ -147,7 +175,15 @@ class _Claim:
         if arm == HELD_OUT:
             return _no("holdout")
         message = ready.message
-        return {"message": {"id": message.public_id, "delivery": self.request.nonce, "type": message.definition.type, **content}}
+        return {
+            "message": {
+                "id": message.public_id,
+                "delivery": self.request.nonce,
+                "type": message.definition.type,
+                **self.site.looks,
+                **content,
+            }
+        }
 
     def render(self, ready: _Ready) -> dict[str, Any]:
         """Fill in the variables. What is personal is given only to a lead of its own or a verified user."""
@@ -161,6 +197,10 @@ class _Claim:
             return None
         only = None if self.sender.may_know(person.role) else self.sender.lead.key
         return trigger_events.named(connection, self.site.id, self.services.names, person, event_id, only)
+
+
+def _busy() -> Problem:
+    return problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")])
 
 
 def _no(reason: str) -> dict[str, Any]:

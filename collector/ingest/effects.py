@@ -31,12 +31,21 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class Read(msgspec.Struct, frozen=True):
-    """Waits for a call that reads the database; the result is the call's. On an event loop TimeoutError comes after `seconds`."""
+    """Waits for a call that reads the database; the result is the call's."""
+
+    call: Callable[[], Any]
+
+
+class Guest(msgspec.Struct, frozen=True):
+    """Waits for a call that must not stand in the way of anything else; the result is the call's.
+
+    On an event loop TimeoutError comes after `seconds`, while the call goes on in its thread.
+    """
 
     call: Callable[[], Any]
     seconds: float | None = None
 
 
-Effect = Record | Write | Read
+Effect = Record | Write | Read | Guest
 Exchange = Generator[Effect, Any, T]
 """A request on its way: yields effects, is sent their results, returns its answer."""

@@ -1,6 +1,8 @@
 """One item of an envelope, cleaned: a wire item becomes an event, a change of attributes or a report, with its time corrected."""
 
 import functools
+from collections.abc import Mapping, Sequence
+from datetime import UTC, tzinfo
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +16,7 @@ from collector.ingest import wire
 from collector.values.attributes import clean_browser_attributes
 from collector.values.errors import Reason, Refusal
 from collector.values.fields import MAX_NAME, clean_event_name
-from collector.values.ids import UUID_LENGTH, uuid7_bytes
+from collector.values.ids import UUID_LENGTH, uuid7_bytes, uuid7s_bytes
 from collector.values.metadata import clean_metadata
 from collector.values.questions import MAX_ANSWER
 from collector.values.text import replace_unstorable
@@ -27,6 +29,7 @@ LONGEST_ADDRESS = 2_048
 LONGEST_TITLE = 255
 
 Flags = list[tuple[Reason, str]]
+_NONE: Mapping[str, bytes] = {}
 
 
 class Times(msgspec.Struct, frozen=True):
@@ -41,6 +44,8 @@ class Times(msgspec.Struct, frozen=True):
     offset: float
     difference: float
     oldest: int
+    time_zone: tzinfo = UTC
+    """The site's, of which dates without a time are days."""
 
     def correct(self, at: float, flags: Flags) -> int:
         """Return the corrected time of something the browser dated `at`.
@@ -66,14 +71,14 @@ class Times(msgspec.Struct, frozen=True):
         return corrected
 
 
-def times(sender: wire.Sender, now_ms: int, retention_ms: int) -> Times:
+def times(sender: wire.Sender, now_ms: int, retention_ms: int, time_zone: tzinfo) -> Times:
     """Return the correction for one request: the browser's best round trip, else this request's own difference."""
     sent_at = sender.sent_at if 0 <= sender.sent_at < LATEST_TIME else now_ms
     difference = now_ms - sent_at
     offset = sender.offset if sender.offset is not None and abs(sender.offset) < LATEST_TIME else difference
     if abs(offset - difference) < LONGEST_WAY:
         difference = offset
-    return Times(now_ms, sent_at, offset, difference, now_ms - retention_ms)
+    return Times(now_ms, sent_at, offset, difference, now_ms - retention_ms, time_zone)
 
 
 def shown_url(page: wire.Page) -> str:
@@ -81,16 +86,23 @@ def shown_url(page: wire.Page) -> str:
     return replace_unstorable(trials.without(page.url))[:LONGEST_ADDRESS]
 
 
-def clean_event(item: wire.EventItem, when: Times, flags: Flags) -> Event:
-    """Return an event, or raise the Refusal that says what is wrong with it."""
-    event_id = uuid7_bytes(item.id)
+def event_ids(found: Sequence[object]) -> dict[str, bytes]:
+    """Return the ids of the events among the items of an envelope where all of them are in order, else none of them."""
+    texts = [item.id for item in found if isinstance(item, wire.EventItem)]
+    made = uuid7s_bytes(texts) if texts else None
+    return {} if made is None else dict(zip(texts, made, strict=True))
+
+
+def clean_event(item: wire.EventItem, when: Times, flags: Flags, known: Mapping[str, bytes] = _NONE) -> Event:
+    """Return an event, or raise the Refusal that says what is wrong with it; `known` are ids (`event_ids`) that are in order."""
+    event_id = known.get(item.id) or uuid7_bytes(item.id)
     if event_id is None:
         raise Refusal(Reason.ID_INVALID, "id", "expected a UUIDv7")
     name = _name(item.name)
     at = when.correct(item.at, flags)
     visit = None
     if item.visit is not None:
-        visit = _visit(item.visit) if len(item.visit) == UUID_LENGTH else None
+        visit = view_bytes(item.visit)
         if visit is None:
             raise Refusal(Reason.ID_INVALID, "visit", "expected a UUIDv7")
     page, view = (None, _EMPTY_VIEW) if item.page is None else _page(item.page)
@@ -99,7 +111,7 @@ def clean_event(item: wire.EventItem, when: Times, flags: Flags) -> Event:
     elif item.metadata is None:
         metadata = None
     else:
-        cleaned, found = clean_metadata(item.metadata)
+        cleaned, found = clean_metadata(item.metadata, when.time_zone)
         flags += found
         metadata = _json(cleaned)
     return Event(event_id, name, at, visit, page, metadata)
@@ -108,7 +120,7 @@ def clean_event(item: wire.EventItem, when: Times, flags: Flags) -> Event:
 def clean_change(item: wire.IdentifyItem, when: Times, flags: Flags) -> tuple[AttributeChange, list[Refusal]]:
     """Return the good attributes of an identify item and the refusals of the bad ones."""
     at = when.correct(item.at, flags)
-    values, refusals, found = clean_browser_attributes({} if item.attributes is None else item.attributes)
+    values, refusals, found = clean_browser_attributes({} if item.attributes is None else item.attributes, when.time_zone)
     flags += found
     return AttributeChange(values, at), refusals
 
@@ -157,6 +169,11 @@ _KEPT_PAGE = 512
 # The same names, visits and pages come again and again. What is kept of them is bounded in number and in size.
 
 
+def view_bytes(text: str) -> bytes | None:
+    """Return the 16 bytes of the number of a view or a visit, which many events share, or None for what is no UUIDv7."""
+    return _visit(text) if len(text) == UUID_LENGTH else None
+
+
 def _name(raw: object) -> str:
     return _known_name(raw) if isinstance(raw, str) and len(raw) <= MAX_NAME else clean_event_name(raw)
 
@@ -175,9 +192,10 @@ def _described(page: wire.Page) -> tuple[str | None, str | None]:
 
 
 def _json(value: dict[str, Any]) -> str | None:
-    return msgspec.json.encode(value).decode() if value else None
+    return _encode(value).decode() if value else None
 
 
+_encode = msgspec.json.Encoder().encode
 _EMPTY_VIEW = _json(page_metadata({}))
 _known_name = functools.lru_cache(maxsize=2_048)(clean_event_name)
 _known_page = functools.lru_cache(maxsize=2_048)(_described)

@@ -1,34 +1,33 @@
 """Which messages a browser may claim now: those whose trigger could hold for what it just sent, or for what happened to its person within
 a day, decided for that person.
 
-A guest of the collect path: it has a time budget, gives up when that is spent, and rests after it failed.
+A guest of the collect path (`guests`): it has a time budget, and gives up when that is spent.
 """
 
 import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
 
-from collector.domain import delivery, identities, people, trigger_events
+from collector.domain import deliveries, delivery, identities, people, trigger_events
 from collector.domain.auto_messages import AutoMessage, Live
-from collector.domain.delivery import OFFERED, Moment, Recipient, TriggerEvent
+from collector.domain.delivery import OFFERED, PAGE_AND_TRIGGER_HOLD, PAGE_HOLDS, Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
 from collector.domain.tracking import Event, Outcome
-from collector.ingest.failures import log_failure
 from collector.ingest.senders import Verified
 from collector.services import Services
 from collector.storage.database import Connection
 from collector.values.ids import event_id_text
+from collector.values.query_tree import NOTHING as NOTHING_NEEDED
+from collector.values.query_tree import Needs, united
 
 log = logging.getLogger(__name__)
 
-_REST_SECONDS = 10.0
 _MOST_OCCASIONS = 20
-_OVERRUN = 4  # times the budget
 _POLL_SECONDS = 30
 _SPENT = "the time for deciding messages of site %s is spent"
 
@@ -48,67 +47,70 @@ Question = Callable[[], Offered]
 
 
 class Offers:
-    """Makes offers, and rests for a while after a failure, so that trouble with messages never slows the collecting of events."""
+    """Makes offers."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._resting: dict[int, float] = {}
 
-    def question(self, sender: Verified, outcome: Outcome | None, events: Sequence[Event], now_ms: int) -> Question | None:
+    def question(
+        self, sender: Verified, outcome: Outcome | None, events: Sequence[Event], reported: Collection[str], now_ms: int
+    ) -> Question | None:
         """Return the call that decides what may be claimed after these events, or None where nothing could be.
 
-        Where deciding fails, the call returns NOTHING.
+        Without events it is asked for the page in which one of the deliveries was shown of which something was `reported` (nonces).
         """
-        if outcome is None or outcome.person is None or not events:
+        if outcome is None or outcome.person is None:
             return None
-        return self._question(_Contact(sender, outcome.person, _url(events[-1]), events, now_ms))
+        if events:
+            return self._question(_Contact(sender, outcome.person, _url(events[-1]), events, now_ms))
+        live = self._services.auto_messages.kept(sender.site.id)
+        if not reported or (live is not None and not live.messages):
+            return None
+        return functools.partial(self._after_reports, _Contact(sender, outcome.person, "", (), now_ms), reported)
 
     def poll(self, sender: Verified, url: str, now_ms: int) -> Question | None:
         """Return the same for a page that stays open: what was done elsewhere may have opened a message since.
 
         None where nothing can be decided now, so that it is to ask again.
         """
-        return self._question(_Contact(sender, None, url, (), now_ms))
+        return self._question(_Contact(sender, None, url, (), now_ms, polls=True))
 
     def _question(self, contact: "_Contact") -> Question | None:
-        if time.monotonic() < self._resting.get(contact.site.id, 0.0):
-            return None
         live = self._services.auto_messages.kept(contact.site.id)
         candidates = None if live is None else _candidates(live, contact)
-        if candidates is not None and not candidates.any and contact.events:
+        if candidates is not None and not candidates.any and not contact.polls:
             return None
-        return functools.partial(self._safely, contact, candidates)
+        return functools.partial(self._ask, contact, candidates)
 
-    def _safely(self, contact: "_Contact", candidates: "_Candidates | None") -> Offered:
-        began = time.monotonic()
-        site, failed = contact.site, NOTHING if contact.events else LATER
+    def _ask(self, contact: "_Contact", candidates: "_Candidates | None" = None) -> Offered:
         try:
             if candidates is None:
-                candidates = _candidates(self._services.auto_messages.live(site.id), contact)
-            offered = self._decide(contact, candidates) if candidates.any else NOTHING
+                candidates = _candidates(self._services.auto_messages.live(contact.site.id), contact)
+            return self._decide(contact, candidates) if candidates.any else NOTHING
         except LookupError:  # the person became part of another since the commit; the next answer knows
-            return failed
-        except Exception as error:  # the events are committed; their answer must not become an error
-            self._resting[site.id] = time.monotonic() + _REST_SECONDS
-            log_failure("that decides messages", error)
-            return failed
-        if time.monotonic() - began > _OVERRUN * self._services.settings.message_budget_ms / 1000:
-            self._resting[site.id] = time.monotonic() + _REST_SECONDS
-            log.warning("deciding the messages of site %s takes too long; resting for %d s", site.key, _REST_SECONDS)
-        return offered
+            return LATER if contact.polls else NOTHING
+
+    def _after_reports(self, contact: "_Contact", reported: Collection[str]) -> Offered:
+        """Decide for the page that a message was reported from: answered, clicked or dismissed it may have made another possible."""
+        with self._services.guests.read() as connection:
+            shown = deliveries.last_view(connection, contact.site.id, contact.person or 0, reported)
+        if shown is None:
+            return NOTHING
+        view, page = shown
+        return self._ask(msgspec.structs.replace(contact, view=view, url=_url_of(page)))
 
     def _decide(self, contact: "_Contact", candidates: "_Candidates") -> Offered:
         deadline = time.monotonic() + self._services.settings.message_budget_ms / 1000
         poll = _POLL_SECONDS if candidates.awaited and contact.may_hear_of_others else None
-        with self._services.database.read() as connection:
+        with self._services.guests.read() as connection:
             person = _person(connection, contact) if contact.person is None else contact.person
             if person is None:
                 return Offered(poll=poll)
             opened = self._opened(connection, contact.site, person, candidates.awaited, contact.now)
-            messages = [*(message for message, _ in candidates.now), *opened]
-            if not messages:
+            if not candidates.now and not opened:
                 return Offered(poll=poll)
-            recipient = _load(connection, self._services, contact.site, person, messages, contact.now)
+            needs = united([candidates.needs, *(message.needs for message in opened)]) if opened else candidates.needs
+            recipient = load_recipient(connection, self._services, contact.site, person, needs, contact.now)
             outcomes: list[tuple[int, str]] = []
             found = self._may_show(contact, candidates.now, recipient, deadline, outcomes)
             if opened:
@@ -142,7 +144,7 @@ class Offers:
                 log.warning(_SPENT, site.key)
                 break
             if occasions is None:
-                outcome = delivery.foresee(site, message, recipient, shown, page_holds=True)
+                outcome = delivery.foresee(site, message, recipient, shown, PAGE_HOLDS)
                 if outcome is not None:
                     outcomes.append((message.id, outcome))
                     if outcome == OFFERED:
@@ -163,7 +165,7 @@ class Offers:
         """Return what earlier events, or those of the back end, bring up; the timeline is asked once, and only where all else holds."""
         site, person = contact.site, recipient.person
         shown = contact.moment(contact.url)
-        foresee = functools.partial(delivery.foresee, recipient=recipient, moment=shown, page_holds=True, trigger_holds=True)
+        foresee = functools.partial(delivery.foresee, recipient=recipient, moment=shown, known=PAGE_AND_TRIGGER_HOLD)
         ready = [one for one in messages if foresee(site, one) == OFFERED]
         events = {message.definition.trigger.event or "" for message in ready}
         only = None if contact.sender.may_know(person.role) else contact.sender.lead.key
@@ -181,23 +183,16 @@ class Offers:
 
 
 def load_recipient(
-    services: Services, site: Site, person: int, messages: list[AutoMessage], now_ms: int, *, goals: bool = False
+    connection: Connection, services: Services, site: Site, person: int, needs: Needs, now_ms: int, *, everything: bool = False
 ) -> Recipient:
-    """Load what deciding these messages for a person needs; with `goals` also what granting them does.
+    """Load what deciding messages that need this for a person takes, with one question to a server; with `everything` all attributes.
 
     Raises:
         LookupError: the person became part of another, or is gone.
     """
-    with services.database.read() as connection:
-        return _load(connection, services, site, person, messages, now_ms, goals=goals)
-
-
-def _load(
-    connection: Connection, services: Services, site: Site, person: int, messages: list[AutoMessage], now_ms: int, *, goals: bool = False
-) -> Recipient:
     delivery.read_ahead(connection, site.id, person)
-    found = people.load(connection, site.id, person)
-    return delivery.load_recipient(connection, site, services.names, found, messages, now_ms, services.settings.retention, goals=goals)
+    found, retention = people.load(connection, site.id, person), services.settings.retention
+    return delivery.load_recipient(connection, site, services.names, found, needs, now_ms, retention, everything=everything)
 
 
 def trigger_event(event: Event) -> TriggerEvent:
@@ -208,7 +203,8 @@ def trigger_event(event: Event) -> TriggerEvent:
 class _Contact(msgspec.Struct, frozen=True):
     """A browser that is heard of: who sends, the person it is, the page now shown, and what it just did; at a time (ms).
 
-    Of a poll the person is not known yet.
+    Of one that polls the person is not known yet, and what its page alone brings up it was told before. The view is known where a
+    message was shown in it.
     """
 
     sender: Verified
@@ -216,6 +212,8 @@ class _Contact(msgspec.Struct, frozen=True):
     url: str
     events: Sequence[Event]
     now: int
+    polls: bool = False
+    view: bytes | None = None
 
     @property
     def site(self) -> Site:
@@ -224,11 +222,11 @@ class _Contact(msgspec.Struct, frozen=True):
     @property
     def may_hear_of_others(self) -> bool:
         """Whether an event from elsewhere can open something here: nothing of REST does for a user id that nobody proved."""
-        return (self.sender.verified or self.sender.user_id is None) and not self.site.settings.messages_paused
+        return self.sender.verified or self.sender.user_id is None
 
     def moment(self, url: str, event: TriggerEvent | None = None) -> Moment:
         """Return the circumstances of a decision about a page."""
-        return Moment(now=self.now, page_url=url, asserted=self.sender.user_id is not None, event=event)
+        return Moment(now=self.now, page_url=url, asserted=self.sender.user_id is not None, event=event, view=self.view)
 
 
 _Now = list[tuple[AutoMessage, Sequence[Event] | None]]
@@ -243,6 +241,8 @@ class _Candidates(msgspec.Struct, frozen=True):
     awaited: list[AutoMessage]
     """Those that earlier events could open, or such from elsewhere."""
     rank: dict[int, int]
+    needs: Needs = NOTHING_NEEDED
+    """What has to be known of somebody to decide the first."""
 
     @property
     def any(self) -> bool:
@@ -250,17 +250,20 @@ class _Candidates(msgspec.Struct, frozen=True):
 
 
 def _candidates(live: Live, contact: _Contact) -> _Candidates:
-    events, awaited = contact.events, live.awaited(contact.url)
-    if not events:
-        return _Candidates([], awaited, live.rank)
-    found: _Now = [(message, None) for message in live.on_page(contact.url)]
-    triggered = {event.name for event in events if live.after(event.name)}
+    if contact.site.settings.messages_paused:
+        return _Candidates([], [], live.rank)
+    events, here = contact.events, live.at(contact.url)
+    if contact.polls:
+        return _Candidates([], here.awaited, live.rank)
+    found: _Now = [(message, None) for message in here.on_page]
+    triggered = {name for name in {event.name for event in events} if live.after(name)}
+    if not triggered:  # nearly always
+        return _Candidates(found, here.awaited, live.rank, here.needs)
     for name in triggered:
         occasions = [event for event in reversed(events) if event.name == name][:_MOST_OCCASIONS]
         found += [(message, occasions) for message in live.after(name)]
-    if triggered:
-        found.sort(key=lambda one: live.rank[one[0].id])
-    return _Candidates(found, awaited, live.rank)
+    found.sort(key=lambda one: live.rank[one[0].id])
+    return _Candidates(found, here.awaited, live.rank, united([message.needs for message, _ in found]))
 
 
 def _person(connection: Connection, contact: _Contact) -> int | None:

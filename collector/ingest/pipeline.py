@@ -5,7 +5,6 @@ One function serves every entry (Flask, raw WSGI, RSGI). Verbs: `decode_*` and `
 answer 202 but store nothing; `clean_items` refuses single items. Deciding messages is a guest and never fails an envelope.
 """
 
-import contextlib
 from typing import Any
 
 from collector.domain import event_rules, trials
@@ -13,9 +12,9 @@ from collector.domain.merging import Claim
 from collector.domain.names import PAGE_VIEW
 from collector.domain.sites import Site
 from collector.domain.tracking import Outcome, Submission
-from collector.ingest import agents, items, senders, trial_pages, wire, withdrawals
+from collector.ingest import agents, guests, items, senders, trial_pages, wire, withdrawals
 from collector.ingest.effects import Exchange, Read, Record
-from collector.ingest.offers import LATER, NOTHING, Offers, Question
+from collector.ingest.offers import LATER, NOTHING, Offered, Offers, Question
 from collector.ingest.senders import Headers
 from collector.services import Services
 from collector.storage.writer import Overloaded
@@ -57,6 +56,11 @@ class Collection:
         """Note that an item, or a part of it, is refused."""
         self.refused.append({"index": index, **refusal.as_json()})
 
+    def reported(self) -> set[str]:
+        """Return the deliveries (nonces) of which something new was reported."""
+        results = [] if self.outcome is None else self.outcome.reports
+        return {report.nonce for report, new in zip(self.submission.reports, results, strict=False) if new is True}
+
     def answer(self) -> dict[str, Any]:
         """Return the body of the answer."""
         body: dict[str, Any] = {
@@ -97,8 +101,7 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
             return collection.answer()
     page = collection.envelope.page
     if page is not None and not collection.envelope.items:
-        collection.offered = LATER
-        yield from ask_messages(collection, offers.poll(collection.sender, items.shown_url(page), collection.now))
+        yield from ask_messages(collection, offers.poll(collection.sender, items.shown_url(page), collection.now), LATER)
         return collection.answer()
     yield from apply_rules(collection)
     try:
@@ -106,8 +109,9 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
     except Overloaded:
         raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")]) from None
     note_outcome(collection, outcomes[0])
-    asked = offers.question(collection.sender, collection.outcome, collection.submission.events, collection.now)
-    yield from ask_messages(collection, asked)
+    events, reported = collection.submission.events, collection.reported()
+    asked = offers.question(collection.sender, collection.outcome, events, reported, collection.now)
+    yield from ask_messages(collection, asked, NOTHING)
     collection.query_names |= services.auto_messages.query_names(collection.site.id)
     return collection.answer()
 
@@ -133,21 +137,23 @@ def check_sender(c: Collection) -> None:
 
 def clean_items(c: Collection) -> None:
     """Clean each item alone; a bad one never costs its good neighbours."""
-    when = items.times(c.envelope, c.now, c.services.settings.retention)
+    when = items.times(c.envelope, c.now, c.services.settings.retention, c.site.zone)
     sender = c.sender
     client = agents.client(c.headers)
     c.submission = Submission(owner=sender.owner, lead=sender.lead, verified=sender.verified, client=client)
+    known = items.event_ids(c.envelope.items)
+    views: set[str] = set()
     for index, raw in enumerate(c.envelope.items):
         flags: items.Flags = []
         try:
-            item = wire.decode_item(raw)
+            item = raw if isinstance(raw, wire.EventItem) else wire.decode_item(raw)
             if isinstance(item, wire.EventItem):
                 if trial_pages.is_marked(item):
                     item = leave_trial(c, item)
-                c.submission.events.append(items.clean_event(item, when, flags))
+                c.submission.events.append(items.clean_event(item, when, flags, known))
                 c.places["event"].append(index)
-                if item.view and item.view != item.id and (view := uuid7_bytes(item.view)) is not None:
-                    c.views.add(view)
+                if item.view and item.view != item.id:
+                    views.add(item.view)
             elif isinstance(item, wire.IdentifyItem):
                 change, refusals = items.clean_change(item, when, flags)
                 c.submission.changes.append(change)
@@ -159,7 +165,9 @@ def clean_items(c: Collection) -> None:
         except Refusal as refusal:
             c.refuse(index, refusal)
             continue
-        c.flagged += [{"index": index, "code": code.value, "field": field} for code, field in flags]
+        if flags:
+            c.flagged += [{"index": index, "code": code.value, "field": field} for code, field in flags]
+    c.views = {view for text in views if (view := items.view_bytes(text)) is not None}
     c.answered = c.in_trial and not (c.submission.events or c.submission.changes or c.submission.reports)
 
 
@@ -202,6 +210,7 @@ def note_outcome(c: Collection, outcome: Outcome) -> None:
     if outcome.error is not None:
         raise problem(403, outcome.error, "lead")
     c.outcome = outcome
+    c.services.losses.note(c.site.id, c.envelope.dropped, c.now)
     c.accepted += len(c.places["identify"])
     for kind, results in (("event", outcome.events), ("message", outcome.reports)):
         for index, result in zip(c.places[kind], results, strict=False):  # derived events follow those that have a place
@@ -217,15 +226,14 @@ def note_outcome(c: Collection, outcome: Outcome) -> None:
     c.refused.sort(key=lambda entry: int(entry["index"]))
 
 
-def ask_messages(c: Collection, question: Question | None) -> Exchange[None]:
-    """Note which messages may be claimed; none where there is no time to say."""
+def ask_messages(c: Collection, question: Question | None, otherwise: Offered) -> Exchange[None]:
+    """Note which messages may be claimed, and which have to go."""
     if question is not None:
-        with contextlib.suppress(TimeoutError):
-            c.offered = yield Read(question, c.services.settings.message_budget_ms / 1000)
+        c.offered = yield from guests.ask(c.services, c.site, guests.OFFERS, question, otherwise)
     withdraw = ask_for_withdrawals(c)
     if withdraw is not None:
-        with contextlib.suppress(TimeoutError):
-            c.told += yield Read(withdraw, c.services.settings.message_budget_ms / 1000)
+        none: list[dict[str, Any]] = []
+        c.told += yield from guests.ask(c.services, c.site, guests.WITHDRAWALS, withdraw, none)
 
 
 STEPS = (drop_unwanted, check_sender, clean_items)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from collector.domain import delivery
 from collector.domain.identities import LEAD, USER, Key, NewIdentity
 from collector.domain.secrets import Keyring, digest, read_jwt, user_hash_fits
 from collector.domain.sites import Site, Sites, is_site_key
@@ -45,7 +46,7 @@ class Verified(msgspec.Struct, frozen=True):
 
     def may_know(self, role: str) -> bool:
         """Say whether what is known of the person (of a role) may be given out: to a lead of its own, or a user whose id was proved."""
-        return self.verified or (self.user_id is None and role == LEAD)
+        return delivery.may_know(role, asserted=self.user_id is not None, verified=self.verified)
 
 
 def find_site(sites: Sites, sender: wire.Sender, headers: Headers) -> Exchange[Site]:

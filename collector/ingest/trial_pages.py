@@ -40,7 +40,8 @@ def answer(services: Services, site: Site, trial: Trial, request: wire.ClaimRequ
             return {"message": None, "reason": "test"}
         except MissingValue:
             return {"message": None, "reason": "content"}
-    return {"message": {"id": found.public_id, "delivery": request.nonce, "type": found.definition.type, "test": True, **content}}
+    kind = found.definition.type
+    return {"message": {"id": found.public_id, "delivery": request.nonce, "type": kind, "test": True, **site.looks, **content}}
 
 
 def known_of(services: Services, connection: Connection, site: Site, contact_id: str, now_ms: int) -> Mapping[str, Any]:

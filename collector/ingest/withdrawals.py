@@ -15,7 +15,6 @@ from collector.domain.auto_messages import AutoMessages, Live
 from collector.domain.deliveries import SHOWN, Delivery
 from collector.domain.identities import Key
 from collector.domain.sites import Site
-from collector.ingest.failures import log_failure
 from collector.services import Services
 from collector.values.clock import DAY
 from collector.values.ids import event_id_time
@@ -45,7 +44,7 @@ def question(services: Services, site: Site, sight: Sight) -> Question | None:
     if not (sight.views or sight.nonces):
         return None
     live = services.auto_messages.kept(site.id)
-    return None if live is not None and not _possible(site, live, sight) else functools.partial(_safely, services, site, sight)
+    return None if live is not None and not _possible(site, live, sight) else functools.partial(_ask, services, site, sight)
 
 
 def _possible(site: Site, live: Live, sight: Sight) -> bool:
@@ -54,18 +53,14 @@ def _possible(site: Site, live: Live, sight: Sight) -> bool:
     return bool(withdrawn) or site.settings.messages_paused or len(_open(site, live, sight.now)) < len(live.messages)
 
 
-def _safely(services: Services, site: Site, sight: Sight) -> list[dict[str, Any]]:
-    try:
-        live = services.auto_messages.live(site.id)
-        return _find(services, site, live, sight) if _possible(site, live, sight) else []
-    except Exception as error:  # the events are committed; their answer must not become an error
-        log_failure("that withdraws messages", error)
-        return []
+def _ask(services: Services, site: Site, sight: Sight) -> list[dict[str, Any]]:
+    live = services.auto_messages.live(site.id)
+    return _find(services, site, live, sight) if _possible(site, live, sight) else []
 
 
 def _find(services: Services, site: Site, live: Live, sight: Sight) -> list[dict[str, Any]]:
     good = set() if site.settings.messages_paused else _open(site, live, sight.now)
-    with services.database.read() as connection:
+    with services.guests.read() as connection:
         person = sight.person
         if person is None:
             known = identities.find(connection, site.id, {sight.owner}).get(sight.owner)

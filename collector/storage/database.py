@@ -63,17 +63,24 @@ class Connection:
             found = self._read_ahead.pop((sql, tuple(parameters)), None)
             if found is not None:
                 return found
-        return list(self._execute(sql, parameters).fetchall())
+        rows: list[tuple[Any, ...]] = self._execute(sql, parameters).fetchall()
+        return rows
 
     def read_ahead(self, *questions: "Question") -> None:
-        """Ask several questions in one message and wait once; `rows` then has the answers, each for the next who asks.
+        """Ask several questions at once; `rows` then has the answers, each for the next who asks.
 
-        SQLite has no way to go, so that nothing is done there.
+        PostgreSQL is waited for once. To SQLite there is no way to go, but it takes and gives back its locks once instead of each time.
         """
         if self.engine == "postgresql":
             with self._raw.pipeline():
                 cursors = [self._raw.execute(self._dialect(sql), parameters) for sql, parameters in questions]
-            self._read_ahead = {question: list(cursor.fetchall()) for question, cursor in zip(questions, cursors, strict=True)}
+            self._read_ahead = {question: cursor.fetchall() for question, cursor in zip(questions, cursors, strict=True)}
+        elif not self._raw.in_transaction:
+            self._raw.execute("BEGIN")
+            try:
+                self._read_ahead = {(sql, parameters): self._execute(sql, parameters).fetchall() for sql, parameters in questions}
+            finally:
+                self._raw.execute("COMMIT")
 
     def row(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """Run a query and return its first row, or None."""
@@ -141,21 +148,22 @@ class Connection:
         cursor = self._execute(sql, [array for _, array in arrays])
         return list(cursor.fetchall()) if "RETURNING" in then else []
 
-    def insert_new(self, into: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], key: int) -> list[Any]:
-        """Insert those rows that are not there yet, and return what they have in the column with place `key`."""
-        then = f"ON CONFLICT DO NOTHING RETURNING {columns[key]}"
-        if self.engine == "postgresql":
-            return [row[0] for row in self.insert(into, columns, rows, then)]
+    def insert_new(self, into: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], key: int) -> set[Any]:
+        """Insert those rows that are not there yet, and return what the others have in the column with place `key`. SQLite only."""
         # Nearly always all of them are new: then nothing has to be returned. A statement that fails undoes itself, not the transaction.
-        new: list[Any] = []
+        met: set[Any] = set()
         for block in _blocks(rows):
             try:
                 self._insert_block(into, columns, block, "")
             except sqlite3.IntegrityError:
-                new += [row[0] for row in self._insert_block(into, columns, block, then)]
-            else:
-                new += [row[key] for row in block]
-        return new
+                then = f"ON CONFLICT DO NOTHING RETURNING {columns[key]}"
+                met |= {row[key] for row in block}.difference(row[0] for row in self._insert_block(into, columns, block, then))
+        return met
+
+    def copy(self, into: str, columns: Sequence[str], data: bytes) -> None:
+        """Hand PostgreSQL rows in the binary form of its COPY, the quickest way for many; a single one that is there already fails."""
+        with self._raw.cursor() as cursor, cursor.copy(f"COPY {into} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.write(data)
 
     def update(self, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]], rule: str = "{1}") -> None:
         """Set whole numbers or null in rows: each names a row by its key, then gives its columns. `rule` makes a column's value of
@@ -251,8 +259,11 @@ def _for_postgresql(sql: str) -> str:
 class Database:
     """The database of one installation, chosen by its address. Safe to share between threads."""
 
-    def __init__(self, url: str, *, connections: int = 20, as_it_is: bool = False) -> None:
-        """Open it. `as_it_is` is for those who only look: no byte of a file of SQLite changes, nor the mode that it is in."""
+    def __init__(self, url: str, *, connections: int = 20, as_it_is: bool = False, statement_ms: int = 0) -> None:
+        """Open it. `as_it_is` is for those who only look: no byte of a file of SQLite changes, nor the mode that it is in.
+
+        `statement_ms` is after how many ms PostgreSQL ends a statement, also one that waits for a lock; 0 for never.
+        """
         if url.startswith("sqlite:///"):
             self.engine: Engine = "sqlite"
             name = url.removeprefix("sqlite:///")
@@ -273,7 +284,7 @@ class Database:
                 self._place = Place.of(url)
         elif url.startswith(("postgresql://", "postgres://")):
             self.engine = "postgresql"
-            self._pool = PostgresPool(url, connections)
+            self._pool = PostgresPool(url, connections, statement_ms)
             self._place = None
         else:
             raise ValueError("DATABASE_URL must begin with sqlite:/// or postgresql://")
@@ -293,26 +304,22 @@ class Database:
         raise OSError("the database file cannot be put into WAL mode; is it on a network file system?")
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Lend a connection for queries; each sees what is committed when it starts."""
-        with self._connected() as connection:
-            yield connection
-
-    @contextmanager
     def write(self, *, hurry: bool = False) -> Iterator[Connection]:
         """Run one transaction: committed at the end, undone on any exception.
 
         In a hurry, no lock of PostgreSQL is waited for without end: that it is not to be had is an outage then.
         """
         mode = "IMMEDIATE" if self.engine == "sqlite" else WRITING_IN_A_HURRY if hurry else WRITING
-        with self._connected() as connection:
+        with self.read() as connection:
             with self._pool.atomic(mode):
                 yield connection
             self._check_place()  # once more: what was committed is on disk, but under which name?
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def read(self) -> Iterator[Connection]:
         """Lend this thread's connection, which goes back to the pool when whoever asked first is done.
+
+        It is for queries, each of which sees what is committed when it starts; to write there is `write`.
 
         Raises:
             Replaced: it would lead to a file that is not the one of this name any more, or mix the two.
@@ -339,7 +346,7 @@ class Database:
 
         `hold` are tables that nobody may drop before the end: on PostgreSQL not even a snapshot keeps them.
         """
-        with self._connected() as connection:
+        with self.read() as connection:
             if self.engine == "sqlite":
                 connection.rows("PRAGMA temp_store = 1")  # what is sorted may not fit into memory
             try:

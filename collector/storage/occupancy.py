@@ -60,6 +60,7 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._name = str(path)
         self._file = self._found()
 
     @classmethod
@@ -82,7 +83,7 @@ class Place:
 
     def _found(self) -> tuple[int, int] | None:
         try:
-            found = self._path.stat()
+            found = os.stat(self._name)  # noqa: PTH116 (asked before every read, and a Path is made a text each time)
         except OSError:  # gone, or out of reach: either way it is not what this process has open
             return None
         return found.st_dev, found.st_ino

@@ -74,7 +74,7 @@ class _Adapter(Psycopg3Adapter):
         self._absent_until = 0.0
         self._last: tuple[str, str] | None = None
 
-    def connect(self, db: PooledPostgresqlDatabase, **_: Any) -> _Connection:
+    def connect(self, db: "PostgresPool", **_: Any) -> _Connection:
         """Connect to the first server that the address admits, beginning with that of the last connection."""
         began = time.monotonic()
         if began < self._absent_until:
@@ -86,6 +86,8 @@ class _Adapter(Psycopg3Adapter):
             now = time.monotonic()
             self._absent_until = now + min(now - began, CONNECT_SECONDS)
             raise
+        if db.statement_ms:  # asked below the driver, which would begin a transaction
+            connection.pgconn.exec_(b"SET statement_timeout = %d" % db.statement_ms)
         self._last = (connection.info.host, str(connection.info.port))
         return connection
 
@@ -115,8 +117,10 @@ class PostgresPool(PooledPostgresqlDatabase):  # type: ignore[misc]
 
     psycopg3_adapter = _Adapter
 
-    def __init__(self, url: str, connections: int) -> None:
+    def __init__(self, url: str, connections: int, statement_ms: int = 0) -> None:
+        """`statement_ms` is after how many ms the server ends a statement, 0 for never."""
         super().__init__(url, max_connections=connections, timeout=CONNECT_SECONDS, stale_timeout=300, prefer_psycopg3=True)
+        self.statement_ms = statement_ms
 
     def begin(self, isolation_level: str | None = None) -> None:
         """Begin a transaction with this level, and with what follows it there."""

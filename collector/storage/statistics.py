@@ -41,6 +41,9 @@ _SHAPES: dict[tuple[str, str], tuple[int, ...]] = {
     ("auto_message_versions", "auto_message_versions"): (1_000, 1_000, 5, 1),
     ("handovers", "handovers"): (1_000, 1_000, 1),
     ("handovers", "handovers_identity"): (1_000, 1_000, 2),
+    ("simulations", "simulations"): (1_000, 1_000, 1),
+    ("simulations", "simulations_message"): (1_000, 1_000, 5, 1),
+    ("simulations", "simulations_running"): (1, 1),
     ("names", "names"): (1_000, 1_000, 1),
     ("names", "names_text"): (1_000, 1_000, 500, 1),
 }

@@ -114,6 +114,7 @@ class Writer:
         self._queue: deque[_Unit] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._refused = False
         self._turn = threading.Lock()
         self._sizes = [0] * threads
         self._seconds = 0.0
@@ -161,6 +162,16 @@ class Writer:
     def alive(self) -> bool:
         """Say whether anything can be written at all."""
         return all(thread.is_alive() for thread in self._threads) and not self._closing
+
+    def takes(self, trial: Work) -> bool:
+        """Say whether the database takes commits: as far as the last one tells, and where that was refused, by a `trial` of its own.
+
+        Whoever is told that it does not sends nothing any more, so that nobody else would find out when it does again.
+        """
+        if self._refused:
+            with contextlib.suppress(Overloaded):
+                self.run(0, trial)
+        return not self._refused
 
     def close(self) -> None:
         """Write what is queued, then stop."""
@@ -261,6 +272,7 @@ class Writer:
         except Exception as error:  # whatever it is, somebody waits for an answer
             if is_unavailable(error):
                 log.warning("the database refused a commit of %d requests: %s", len(group), reason(error))
+                self._refused = True
                 raise Overloaded from error
             if len(group) == 1:
                 _answer(group, [(None, error)])
@@ -269,6 +281,7 @@ class Writer:
                 self._commit(group[:middle])
                 self._commit(group[middle:])
             return
+        self._refused = False
         bulk = [result for unit, (result, _) in zip(group, results, strict=True) if unit.work is None]
         if bulk:
             self._bulk.committed(group[0].site, bulk)

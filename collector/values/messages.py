@@ -153,7 +153,7 @@ class AutoMessageDefinition(msgspec.Struct, frozen=True, kw_only=True):
 def clean_auto_message(raw: object, *, retention_days: int, time_zone: tzinfo = UTC) -> AutoMessageDefinition:
     """Return the definition. Raises Problem (400) with every error.
 
-    `retention_days` bounds `within_days`. Times of the schedule without a zone of their own are in `time_zone`, the site's.
+    `retention_days` bounds `within_days`. Times of the schedule without a zone of their own, and days, are in `time_zone`, the site's.
     `id` and `version` are ignored, so that a definition can be sent back as it was given out.
     """
     if not isinstance(raw, dict):
@@ -181,7 +181,7 @@ class _Cleaner(Checker):
             "state": self.choice(raw.get("state"), STATES, "state", "draft"),
         }
         content = self.content(raw.get("content"), json)
-        audience = self.optional(raw, "audience", lambda part: parse(part, retention_days=self.retention_days, field="audience"))
+        audience = self.optional(raw, "audience", lambda part: self.query(part, "audience"))
         page = self.optional(raw, "page", parse_page_rule)
         json |= {"audience": to_json(audience) if audience else None, "page": rule_json(page) if page else None}
         trigger = self.trigger(raw.get("trigger"), json)
@@ -284,7 +284,7 @@ class _Cleaner(Checker):
         name, where = None, None
         if kind == "event":
             name = self.attempt(lambda: clean_event_name(event, field="trigger.event")) if event is not None else None
-            where = self.attempt(lambda: parse_where(part.get("where"), field="trigger.where"))
+            where = self.attempt(lambda: parse_where(part.get("where"), field="trigger.where", time_zone=self.time_zone))
         where = where or ()
         json["trigger"] = {"type": kind, "seconds": wait, "percent": percent, "event": name, "where": where_json(where)}
         return Trigger(kind, name, where, wait, percent)
@@ -351,7 +351,7 @@ class _Cleaner(Checker):
         if raw is None:
             return None
         part = self.part(raw, "goal", {"query", "days"}, required=True)
-        query = self.attempt(lambda: parse(part.get("query"), retention_days=self.retention_days, field="goal.query"))
+        query = self.attempt(lambda: self.query(part.get("query"), "goal.query"))
         days = self.whole(part.get("days"), "goal.days", 1, MAX_GOAL_DAYS)
         if days is None and not self.has_error("goal.days"):
             self.error("goal.days", "A goal has a number of days.", Reason.FIELD_MISSING)
@@ -359,6 +359,9 @@ class _Cleaner(Checker):
             return None
         json["goal"] = {"query": to_json(query), "days": days}
         return Goal(query, days)
+
+    def query(self, raw: object, field: str) -> Node:
+        return parse(raw, retention_days=self.retention_days, field=field, time_zone=self.time_zone)
 
     def belongs(self, part: dict[str, Any], name: str, owner: str, kind: str) -> None:
         field = f"trigger.{name}"

@@ -34,15 +34,16 @@ _STRIPE_PAGES = {"stripe_invoice": "invoices", "stripe_customer": "customers", "
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def clean_metadata(raw: object) -> tuple[dict[str, Any], list[Flag]]:
-    """Return the metadata to store and what was changed in it, as (code, field path).
+def clean_metadata(raw: object, time_zone: tzinfo = UTC) -> tuple[dict[str, Any], list[Flag]]:
+    """Return the metadata to store and what was changed in it, as (code, field path); `time_zone` is the site's.
 
     - Keys: NFC, trimmed, case kept, compared without case. Names such as `__proto__` are keys like any other.
     - Text is cut at 255 code points (flagged); addresses keep up to 2,048 and are refused beyond, because half an address is wrong.
-    - Dates (`_date`, `_at`) become unix seconds; currencies become lower case.
+    - Dates (`_date`, `_at`) become unix seconds, those without a time the beginning of that day in the site's zone; currencies become
+      lower case.
     - A null says nothing and is left out; no metadata at all is an empty object. All keys count towards the 20.
 
-    Raises Refusal with the code and the path of the first place that is not allowed.
+    Raises Refusal with the code and the path of the first place that is not allowed, keys before values.
     """
     if raw is None:
         return {}, []
@@ -52,28 +53,51 @@ def clean_metadata(raw: object) -> tuple[dict[str, Any], list[Flag]]:
         raise Refusal(Reason.METADATA_TOO_MANY_KEYS, "metadata")
     cleaned: dict[str, Any] = {}
     flags: list[Flag] = []
-    seen: set[str] = set()
-    for raw_key, value in raw.items():
-        key, field, folded, is_date = _key(raw_key)
-        if folded in seen:
-            raise Refusal(Reason.METADATA_KEY_REPEATED, field)
-        seen.add(folded)
-        if value is not None:
-            cleaned[key] = seconds(parse_time(value, field=field)) if is_date else _clean_value(value, field, flags)
+    for (key, field, is_date), value in zip(_keys(tuple(raw)), raw.values(), strict=True):
+        if value is None:
+            continue
+        if is_date:
+            cleaned[key] = seconds(parse_time(value, field=field, time_zone=time_zone))
+        elif _is_clean(value):
+            cleaned[key] = value
+        else:
+            cleaned[key] = _clean_value(value, field, flags)
     return cleaned, flags
 
 
-def _key(raw: object) -> tuple[str, str, str, bool]:
-    """Return a key as it is stored, its path, the form in which keys are compared, and whether its value is a date."""
-    return _known_key(raw) if isinstance(raw, str) and len(raw) <= MAX_NAME else _examined(raw)
+def _is_clean(value: object) -> bool:
+    """Say of most values, without going through the rules, that these have nothing to do."""
+    kind = type(value)
+    if kind is str:
+        return len(value) <= MAX_TEXT and value.isascii() and "\x00" not in value  # type: ignore[arg-type,attr-defined,operator]  # it is text
+    return kind is bool or (kind is int and -_SMALL < value < _SMALL)  # type: ignore[operator]  # it is a number
 
 
-def _examined(raw: object) -> tuple[str, str, str, bool]:
-    key = clean_key(raw)
-    return key, f"metadata.{key}", fold(key), is_date_key(key)
+_Keys = tuple[tuple[str, str, bool], ...]
 
 
-_known_key = functools.lru_cache(maxsize=2_048)(_examined)
+def _keys(raw: tuple[object, ...]) -> _Keys:
+    """Return each key as it is stored, its path, and whether its value is a date. Events of one name have the same keys."""
+    small = set(map(type, raw)) == {str} and sum(map(len, raw)) <= _KEPT_KEYS  # type: ignore[arg-type]  # they are of str
+    return _known_keys(raw) if small else _examined(raw)
+
+
+def _examined(raw: tuple[object, ...]) -> _Keys:
+    found = []
+    seen: set[str] = set()
+    for one in raw:
+        key = clean_key(one)
+        field, folded = f"metadata.{key}", fold(key)
+        if folded in seen:
+            raise Refusal(Reason.METADATA_KEY_REPEATED, field)
+        seen.add(folded)
+        found.append((key, field, is_date_key(key)))
+    return tuple(found)
+
+
+_KEPT_KEYS = 512
+_SMALL = 2**53
+_known_keys = functools.lru_cache(maxsize=2_048)(_examined)
 
 
 def clean_key(raw: object, *, code: Reason = Reason.METADATA_KEY_INVALID, prefix: str = "metadata") -> str:

@@ -6,12 +6,12 @@ messages. Every refusal says what stood there and what is allowed.
 
 import re
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, timedelta, tzinfo
 from typing import Any
 
 from collector.values.attributes import STANDARD_FIELDS
 from collector.values.errors import Reason, Refusal
-from collector.values.fields import clean_event_name, exact, math_finite, parse_time, shown
+from collector.values.fields import EPOCH, clean_event_name, exact, is_day, math_finite, parse_time, shown
 from collector.values.metadata import clean_key, clean_money, is_date_key
 from collector.values.query_tree import (
     DAYS,
@@ -62,18 +62,19 @@ _SECONDS = re.compile("-?[0-9]{1,11}")
 _DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def parse(raw: object, *, retention_days: int, field: str = "query") -> Node:
+def parse(raw: object, *, retention_days: int, field: str = "query", time_zone: tzinfo = UTC) -> Node:
     """Return the tree of a query.
 
-    `retention_days` bounds `within_days`; `field` is the name of the query itself in the paths of refusals. Raises Refusal
-    (QUERY_INVALID), such as for `query.value[1].operator`.
+    `retention_days` bounds `within_days`; `field` is the name of the query itself in the paths of refusals. Where an instant is
+    compared with a date, that is the beginning of the day in `time_zone`, the site's; the tree says so in full, and means the same
+    wherever it is read again. Raises Refusal (QUERY_INVALID), such as for `query.value[1].operator`.
     """
-    return _Parser(retention_days).node(raw, field)
+    return _Parser(retention_days, time_zone).node(raw, field)
 
 
-def parse_where(raw: object, *, field: str) -> tuple[WhereRule, ...]:
+def parse_where(raw: object, *, field: str, time_zone: tzinfo = UTC) -> tuple[WhereRule, ...]:
     """Return conditions on an event's metadata, all of which must hold; none for null. Raises Refusal (QUERY_INVALID)."""
-    return _Parser(0).where(raw, field)
+    return _Parser(0, time_zone).where(raw, field)
 
 
 def attribute_name(raw: object, field: str) -> str:
@@ -93,8 +94,9 @@ def attribute_name(raw: object, field: str) -> str:
 class _Parser:
     """Reads one query; counts its nodes, so that neither size nor depth can do harm."""
 
-    def __init__(self, retention_days: int) -> None:
+    def __init__(self, retention_days: int, time_zone: tzinfo) -> None:
         self.retention_days = retention_days
+        self.time_zone = time_zone
         self.nodes = 0
 
     def node(self, raw: object, field: str) -> Node:
@@ -197,12 +199,26 @@ class _Parser:
             return Test(kind, operator, value, _day(value, place))
         if operator in SPANS:
             return Test(kind, operator, value, _span(value, SPANS[operator], place))
+        if kind == "time":
+            value = self.begun(value, place)
         if operator in SETS:
-            return _set_test(kind, operator, value, place)
+            return _set_test(kind, operator, value, place, stored=stored)
         if isinstance(value, dict) and stored and kind == "any" and operator in EQUALITY | ORDER:
             money = _money(value, place)
             return Test(kind, operator, money, money)
         return Test(kind, operator, value, _operand(kind, operator, value, place))
+
+    def begun(self, value: Any, field: str) -> Any:
+        """Return when the days begin that an instant is compared with, written in full; anything else as it is."""
+        if isinstance(value, list) and len(value) <= MAX_LIST:
+            return [one if isinstance(one, list) else self.begun(one, f"{field}[{place}]") for place, one in enumerate(value)]
+        if not is_day(value):
+            return value
+        try:
+            at_ms = parse_time(value, field=field, time_zone=self.time_zone)
+        except Refusal as refusal:
+            raise _why(refusal, field, value) from refusal
+        return (EPOCH + timedelta(milliseconds=at_ms)).isoformat()
 
     def measure(self, raw: dict[str, Any], kind: Kind, field: str) -> Measure:
         self.count(field)
@@ -226,11 +242,19 @@ class _Parser:
             raise Refusal(Reason.QUERY_INVALID, field, f"There is {number}; allowed are at most {MAX_NODES} in a query.")
 
 
-def _set_test(kind: Kind, operator: str, value: object, field: str) -> Test:
+def _set_test(kind: Kind, operator: str, value: object, field: str, *, stored: bool) -> Test:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_LIST:
         raise _refusal(field, value, f"a list of 1 to {MAX_LIST} values")
-    operands = [typed(_operand(kind, "=", item, f"{field}[{place}]")) for place, item in enumerate(value)]
-    return Test(kind, operator, tuple(value), frozenset(operands))
+    items: list[Any] = []
+    operands: list[Any] = []
+    for place, item in enumerate(value):
+        if isinstance(item, dict) and stored and kind == "any":
+            items.append(_money(item, f"{field}[{place}]"))
+            operands.append(items[-1])
+        else:
+            items.append(item)
+            operands.append(typed(_operand(kind, "=", item, f"{field}[{place}]")))
+    return Test(kind, operator, tuple(items), frozenset(operands))
 
 
 def _operand(kind: Kind, operator: str, value: object, field: str) -> Any:
@@ -290,6 +314,8 @@ def _lower_currency(test: Test) -> Test:
 
 
 def _money(raw: dict[str, Any], field: str) -> Money:
+    if "url" in raw:
+        raise _refusal(field, raw, "a plain value or {amount, currency}; of a rich link metadata.KEY.value and .url are compared")
     try:
         return Money(**clean_money(raw, field))
     except Refusal as refusal:

@@ -4,8 +4,8 @@ Each rule holds a `Test`, which keeps the value as it was written (for `to_json`
 that one person in memory and everybody in SQL start from the same thing.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -54,7 +54,7 @@ class Test(msgspec.Struct, frozen=True):
     """One comparison.
 
     `value` is what was written, in JSON types or as a measure. `operand` is the same made ready: a scalar or Money; for sets
-    a frozenset of `typed` keys; for `~ ^ $` the folded text; for instants milliseconds; for `before after on` a date; for
+    a frozenset of `typed` keys and Money; for `~ ^ $` the folded text; for instants milliseconds; for `before after on` a date; for
     relative times the span in milliseconds; a measure for a measure.
     """
 
@@ -163,6 +163,43 @@ def walk(node: Node) -> Iterator[AttributeRule | EventRule | MessageRule]:
             yield top
 
 
+def placed(node: Node, field: str) -> Iterator[tuple[str, AttributeRule | EventRule | MessageRule]]:
+    """Yield the rules of a query from left to right, each with its path, such as `query.value[1]`; `field` is the query's own name."""
+    stack: list[tuple[str, Node]] = [(field, node)]
+    while stack:
+        path, top = stack.pop()
+        if isinstance(top, Group):
+            stack.extend((f"{path}.value[{place}]", top.value[place]) for place in reversed(range(len(top.value))))
+        else:
+            yield path, top
+
+
+class Extent(NamedTuple):
+    """How much a query is: its rules, groups and conditions, and how many of these stand inside each other."""
+
+    nodes: int
+    depth: int
+
+
+def extent(node: Node, of_rule: Callable[[AttributeRule], Extent] = lambda _: Extent(1, 1)) -> Extent:
+    """Return how much a query is; `of_rule` says it of a rule about an attribute, which may stand for more than itself."""
+    nodes, deepest = 0, 0
+    stack: list[tuple[Node, int]] = [(node, 1)]
+    while stack:
+        top, depth = stack.pop()
+        more = Extent(1, 1)
+        if isinstance(top, Group):
+            stack.extend((child, depth + 1) for child in top.value)
+        elif isinstance(top, AttributeRule):
+            more = of_rule(top)
+        else:
+            measures = [one for one in (top.measure, top.test.operand) if isinstance(one, EventMeasure)]
+            more = Extent(1 + sum(len(one.where) for one in measures), 1)
+        nodes += more.nodes
+        deepest = max(deepest, depth - 1 + more.depth)
+    return Extent(nodes, deepest)
+
+
 def needs(*nodes: Node) -> Needs:
     """Return what all these queries together need, so that it can be loaded in one go."""
     attributes: set[str] = set()
@@ -238,6 +275,10 @@ def typed(value: Any) -> Any:
     return (value,) if isinstance(value, bool) else value
 
 
+def _money_json(money: Money) -> dict[str, Any]:
+    return {"amount": money.amount, "currency": money.currency}
+
+
 def _test_json(test: Test) -> dict[str, Any]:
     if test.operator in PRESENCE:
         return {"operator": test.operator}
@@ -245,7 +286,7 @@ def _test_json(test: Test) -> dict[str, Any]:
     if isinstance(value, EventMeasure | MessageMeasure):
         value = measure_json(value)
     elif isinstance(value, tuple):
-        value = list(value)
+        value = [_money_json(item) if isinstance(item, Money) else item for item in value]
     elif isinstance(value, Money):
-        value = {"amount": value.amount, "currency": value.currency}
+        value = _money_json(value)
     return {"operator": test.operator, "value": value}

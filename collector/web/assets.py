@@ -62,12 +62,12 @@ def _serve_named(asset: Asset, wanted: str) -> Response:
 
 
 def _serve(asset: Asset, caching: str) -> Response:
-    packed = request.accept_encodings.find("gzip") >= 0
-    response = Response(asset.packed if packed else asset.plain, mimetype="text/javascript")
-    if packed:
-        response.headers["Content-Encoding"] = "gzip"
+    coding = next((name for name in asset.packed if request.accept_encodings.quality(name) > 0), "")
+    response = Response(asset.packed.get(coding, asset.plain), mimetype="text/javascript")
+    if coding:
+        response.headers["Content-Encoding"] = coding
     response.headers["Vary"] = "Accept-Encoding"
-    return _finish(response, caching, asset.hash + ("-gzip" if packed else ""))
+    return _finish(response, caching, f"{asset.hash}-{coding}" if coding else asset.hash)
 
 
 def _finish(response: Response, caching: str, etag: str) -> Response:

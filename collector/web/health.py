@@ -19,14 +19,17 @@ def blueprint(services: Services) -> Blueprint:
 
     @bp.get("/readyz")
     def readyz() -> tuple[Response, int]:
-        """Say whether the database answers, its schema is this version's, and the writer keeps up.
+        """Say whether the database answers and takes commits, its schema is this version's, its secrets can be read, the writer keeps up.
 
-        What it says of upkeep makes nobody less ready: `late` where no round was done whole for two days.
+        What it says of upkeep makes nobody less ready: `late` where no round was done whole for two days. Nor do messages: of how many
+        sites they rest in this process, because deciding them failed or took too long.
         """
         upkeep: dict[str, object] = {}
+        messages = {"sites_resting": len(services.breaker.resting())}
         checks = {
             "database": False,
             "schema": False,
+            "secret_key": False,
             "writer": services.writer.alive() and services.writer.waiting() < services.settings.queue_limit,
         }
         try:
@@ -34,6 +37,7 @@ def blueprint(services: Services) -> Blueprint:
                 applied = {row[0] for row in connection.rows("SELECT version FROM schema_migrations")}
                 checks["database"] = True
                 checks["schema"] = applied >= {number for number, _ in steps()}
+                checks["secret_key"] = services.sites.are_readable(connection)
                 if checks["schema"]:
                     last = rounds.last_whole(connection)
                     upkeep["last_round_at"] = None if last is None else last // 1_000
@@ -41,7 +45,8 @@ def blueprint(services: Services) -> Blueprint:
         except Exception as error:
             if not is_unavailable(error):
                 raise
+        checks["commits"] = all(checks.values()) and services.writer.takes(rounds.try_to_write)
         ready = all(checks.values())
-        return jsonify(status="ok" if ready else "unavailable", checks=checks, upkeep=upkeep), 200 if ready else 503
+        return jsonify(status="ok" if ready else "unavailable", checks=checks, upkeep=upkeep, messages=messages), 200 if ready else 503
 
     return bp

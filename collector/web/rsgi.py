@@ -16,8 +16,9 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported without saying so
 
-from collector.ingest.effects import Effect, Record, Write
+from collector.ingest.effects import Effect, Guest, Record, Write
 from collector.ingest.senders import Headers
+from collector.services import CLAIMERS, DECIDERS
 from collector.values.errors import Reason, problem
 from collector.values.ids import new_nonce
 from collector.web.browser import PATHS, Answer, Responder, TrackerRequest
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 
 _READERS = 8
-_DECIDERS = 4
 _PART = 65_536  # bytes sent at once of a long answer
 # A connection that is closed while its client still sends is reset, and the client never reads why. So much of a body that is too large is
 # heard out, in times the limit, before it is refused.
@@ -45,8 +45,9 @@ class RsgiEntry:
         self._largest = largest
         self._close = close
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
-        # What has a time limit goes on in its thread after that: decisions must not stand in the way of anything else.
-        self._deciders = ThreadPoolExecutor(_DECIDERS, thread_name_prefix="decider")
+        # What has a time limit goes on in its thread after that: decisions must not stand in the way of anything else, nor claims.
+        self._deciders = ThreadPoolExecutor(DECIDERS, thread_name_prefix="decider")
+        self._claimers = ThreadPoolExecutor(CLAIMERS, thread_name_prefix="claimer")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")  # the console must not keep the tracker waiting
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -112,8 +113,10 @@ class RsgiEntry:
             return self._responder.services.writer.recorded(effect.site, effect.payload, effect.size)
         if isinstance(effect, Write):
             return self._responder.services.writer.done(effect.site, effect.work)
-        if effect.seconds is None:
+        if not isinstance(effect, Guest):
             return loop.run_in_executor(self._readers, effect.call)
+        if effect.seconds is None:
+            return loop.run_in_executor(self._claimers, effect.call)
         return asyncio.wait_for(loop.run_in_executor(self._deciders, effect.call), effect.seconds)
 
 

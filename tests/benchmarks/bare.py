@@ -16,7 +16,7 @@ import psycopg
 from flask import Flask
 from psycopg import sql
 
-from collector.domain.tracking import _COUNT, _TOTALS
+from collector.domain.totals import COLUMNS, COUNT
 from collector.storage.database import SQLITE_PRAGMAS
 from collector.storage.slices import EVENT_COLUMNS
 from tests.benchmarks.traffic import Batch
@@ -81,7 +81,7 @@ def _writing(database_url: str) -> Iterator[Callable[[Batch], None]]:
             yield lambda batch: _postgresql(connection, batch)
 
 
-_INSERT_TOTALS = f"INSERT INTO totals ({', '.join(_TOTALS)}) "
+_INSERT_TOTALS = f"INSERT INTO totals ({', '.join(COLUMNS)}) "
 
 
 def _sqlite(file: sqlite3.Connection, batch: Batch) -> None:
@@ -89,7 +89,7 @@ def _sqlite(file: sqlite3.Connection, batch: Batch) -> None:
     file.execute("BEGIN IMMEDIATE")
     for number, rows in batch.events.items():
         file.executemany(f"INSERT INTO events_{number} ({', '.join(EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))})", rows)
-    file.executemany(_INSERT_TOTALS + f"VALUES ({', '.join('?' * len(_TOTALS))}) " + _for_sqlite(_COUNT), batch.totals)
+    file.executemany(_INSERT_TOTALS + f"VALUES ({', '.join('?' * len(COLUMNS))}) " + _for_sqlite(COUNT), batch.totals)
     file.execute("COMMIT")
 
 
@@ -106,8 +106,8 @@ def _postgresql(connection: psycopg.Connection[Any], batch: Batch) -> None:
 
 _EVENT_TYPES = ("int8", "int8", "bytea", "int8", "int8", "int8", "int2", "bytea", "text", "text")
 _ARRAYS = (
-    f"{_INSERT_TOTALS} SELECT * FROM unnest({', '.join(['%s::bigint[]'] * len(_TOTALS))}) "
-    + _COUNT.replace("lesser(", "least(").replace("larger(", "greatest(")
+    f"{_INSERT_TOTALS} SELECT * FROM unnest({', '.join(['%s::bigint[]'] * len(COLUMNS))}) "
+    + COUNT.replace("lesser(", "least(").replace("larger(", "greatest(")
 ).encode()
 
 

@@ -14,6 +14,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from collector.domain.identities import NewIdentity
 from collector.domain.tracking import Event
 from collector.ingest.offers import Offers
 from collector.ingest.senders import Verified
@@ -64,14 +65,16 @@ def messages(world: World, count: int) -> None:
     services.auto_messages.forget(site)
 
 
-def person(world: World) -> int:
-    """Make a user who came as a visitor, did thirty things, has a dozen attributes, and saw three messages."""
+def person(world: World, who: NewIdentity | None = None, *, signs_up: bool = True) -> int:
+    """Make somebody who came as a visitor, did thirty things, has a dozen attributes, and saw three messages; a user unless told else."""
+    who = who or lead()
     values: dict[str, Any] = {f"custom_attributes.a{number}": number for number in range(10)}
-    world.set(lead(), {**values, "custom_attributes.plan": "pro", "name": "A customer"})
+    world.set(who, {**values, "custom_attributes.plan": "pro", "name": "A customer"})
     for number, name in enumerate(EVENTS):
         at = world.clock() - number * DAY
-        world.send(lead(), world.event(name, at=at, visit=VISIT, page=PAGE), world.event(at=at, page=PAGE))
-    outcome = world.send(user(), world.event(visit=VISIT, page=PAGE), lead=lead(), verified=True)
+        world.send(who, world.event(name, at=at, visit=VISIT, page=PAGE), world.event(at=at, page=PAGE))
+    last = world.event(visit=VISIT, page=PAGE)
+    outcome = world.send(user(), last, lead=who, verified=True) if signs_up else world.send(who, last)
     with world.services.written.write() as tx:
         known = tx.rows("SELECT id FROM auto_messages WHERE site = ? ORDER BY id LIMIT 3", (world.site.id,))
         columns = ("site", "identity", "message", "n", "version", "arm", "nonce", "claimed_at", "seen_at", "dismissed_at")
@@ -110,7 +113,7 @@ def measure(url: str, given: argparse.Namespace) -> tuple[float, float, int, int
             if each == given.rounds:
                 Connection._execute, Connection.read_ahead = spy, spy_ahead  # type: ignore[method-assign]
             began = time.thread_time()
-            question = offers.question(sender, outcome, [view], now)
+            question = offers.question(sender, outcome, [view], (), now)
             assert question is not None
             found = question().messages
             spent.append((time.thread_time() - began) * 1e6)

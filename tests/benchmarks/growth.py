@@ -2,8 +2,9 @@
 
     make bench-audiences        or     python -m tests.benchmarks.growth [--scales 0.01 0.1 1]
 
-Runs the benchmarks of audiences at each scale (parts of a million people) and that of decisions, each in a process of its own, and
-writes what they print to AUDIENCES.md beside this file; what stands there from "Reading the figures" on stays.
+Runs the benchmarks of audiences at each scale (parts of a million people), and those of decisions, of answers with many live messages and
+of what is kept of decisions, each in a process of its own, and writes what they print to AUDIENCES.md beside this file; what stands there
+from "Reading the figures" on stays.
 """
 
 import argparse
@@ -38,6 +39,8 @@ def main() -> None:
     for scale in given.scales:
         parts += [f"## {float(scale) * 1_000_000:,.0f} people", printed("audiences", "--scale", scale, "--rounds", given.rounds)]
     parts += ["## One person, every live message", printed("decisions")]
+    parts += ["## What two hundred live messages cost an answer", printed("answers")]
+    parts += ["## Keeping what was decided", printed("kept")]
     report.write(RESULTS, "\n\n".join(parts))
 
 

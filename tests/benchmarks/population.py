@@ -151,7 +151,7 @@ class Population:
         principal = self.row_id(self.principal(index))
         made, verified = self.made_at(index), int(kind == USER)
         known = (secret, self.public_id(index), principal, made, whole, own, verified)
-        return site, self.row_id(index), kind, value, fold(value), *known, *(visits or (None,) * 4)
+        return site, self.row_id(index), kind, value, fold(value), *known, *(visits or (0, None, None, None))
 
     def merge_row(self, site: int, lead: int) -> tuple[Any, ...]:
         """Return the line in the journal for an absorbed lead, as MERGE_COLUMNS."""
@@ -376,7 +376,7 @@ class _Filling:
             own = whole = minutes[index]
             if index >= people.leads:
                 whole = max(own, *(minutes[one] for one in people.leads_of(index)))
-            count, latest, before = self.visits.get(index, (None, (None, None), None))
+            count, latest, before = self.visits.get(index, (0, (None, None), None))
             rows.append(people.identity_row(self.site, index, own or None, whole or None, count, latest[1], latest[0], before))
             if people.principal(index) != index:
                 merges.append(people.merge_row(self.site, index))

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import jwt
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from tests.browser.gateway import Gateway
+from tests.browser.people import user_hash
 from tests.browser.stored import Stored
 from tests.browser.tabs import call, fence, status, track, until, visit
 from tests.support.pages import Pages
@@ -30,7 +31,7 @@ def reasons(page: Page) -> list[str]:
     return [one["code"] for one in status(page)["refused"]]
 
 
-@pytest.mark.parametrize("refusal", [400, 403, 410, 422])
+@pytest.mark.parametrize("refusal", [400, 410, 422])
 def test_what_is_refused_for_good_is_never_sent_again_and_the_reason_is_kept(
     page: Page, shop: str, gateway: Gateway, stored: Stored, refusal: int
 ) -> None:
@@ -91,7 +92,7 @@ def test_who_calls_everything_too_big_is_not_asked_without_end(page: Page, shop:
     assert len(gateway.sent()) < 25
 
 
-@pytest.mark.parametrize("fate", [200, 202, 204, 404, 429, 500, "empty", "redirect", "drop"])
+@pytest.mark.parametrize("fate", [200, 202, 204, 403, 404, 429, 500, "empty", "redirect", "drop"])
 def test_an_answer_that_is_not_the_collectors_counts_as_none(
     page: Page, shop: str, gateway: Gateway, numbers: Numbers, fate: str | int
 ) -> None:
@@ -177,3 +178,63 @@ def test_events_that_wait_for_their_user_go_on_in_the_same_page(page: Page, shop
     track(page, "renewed", 2)
     fence(page)
     assert [event.metadata["n"] for event in stored.events("renewed", user="renewed")] == [1, 2]
+
+
+def test_events_of_a_user_whose_proof_is_wrong_wait_for_the_right_one(
+    page: Page, shop: str, gateway: Gateway, collector: Collector, stored: Stored
+) -> None:
+    call(page, "identify", "proved-later", {"user_hash": user_hash(collector, "somebody else")})
+    track(page, "proved-later", 1)
+    page.wait_for_function("leadlight('status').refused.some(({code}) => code == 'user_hash_invalid')")
+    call(page, "reset")
+    track(page, "beside-proved-later", 1)
+    assert until(page, lambda: stored.events("beside-proved-later"))
+    assert stored.events("proved-later") == []
+    visit(page, shop)
+    call(page, "identify", "proved-later", {"user_hash": user_hash(collector, "proved-later")})
+    fence(page)
+    assert [event.owner for event in stored.events("proved-later")] == ["proved-later"]
+    assert len(gateway.tries("proved-later")) <= 3, "once for each page, and with the right proof"
+
+
+def test_an_event_that_a_firewall_refuses_holds_up_no_other_and_waits(
+    page: Page, shop: str, gateway: Gateway, stored: Stored, numbers: Numbers
+) -> None:
+    """As rules do that look for SQL in what is sent."""
+
+    def firewall(route: Route) -> None:
+        if "DROP TABLE" in (route.request.post_data or ""):
+            route.fulfill(status=403, body='{"errors": ["blocked"]}', headers={"Access-Control-Allow-Origin": "*"})
+        else:
+            route.continue_()
+
+    page.route("**/collect", firewall)
+    page.evaluate("""() => {
+        leadlight('track', 'passes-a-firewall', {n: 1});
+        leadlight('track', 'stopped-by-a-firewall', {text: 'DROP TABLE'});
+        leadlight('track', 'passes-a-firewall', {n: 2});
+    }""")
+    assert numbers("passes-a-firewall", 2) == [1, 2]
+    page.wait_for_function("leadlight('status').queued == 1")
+    page.unroute("**/collect")
+    visit(page, shop)
+    fence(page)
+    assert len(stored.events("stopped-by-a-firewall")) == 1
+
+
+def test_what_a_collector_is_too_old_for_waits_until_it_is_not(page: Page, shop: str, collector: Collector, numbers: Numbers) -> None:
+    newer = collector.client.request("POST", "/collect", body=b'{"v": 99, "site": ""}')
+    assert "wire_version_unknown" in newer.text
+    headers = {"Access-Control-Allow-Origin": "*"}
+    page.route("**/collect", lambda route: route.fulfill(status=newer.status, body=newer.text, headers=headers), times=2)
+    track(page, "of-a-newer-tracker", 1)
+    fence(page)
+    assert numbers("of-a-newer-tracker", 1) == [1]
+
+
+def test_an_origin_that_the_site_does_not_allow_is_refused_for_good(page: Page, pages: Pages, through: str, gateway: Gateway) -> None:
+    pages.add("/", head=through)
+    visit(page, pages.url("/", host="collect.other"))
+    page.wait_for_function("leadlight('status').refused.length")
+    assert reasons(page) == ["origin_not_allowed"]
+    assert status(page)["queued"] == 0

@@ -151,13 +151,22 @@ def test_an_opt_in_outweighs_the_signal_of_the_browser(
     assert len(stored.views(lead(page))) == 1
 
 
-def test_the_collector_honours_the_signal_where_the_page_cannot_see_it(
+def test_a_signal_that_only_the_collector_sees_holds_in_the_page_as_well(
     new_context: Callable[..., BrowserContext], pages: Pages, snippet: str, stored: Stored
 ) -> None:
-    page = new_context(extra_http_headers={"Sec-GPC": "1"}).new_page()
-    visit(page, pages.add("/", head=snippet))
-    page.wait_for_function("leadlight('status').refused.some(({code}) => code == 'consent_withheld')")
-    assert stored.events(lead=lead(page)) == []
+    """As from an extension that adds the header alone."""
+    context = new_context(extra_http_headers={"Sec-GPC": "1"})
+    page = context.new_page()
+    visit(page, pages.add("/unseen-signal", head=snippet))
+    page.wait_for_function("leadlight('status').held == 'gpc'")
+    assert [one["code"] for one in status(page)["refused"]] == ["consent_withheld"]
+    assert (context.cookies(), storage(page)) == ([], {})
+    call(page, "track", "unseen-signal")
+    assert (context.cookies(), storage(page)) == ([], {})
+    assert stored.events("unseen-signal") == [view for view in stored.events("page-view") if view.path == "/unseen-signal"] == []
+    call(page, "optIn")
+    fence(page)
+    assert [event.owner for event in stored.events("unseen-signal")] == [lead(page)]
 
 
 def test_a_withdrawal_wipes_the_browser_down_to_its_marker(
@@ -276,3 +285,12 @@ def test_a_driven_browser_is_stored_nowhere_unless_the_site_counts_it(
     visit(page, pages.add("/", head=script))
     assert left_traces(context, page, gateway) == []
     assert status(page)["held"] == "automation"
+
+
+@pytest.mark.parametrize("held", ["paused", "impersonated"])
+def test_while_nothing_is_tracked_no_visit_is_written_down(page: Page, pages: Pages, snippet: str, held: str) -> None:
+    visit(page, pages.add("/", head=f"<script>window.leadlightSettings = {{{held}: true}}</script>{snippet}"))
+    call(page, "track", "unwritten")
+    push(page, "/unwritten")
+    call(page, "page")
+    assert [key for key in storage(page) if "visit" in key] == []

@@ -80,8 +80,10 @@ def test_each_visit_gives_the_cookie_its_full_life_again(
 ) -> None:
     shop = pages.add("/", head=snippet)
     visit(page, shop)
+    fence(page)  # what is told when the page is left would go on with the visit
     before = cookie(context, lead_cookie)
     context.add_cookies([{**before, "expires": time.time() + DAY}])
+    page.evaluate("() => { for (const key in localStorage) if (key.endsWith('whovisit')) delete localStorage[key] }")
     visit(page, shop)
     after = cookie(context, lead_cookie)
     assert after["value"] == before["value"]
@@ -222,3 +224,58 @@ def test_where_neither_cookies_nor_storage_last_each_page_is_somebody_new(page: 
     fence(page)
     assert len(stored.views(first)) == 1
     assert len(stored.views(lead(page))) == 1
+
+
+def test_a_cookie_that_a_sibling_host_set_for_a_path_of_ours_makes_no_new_visitor(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
+) -> None:
+    visit(page, pages.add("/account", head=snippet))
+    fence(page)
+    known = lead(page)
+    context.add_cookies([{"name": lead_cookie, "value": "nonsense", "domain": ".shop.example", "path": "/account"}])
+    for _ in range(2):
+        visit(page, pages.url("/account"))
+        assert page.evaluate("document.cookie").count(lead_cookie) == 2
+        assert lead(page) == known
+
+
+def test_a_lead_that_was_refused_is_not_taken_up_again_where_its_cookie_cannot_be_removed(
+    context: BrowserContext, new_context: Callable[..., BrowserContext], pages: Pages, snippet: str, lead_cookie: str, stored: Stored
+) -> None:
+    owner = new_context()
+    theirs = owner.new_page()
+    visit(theirs, pages.add("/account", head=snippet))
+    fence(theirs)
+    forged = str(cookie(owner, lead_cookie)["value"]).partition(".")[0] + "." + "A" * 22
+    page = context.new_page()
+    context.add_cookies([{"name": lead_cookie, "value": forged, "domain": ".shop.example", "path": "/account"}])
+    visit(page, pages.url("/account"))
+    page.wait_for_function("leadlight('status').refused.some(({code}) => code == 'lead_secret_invalid')")
+    page.wait_for_function("!leadlight('status').queued")
+    call(page, "track", "beside-a-forged-cookie")
+    fence(page)
+    assert [event.owner for event in stored.events("beside-a-forged-cookie")] == [lead(page)]
+    assert lead(page) != lead(theirs)
+
+
+def test_after_a_sign_out_a_cookie_of_another_path_does_not_bring_the_old_lead_back(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
+) -> None:
+    visit(page, pages.add("/account", head=snippet))
+    before = lead(page)
+    context.add_cookies([{**cookie(context, lead_cookie), "path": "/account"}])
+    call(page, "reset")
+    after = lead(page)
+    assert after != before
+    assert lead(page) == after
+
+
+def test_the_next_page_of_a_visit_writes_no_cookie(page: Page, pages: Pages, snippet: str) -> None:
+    shop = pages.add("/", head=snippet)
+    spied(page)
+    visit(page, shop)
+    fence(page)
+    assert len(page.evaluate("written")) == 1, "what is new is its own trial"
+    visit(page, shop)
+    fence(page)
+    assert page.evaluate("written") == []

@@ -216,3 +216,35 @@ def test_a_tag_whose_site_was_left_empty_says_so_and_leaves_nothing(
     assert status(page)["held"] == "site_missing"
     assert context.cookies() == []
     assert page.evaluate("Object.keys(localStorage)") == []
+
+
+def test_settings_that_throw_when_they_are_read_cost_the_option_alone(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    before = """<script>window.leadlightSettings = new Proxy({}, {get(_, name) {
+        if (name == 'query') return 'plan';
+        throw new Error('no ' + String(name));
+    }})</script>"""
+    pages.add("/", head=before + snippet)
+    visit(page, pages.url("/?plan=pro"))
+    call(page, "track", "settings-that-throw")
+    fence(page)
+    (event,) = stored.events("settings-that-throw")
+    assert event.page["url"].endswith("/?plan=pro")
+
+
+def test_what_a_site_writes_into_its_own_storage_costs_its_other_tabs_nothing(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str
+) -> None:
+    page.add_init_script("""
+        window.read = 0;
+        const {get, set} = Object.getOwnPropertyDescriptor(Document.prototype, 'cookie');
+        Object.defineProperty(Document.prototype, 'cookie', {get() { read++; return get.call(this) }, set});
+    """)
+    visit(page, pages.add("/", head=snippet))
+    fence(page)
+    page.evaluate("window.read = 0")
+    page.evaluate("() => { window.told = new Promise(done => addEventListener('storage', ({key}) => key == 'end' && done())) }")
+    other = context.new_page()
+    other.goto(pages.add("/plain"))
+    other.evaluate("() => { for (let n = 0; n < 50; n++) localStorage['key' + n] = n; localStorage.end = 1 }")
+    page.evaluate("told")
+    assert page.evaluate("read") == 0

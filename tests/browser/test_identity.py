@@ -232,6 +232,45 @@ def test_a_message_of_somebody_who_signed_out_elsewhere_ends(
     expect(page.locator("leadlight-message").get_by_role("dialog")).to_have_count(0)
 
 
+def test_who_is_told_late_sees_what_is_for_users_in_the_view_that_is_on(
+    page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored, new_message: Callable[..., Message]
+) -> None:
+    new_message("/told-late", title="Hello {{name}}")
+    proof = {"user_hash": user_hash(collector, "told-late")}
+    visit(page, pages.add("/told-before", head=snippet))
+    call(page, "identify", "told-late", {"name": "Ada", **proof})
+    fence(page)
+    visit(page, pages.add("/told-late", head=snippet))
+    fence(page)
+    call(page, "identify", "told-late", {"name": "Ada", **proof})
+    expect(page.locator("leadlight-message").get_by_role("dialog", name="Hello Ada")).to_be_visible()
+    fence(page)
+    assert [view.path for view in stored.views(lead(page)) if view.path == "/told-late"] == ["/told-late"]
+
+
+def test_a_proof_given_late_counts_in_the_view_that_is_on(
+    page: Page, pages: Pages, snippet: str, collector: Collector, new_message: Callable[..., Message]
+) -> None:
+    new_message("/proved-late", title="Hello {{name}}")
+    proof = {"user_hash": user_hash(collector, "proved-late")}
+    visit(page, pages.add("/proved-late", head=snippet))
+    call(page, "identify", "proved-late", {"name": "Ada"})
+    fence(page)
+    call(page, "identify", "proved-late", {"name": "Ada", **proof})
+    expect(page.locator("leadlight-message").get_by_role("dialog", name="Hello Ada")).to_be_visible()
+
+
+def test_a_message_ends_when_somebody_else_signs_in(
+    page: Page, pages: Pages, snippet: str, collector: Collector, new_message: Callable[..., Message]
+) -> None:
+    new_message("/taken-over", title="For {{name}} alone")
+    visit(page, pages.add("/taken-over", head=snippet))
+    call(page, "identify", "first-at-it", {"name": "Ada", "user_hash": user_hash(collector, "first-at-it")})
+    expect(page.locator("leadlight-message").get_by_role("dialog", name="For Ada alone")).to_be_visible()
+    call(page, "identify", "second-at-it", {"user_hash": user_hash(collector, "second-at-it")})
+    expect(page.locator("leadlight-message").get_by_role("dialog")).to_have_count(0)
+
+
 @pytest.mark.parametrize("then", [("reset",), ("identify", "came-after")], ids=["signed out", "somebody else signed in"])
 def test_a_page_back_from_the_cache_does_not_speak_for_who_was_there_before(
     page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored, then: tuple[str, ...], request: pytest.FixtureRequest
@@ -365,11 +404,14 @@ def test_an_attribute_that_changes_by_little_is_sent(
     assert contact(collector, user)["custom_attributes"] == {"plan": after}
 
 
-def test_a_blank_user_id_is_refused_and_the_page_is_tracked_as_before(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+@pytest.mark.parametrize("user_id", ["", " ", "null", "undefined", "NaN", "None", "[object Object]"])
+def test_a_user_id_that_names_nobody_is_refused_and_the_page_is_tracked_as_before(
+    page: Page, pages: Pages, snippet: str, stored: Stored, user_id: str
+) -> None:
     visit(page, pages.add("/", head=snippet))
-    call(page, "identify", " ", {"plan": "gold"})
-    call(page, "track", "after-a-blank-id")
+    call(page, "identify", user_id, {"plan": "gold"})
+    call(page, "track", "after-an-id-of-nobody")
     who = lead(page)
-    assert until(page, lambda: "after-a-blank-id" in names(stored, lead=who))
+    assert until(page, lambda: "after-an-id-of-nobody" in names(stored, lead=who))
     assert len(stored.views(who)) == 1
     assert status(page)["refused"] == [{"code": "user_id_invalid", "field": "user_id"}]

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 from tests.browser.gateway import Gateway
 from tests.browser.rules import Rules, attribute, open_ruled, ruled, text
 from tests.browser.stored import Stored, StoredEvent
-from tests.browser.tabs import call, fence, lead, push, ready, storage, until, visit
+from tests.browser.tabs import call, fence, lead, push, ready, storage, until, visit, wait_for
 from tests.support.pages import Pages
 from tests.support.servers import Collector
 
@@ -97,8 +97,33 @@ def test_the_text_of_an_element_goes_with_the_event(
     assert [one.metadata for one in events("text")] == [{"text": expected}]
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("https://friend.example/a?utm_source=ad&token=secret#top", "https://friend.example/a?utm_source=ad"),
+        ("https://ada:secret@friend.example/a", "https://friend.example/a"),
+        ("/after-all?ref=menu&session=secret", "/after-all?ref=menu"),
+        ("?page=2&token=secret", None),
+        ("mailto:ask@example.com?body=secret", "mailto:ask@example.com"),
+        ("../up#secret=1", "../up"),
+    ],
+    ids=["absolute", "password", "relative", "query alone", "mail", "hash"],
+)
+def test_of_an_address_in_the_page_goes_what_goes_of_those_of_pages(
+    page: Page, pages: Pages, snippet: str, rules: Rules, events: Events, written: str, sent: str | None
+) -> None:
+    read = [attribute("to", "href", "a"), attribute("data", "data-target-url", "a"), text("shown", ".shown"), attribute("id", "data-id")]
+    rules.click("followed", "nav", metadata=read)
+    link = f'<nav data-id="?7"><a href="{written}" data-target-url="{written}">Go</a><i class="shown">{written}</i><p>Here</p></nav>'
+    open_ruled(page, pages.add("/addresses", head=snippet, body=link))
+    page.click("p")
+    expected = {} if sent is None else {"to": sent, "data": sent}
+    shown = sent if written.startswith("https:") else written
+    assert [one.metadata for one in events("followed")] == [{**expected, "shown": shown, "id": "?7"}]
+
+
 def test_metadata_come_from_parts_of_the_element(page: Page, pages: Pages, snippet: str, rules: Rules, events: Events) -> None:
-    long_link = "https://shop.example/?" + "x" * 500
+    long_link = "https://shop.example/" + "x" * 500
     rules.click(
         "parts",
         "[data-product]",
@@ -248,6 +273,23 @@ def test_the_next_page_knows_the_rules_before_any_answer(
     page.click("p")
     gateway.fate = "pass"
     assert len(until(page, lambda: stored.events("early", lead=who))) == 1
+
+
+def test_at_a_first_visit_clicks_wait_for_the_answer_that_names_the_rules(
+    page: Page, pages: Pages, through: str, gateway: Gateway, rules: Rules, events: Events
+) -> None:
+    rules.click("first-click", "p")
+    gateway.fates = ["wait"]
+    visit(page, pages.add("/first-click", head=through, body="<p>Text</p><div>Else</div>"))
+    assert until(page, gateway.sent)
+    page.click("p")
+    page.click("div")
+    assert call(page, "status")["sent"] == 0
+    gateway.hold.set()
+    wait_for(page, "() => leadlight('status').sent > 1")
+    assert [one.page["url"] for one in events("first-click")] == [pages.url("/first-click")]
+    page.click("p")
+    assert len(events("first-click")) == 2
 
 
 def test_a_rule_made_or_archived_meanwhile_is_learnt_with_the_next_answer(

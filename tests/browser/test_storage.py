@@ -1,15 +1,34 @@
 """Storage that is forbidden, full or overflowing: tracking goes on, and the page's own storage is spared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import pytest
 from playwright.sync_api import BrowserContext, Page
 
+from collector.domain import losses
+from collector.storage.database import Database
 from tests.browser.gateway import Gateway
 from tests.browser.stored import Stored
 from tests.browser.tabs import call, fence, lead, status, track, until, visit
 from tests.support.pages import Pages
+from tests.support.servers import Collector
 
 Numbers = Callable[[str, int], list[int]]
+
+
+@pytest.fixture
+def reported(collector: Collector) -> Iterator[Callable[[], int]]:
+    """Reads how many items the browsers of the site reported as given up."""
+    database = Database(collector.database_url)
+
+    def read() -> int:
+        with database.read() as connection:
+            site = connection.value("SELECT id FROM sites WHERE site_key = ?", (collector.site_key,))
+            found = losses.of_site(connection, site)
+        return found.items if found else 0
+
+    yield read
+    database.close()
 
 
 def test_a_sandboxed_page_without_storage_and_cookies_is_tracked(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
@@ -62,8 +81,9 @@ def test_a_page_that_empties_its_storage_loses_nothing_that_waits(page: Page, pa
 
 
 def test_the_store_is_bounded_gives_up_views_first_and_says_how_many_were_lost(
-    page: Page, pages: Pages, through: str, gateway: Gateway, stored: Stored
+    page: Page, pages: Pages, through: str, gateway: Gateway, stored: Stored, reported: Callable[[], int]
 ) -> None:
+    before = reported()
     visit(page, pages.add("/", head=through))
     fence(page)
     who = lead(page)
@@ -81,6 +101,7 @@ def test_the_store_is_bounded_gives_up_views_first_and_says_how_many_were_lost(
     assert status(page)["dropped"] == 0
     kept = [event.metadata["n"] for event in stored.events("overflow")]
     assert kept == list(range(2000 - len(kept), 2000))
+    assert until(page, lambda: reported() == before + lost)
     assert [view.path for view in stored.views(who)] == ["/"]
     assert len(kept) + lost == 2020
 

@@ -235,3 +235,37 @@ def test_an_event_that_a_modal_held_up_opens_its_message_in_the_next_view(
     visit(page, address)
     expect(card(page)).to_be_visible()
     assert message.stats()["sent"] == 1
+
+
+def test_two_hundred_messages_that_cannot_concern_a_page_cost_it_nothing(
+    page: Page, pages: Pages, through: str, gateway: Gateway, new_message: Make
+) -> None:
+    triggers: list[dict[str, Any]] = [
+        {"type": "page"},
+        {"type": "time", "seconds": 5},
+        {"type": "scroll", "percent": 10},
+        {"type": "exit_intent"},
+        {"type": "event", "event": "did-it-elsewhere"},
+        {"type": "manual"},
+    ]
+    for number in range(200):
+        kind = ("popup", "banner", "chat")[number % 3]
+        sender = {"sender": "The shop"} if kind == "chat" else {}
+        new_message("/quite-elsewhere", type=kind, title="Not here", body="Hello.", trigger=triggers[number % len(triggers)], **sender)
+    evaluated: list[str] = []
+    devtools = page.context.new_cdp_session(page)
+    devtools.on("Debugger.scriptParsed", lambda script: evaluated.append(script["url"]))
+    devtools.send("Debugger.enable")
+    page.clock.install()
+    address = pages.add("/left-alone", head=through)
+    with page.expect_response("**/collect") as view:
+        visit(page, address)
+    assert view.value.json().keys() == {"accepted", "duplicates", "refused", "flagged", "time"}
+    call(page, "track", "did-something")
+    fence(page)
+    page.clock.fast_forward(31_000)
+    page.clock.fast_forward(31_000)
+    fence(page)
+    assert {sent.path.partition("?")[0] for sent in gateway.log} == {"/tracker.js", "/collect"}
+    assert polls(gateway) == []
+    assert [url for url in evaluated if url.startswith(gateway.address)] == [f"{gateway.address}/tracker.js"]

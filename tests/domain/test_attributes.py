@@ -89,6 +89,48 @@ def test_values_keep_their_types_and_digits(world: World) -> None:
     assert world.attributes(user()) == values
 
 
+def test_what_rest_unset_a_user_lacks_so_that_what_its_lead_says_later_is_adopted(world: World) -> None:
+    world.set(user(), {PLAN: None}, at=100, browser=False)
+    world.set(lead("newer"), {PLAN: "pro"}, at=300)
+    world.set(lead("new"), {PLAN: "trial"}, at=200)
+    world.send(user(), lead=lead("newer"))
+    world.send(user(), lead=lead("new"))
+    assert world.attributes(user()) == {PLAN: "pro"}
+    outcome = world.set(lead("new"), {PLAN: "enterprise"}, at=400)
+    assert outcome.protected == []
+    assert world.attributes(user()) == {PLAN: "enterprise"}
+
+
+def test_what_rest_unset_stays_unset_though_a_lead_had_it_before(world: World) -> None:
+    world.set(lead(), {PLAN: "trial"}, at=100)
+    world.send(user(), lead=lead())
+    world.set(user(), {PLAN: None}, at=200, browser=False)
+    assert world.attributes(user()) == {}
+    world.set(lead(), {PLAN: "older still"}, at=150)
+    assert world.attributes(user()) == {}
+
+
+def test_what_rest_unset_is_not_set_by_an_unverified_browser_by_whatever_address_it_was_known(world: World) -> None:
+    known_by_email_first(world)
+    world.set(EMAIL_KEY, {PLAN: None}, at=100, browser=False)
+    outcome = world.set(user("u-1"), {PLAN: "free"}, at=200, lead=lead())
+    assert outcome.protected == [(0, PLAN, Reason.ATTRIBUTE_PROTECTED)]
+    assert PLAN not in world.attributes(user("u-1"))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
+def test_when_a_null_a_value_and_a_sign_in_arrive_does_not_matter(world: World, order: tuple[int, ...]) -> None:
+    acts = [
+        lambda: world.set(user(), {PLAN: None, "name": None}, at=200, browser=False),
+        lambda: world.set(lead(), {PLAN: "before"}, at=100),
+        lambda: world.set(lead(), {"name": "After"}, at=300),
+        lambda: world.send(user(), lead=lead()),
+    ]
+    for index in order:
+        acts[index]()
+    assert world.attributes(user()) == {"name": "After"}
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
 def test_the_order_of_arrival_does_not_matter(world: World, order: tuple[int, ...]) -> None:
     changes = [({PLAN: "a"}, 100), ({PLAN: "b"}, 300), ({PLAN: "a"}, 200)]

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.domain.audiences import PersonFacts, Total, day_bounds, matches, measure_over, where_matches
+from collector.domain.audiences import PersonFacts, Total, matches, measure_over, where_matches
+from collector.values.days import day_bounds
 from collector.values.queries import parse, parse_where
 
 NOW = 1_772_366_400_000  # 2026-03-01T12:00:00Z

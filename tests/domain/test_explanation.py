@@ -171,7 +171,8 @@ def ahead(query: Any, timeline: dict[str, list[tuple[int, dict[str, Any]]]] | No
         zone=UTC,
         retention_ms=RETENTION,
         series=sort_out(needs(node).measures, events, UTC),
-        message_names={"m1": "Hello"},
+        message_names={"m1": "Hello", "m3": "Draft"},
+        message_actions={"m1": {"seen", "dismissed"}},
         **{"attributes": {"role": "user"}, "totals": totals, **known},
     )
     nearest = nearest_change(node, outlook, NOW, UTC)

@@ -98,3 +98,25 @@ def test_memory_does_not_grow_with_what_somebody_did(world: World, monkeypatch: 
         tracemalloc.stop()
     assert peak < 400 * len(text), "of 4,000"
     assert world.rows("SELECT count(*) FROM events") == [(4_000,)]
+
+
+def test_what_is_done_for_the_first_time_meanwhile_was_not_done_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    services, then, rows = world.services, world.clock(), Connection.rows
+    world.send(user(), world.event())
+    world.clock.advance(MINUTE)
+    meanwhile = [lambda: world.send(user(), world.event("saved"))]
+
+    def overtaken(self: Connection, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        found = rows(self, sql, parameters)
+        if " FROM totals " in sql and meanwhile:
+            meanwhile.pop()()
+        return found
+
+    node = parse({"event": "saved", "field": "count", "operator": ">", "value": 0}, retention_days=90)
+    person = world.person(user())
+    monkeypatch.setattr(Connection, "rows", overtaken)
+    with services.database.read() as connection:
+        found = facts.load_then(connection, world.site, services.names, person, needs(node), then, services.settings.retention)
+    assert not meanwhile
+    assert "saved" not in found.totals or found.totals["saved"].count == 0
+    assert world.counts(user())["saved"] == 1

@@ -278,8 +278,8 @@ def reads(world: World) -> tuple[list[int], Total, list[int]]:
     person, names, site = world.person(user()), world.services.names, world.site.id
     with world.services.database.read() as connection:
         timeline = people.timeline(connection, site, names, person.identities, oldest, limit=None)
-        measured = people.measured(connection, site, names, person.id, oldest, "page-view")
-        happened = people.happened(connection, site, names, person.id, oldest, "page-view")
+        measured = people.measured(connection, site, names, person, oldest, "page-view")
+        happened = people.happened(connection, site, names, person, oldest, "page-view")
         return [one.at for one in timeline], measured, sorted(at for at, _ in happened)
 
 

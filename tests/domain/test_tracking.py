@@ -1,14 +1,20 @@
 """What is counted, what is not, and where it is kept."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from collector.domain.audiences import Total
-from collector.domain.tracking import Submission
+from collector.domain.limits import NewPeople
+from collector.domain.tracking import Ledger, Submission
 from collector.storage.slices import OVERFLOW, WEEK
 from collector.values.clock import DAY, HOUR, MINUTE
 from collector.values.errors import Reason
 from collector.values.ids import new_uuid7
+from tests.support.clock import FakeClock
+from tests.support.postgres import new_database
 from tests.support.world import World, lead, user
+from tests.support.world import world as start
 
 
 def test_an_event_sent_again_is_a_duplicate_and_not_counted(world: World) -> None:
@@ -33,6 +39,30 @@ def test_a_repeat_with_another_idea_of_the_time_is_still_a_duplicate(world: Worl
     assert world.send(lead(), far).events == [True]
     assert world.send(lead(), other).events == [False]
     assert world.counts(lead().key) == {"created-report": 1, "exported-report": 1}
+
+
+def test_an_event_that_two_transactions_bring_at_once_is_stored_once(postgres_url: str, clock: FakeClock) -> None:
+    """By different senders, who do not wait for each other's lock: it is not there yet when the second one looks."""
+    with new_database(postgres_url) as url, start(url, clock) as world:
+        services, site, event = world.services, world.site.id, world.event("created-report")
+        other = world.event("exported-report")
+        first, second = Submission(owner=lead().key, lead=lead(), events=[event]), lead("lead-2")
+        ledger = Ledger(services.database, services.slices, services.names, services.maker, clock, NewPeople(100))
+        with ThreadPoolExecutor(1) as pool:
+            prepared = ledger.prepare(site, [[first]])
+            with services.database.write() as tx:
+                assert ledger.write(tx, site, [[first]], prepared)[0][0].events == [True]
+                sending = pool.submit(world.send, second, event, other)
+                wait_for_another(world)
+            assert sending.result(60).events == [False, True]
+        assert world.counts(lead().key) == {"created-report": 1}
+        assert world.counts(second.key) == {"exported-report": 1}
+
+
+def wait_for_another(world: World) -> None:
+    """Wait until somebody waits for a transaction that is under way."""
+    while not world.rows("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")[0][0]:
+        threading.Event().wait(0.001)
 
 
 def test_totals_hold_first_last_and_count_whatever_the_order(world: World) -> None:

@@ -226,3 +226,47 @@ def test_answers_bring_their_names_whatever_browsers_brought_today(tracker: Trac
     assert answer(tracker, message, delivery, "pro")["refused"] == []
     assert world.counts(key(tracker))[EVENT_NAME] == 1
     assert world.attributes(key(tracker))["custom_attributes.plan"] == "pro"
+
+
+def in_view(tracker: Tracker, message: str) -> str:
+    """Go to a page, get the message in that view, and return the delivery."""
+    view = tracker.event()
+    tracker.collect(view)
+    delivery: str = tracker.claim(message, view=view["id"])["message"]["delivery"]
+    return delivery
+
+
+def test_the_answer_to_an_answer_names_what_it_makes_possible(tracker: Tracker, world: World) -> None:
+    message = asking(world, STARS)
+    of_person = create(world, ignore_caps=True, audience={"message": message, "field": "answered", "operator": "has_any_value"})
+    of_attribute = create(world, ignore_caps=True, audience={"field": "custom_attributes.stars", "operator": ">", "value": 4})
+    where = [{"field": "metadata.answer", "operator": "=", "value": 5}]
+    of_event = create(world, ignore_caps=True, trigger={"type": "event", "event": EVENT_NAME, "where": where})
+    delivery = in_view(tracker, message)
+    named = answer(tracker, message, delivery, 5)["messages"]
+    assert [one["id"] for one in named] == [of_person, of_attribute, of_event]
+    assert tracker.claim(of_event, event=named[2]["event"])["message"]
+
+
+def test_an_answer_that_fits_no_condition_opens_nothing(tracker: Tracker, world: World) -> None:
+    message = asking(world, STARS)
+    where = [{"field": "metadata.answer", "operator": "=", "value": 5}]
+    create(world, ignore_caps=True, trigger={"type": "event", "event": EVENT_NAME, "where": where})
+    assert answer(tracker, message, in_view(tracker, message), 4).get("messages", []) == []
+
+
+def test_an_answer_happened_in_the_page_that_asked(tracker: Tracker, world: World) -> None:
+    message = asking(world, STARS)
+    tracker.url = "https://shop.example/pricing"
+    answer(tracker, message, in_view(tracker, message), 4)
+    (event,) = [event for event in world.timeline(key(tracker)) if event.name == EVENT_NAME]
+    assert event.page["url"] == "https://shop.example/pricing"
+
+
+def test_who_signed_out_is_offered_what_its_own_answer_opens(tracker: Tracker, world: World) -> None:
+    message = asking(world, STARS)
+    of_event = create(world, ignore_caps=True, trigger={"type": "event", "event": EVENT_NAME})
+    tracker.identify("u-1")
+    tracker.view()
+    tracker.user = None
+    assert offered(answer(tracker, message, in_view(tracker, message), 4)) == [of_event]

@@ -1,6 +1,7 @@
 """A message that somebody edits while a browser claims it: what is shown is what it is now."""
 
 import functools
+import itertools
 import json
 import secrets
 from collections.abc import Callable
@@ -35,17 +36,13 @@ def claimed(tracker: Tracker, message: str, meanwhile: Callable[[], None]) -> An
     body |= {"message": message, "nonce": secrets.token_urlsafe(16), "page": {"url": tracker.url}}
     services = tracker.world.services
     exchange = claim(services, json.dumps(body).encode(), Headers(origin=ORIGIN))
-    todo, result = [meanwhile], None
+    result = None
     try:
-        while True:
+        for number in itertools.count():
             effect = exchange.send(result)
-            if isinstance(effect, Write):
-                for work in todo:
-                    work()
-                todo.clear()
-                result = services.writer.run(effect.site, effect.work)
-            else:
-                result = effect.call()  # type: ignore[union-attr]  # a claim records nothing
+            if number == 1:  # the first reads what is needed
+                meanwhile()
+            result = services.writer.run(effect.site, effect.work) if isinstance(effect, Write) else effect.call()  # type: ignore[union-attr]
     except StopIteration as answer:
         return answer.value
 

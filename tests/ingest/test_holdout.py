@@ -229,3 +229,116 @@ def test_a_goal_can_be_asked_for_in_a_query(tracker: Tracker, world: World, keep
     assert offered(tracker.view()) == []
     keeper.look(world.clock())
     assert offered(tracker.view()) == [thanks]
+
+
+def look_after_a_restart(world: World) -> None:
+    """Look as a collector does that was not there for a while."""
+    keeper = GoalKeeper(world.services)
+    try:
+        keeper.look(world.clock())
+    finally:
+        keeper.stop()
+
+
+def goal_times(world: World) -> list[int | None]:
+    with world.services.database.read() as connection:
+        return [row[0] for row in connection.rows("SELECT goal_at FROM deliveries ORDER BY identity")]
+
+
+class TestNobodyLookedForAWhile:
+    @pytest.fixture
+    def shown(self, tracker: Tracker, world: World, keeper: GoalKeeper) -> int:
+        """When somebody got a message whose goal is looked for."""
+        message = create(world, goal=GOAL)
+        tracker.view()
+        tracker.claim(message)
+        keeper.look(world.clock())
+        return world.clock()
+
+    def test_a_goal_that_was_met_meanwhile_is_found_once(self, tracker: Tracker, world: World, shown: int) -> None:
+        world.clock.advance(2 * DAY)
+        tracker.collect(tracker.event("bought"))
+        world.clock.advance(30 * DAY)
+        tracker.collect(tracker.event("bought"))
+        look_after_a_restart(world)
+        assert goal_times(world) == [shown + 7 * DAY]
+        world.clock.advance(DAY)
+        look_after_a_restart(world)
+        assert goal_times(world) == [shown + 7 * DAY]
+
+    @pytest.mark.usefixtures("shown")
+    def test_what_was_done_after_its_days_does_not_count(self, tracker: Tracker, world: World) -> None:
+        world.clock.advance(8 * DAY)
+        tracker.collect(tracker.event("bought"))
+        world.clock.advance(DAY)
+        look_after_a_restart(world)
+        assert goal_times(world) == [None]
+
+    def test_what_was_done_in_its_days_and_arrives_after_them_counts(self, tracker: Tracker, world: World, shown: int) -> None:
+        world.clock.advance(6 * DAY)
+        offline = tracker.event("bought")
+        world.clock.advance(2 * DAY)
+        look_after_a_restart(world)
+        assert goal_times(world) == [None]
+        world.clock.advance(HOUR)
+        tracker.collect(offline)
+        look_after_a_restart(world)
+        assert goal_times(world) == [shown + 7 * DAY]
+
+    @pytest.mark.parametrize(
+        ("query", "counts"),
+        [
+            ({**BOUGHT, "operator": ">", "value": 1}, False),
+            ({**BOUGHT, "operator": "=", "value": 1}, False),  # it is two by now: what held for a while only is seen by who looks then
+            ({"event": "bought", "field": "count", "within_days": 5, "operator": ">", "value": 0}, True),
+            ({"field": "custom_attributes.plan", "operator": "=", "value": "pro"}, False),
+            ({"field": "page_view_count", "operator": ">", "value": 2}, False),
+        ],
+        ids=["more often", "just once", "lately", "an attribute", "views"],
+    )
+    def test_what_was_known_at_the_end_of_its_days_decides(
+        self, tracker: Tracker, world: World, keeper: GoalKeeper, query: dict[str, Any], counts: bool
+    ) -> None:
+        message = create(world, goal={"query": query, "days": 7})
+        tracker.view()
+        tracker.claim(message)
+        keeper.look(world.clock())
+        end = world.clock() + 7 * DAY
+        world.clock.advance(4 * DAY)
+        tracker.collect(tracker.event("bought"))
+        world.clock.advance(4 * DAY)
+        tracker.collect(tracker.event("bought"))
+        tracker.view()
+        tracker.view()
+        world.set(("lead", tracker.lead.split(".")[0]), {"plan": "pro"})
+        look_after_a_restart(world)
+        assert goal_times(world) == [end if counts else None]
+
+    def test_who_becomes_part_of_another_while_it_is_looked_for_keeps_nobody_else_from_it(
+        self, new_tracker: Callable[..., Tracker], world: World, keeper: GoalKeeper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        message, trackers = create(world, goal=GOAL), [new_tracker() for _ in range(2)]
+        for one in trackers:
+            one.view()
+            one.claim(message)
+        world.clock.advance(DAY)
+        for one in trackers:
+            one.collect(one.event("bought"))
+        world.clock.advance(7 * DAY)
+        rows = Connection.rows
+        trackers[0].identify("u-1")
+        meanwhile = [trackers[0].view]
+
+        def overtaken(self: Connection, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+            found = rows(self, sql, parameters)
+            if "d.goal_at IS NULL" in sql and meanwhile:
+                meanwhile.pop()()
+            return found
+
+        monkeypatch.setattr(Connection, "rows", overtaken)
+        keeper.look(world.clock())
+        assert not meanwhile
+        assert reached(world, message) == 1
+        world.clock.advance(HOUR)
+        keeper.look(world.clock())
+        assert reached(world, message) == 2

@@ -83,6 +83,17 @@ def test_a_claim_gives_out_the_content_and_counts_as_sent(tracker: Tracker, worl
     assert numbers(world, message)["sent"] == 1
 
 
+def test_the_sites_colour_comes_with_its_messages(tracker: Tracker, world: World) -> None:
+    first, second = create(world, ignore_caps=True), create(world, ignore_caps=True)
+    tracker.view("/")
+    assert "brand" not in tracker.claim(first)["message"]
+    world.services.writer.run(world.site.id, lambda tx: world.services.sites.change(tx, world.site.id, brand_color="#1f4fd1"))
+    world.services.sites.forget()
+    given = tracker.claim(second)["message"]["brand"]
+    assert (given["fill"], given["on"], given["light"]) == ("#1f4fd1", "#ffffff", {"accent": "#1f4fd1", "link": "#1f4fd1"})
+    assert set(given["dark"]) == {"accent", "link"}
+
+
 def test_offers_carry_no_content(tracker: Tracker, world: World) -> None:
     create(world, content={"title": "Secret", "body": "Secret"})
     assert "Secret" not in str(tracker.view())
@@ -408,3 +419,34 @@ def test_a_nonce_of_the_user_is_no_key_for_who_sits_there_after_sign_out(tracker
     assert tracker.claim(message, nonce=nonce)["message"]
     tracker.user = None
     assert tracker.claim(message, nonce=nonce)["message"] is None
+
+
+def test_what_was_reported_may_open_another_message_in_its_page(tracker: Tracker, world: World) -> None:
+    first = create(world, priority=1, ignore_caps=True, page={"field": "path", "operator": "is", "value": "/pricing"})
+    audience = {"message": first, "field": "dismissed", "operator": "has_any_value"}
+    here = create(world, audience=audience, ignore_caps=True, page={"field": "path", "operator": "is", "value": "/pricing"})
+    create(world, audience=audience, ignore_caps=True, page={"field": "path", "operator": "is", "value": "/docs"})
+    view = tracker.event(url="https://shop.example/pricing")
+    tracker.url = view["page"]["url"]
+    assert offered(tracker.collect(view)) == [first]
+    shown = tracker.claim(first, view=view["id"])["message"]["delivery"]
+    assert offered(tracker.report(first, shown, "seen")) == []
+    assert offered(tracker.report(first, shown, "dismissed")) == [here]
+    assert offered(tracker.report(first, shown, "dismissed")) == [], "a repeated report makes nothing possible"
+    assert tracker.claim(here, view=view["id"])["message"]
+
+
+def test_what_is_shown_in_a_view_is_not_offered_there_again_by_what_is_reported_of_it(tracker: Tracker, world: World) -> None:
+    message = create(world, frequency={"type": "every_time"}, ignore_caps=True)
+    view = tracker.event()
+    tracker.collect(view)
+    shown = tracker.claim(message, view=view["id"])["message"]["delivery"]
+    assert offered(tracker.report(message, shown, "seen")) == []
+    assert offered(tracker.report(message, shown, "dismissed")) == []
+
+
+def test_who_was_held_out_has_nothing_to_report(tracker: Tracker, world: World) -> None:
+    message = create(world, holdout_percent=100)
+    tracker.view()
+    assert tracker.claim(message, nonce="n" * 22)["reason"] == "holdout"
+    assert tracker.report(message, "n" * 22, "clicked")["refused"][0]["code"] == "delivery_unknown"

@@ -105,10 +105,17 @@ def test_a_test_uses_nothing_up(tracker: Tracker, world: World) -> None:
 
 def test_a_paused_site_and_a_closed_schedule_do_not_hinder_a_test(tracker: Tracker, world: World) -> None:
     message = create(world, schedule={"ends_at": 1}, state="archived")
-    world.services.writer.run(world.site.id, lambda tx: world.services.sites.pause_messages(tx, world.site.id, paused=True))
+    world.services.writer.run(world.site.id, lambda tx: world.services.sites.change(tx, world.site.id, messages_paused=True))
     world.services.sites.forget()
     tracker.url = opened(world, message)
     assert tried(tracker, message)["message"]
+
+
+def test_a_test_has_the_sites_colour(tracker: Tracker, world: World, draft: str) -> None:
+    world.services.writer.run(world.site.id, lambda tx: world.services.sites.change(tx, world.site.id, brand_color="#1f4fd1"))
+    world.services.sites.forget()
+    tracker.url = opened(world, draft)
+    assert tried(tracker, draft)["message"]["brand"]["fill"] == "#1f4fd1"
 
 
 def test_no_other_message_shows_in_the_page(tracker: Tracker, world: World, draft: str) -> None:

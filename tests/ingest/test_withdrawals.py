@@ -46,7 +46,7 @@ def change(world: World, message: str, **fields: Any) -> None:
 
 
 def pause_all(world: World, *, paused: bool = True) -> None:
-    world.services.writer.run(world.site.id, lambda tx: world.services.sites.pause_messages(tx, world.site.id, paused=paused))
+    world.services.writer.run(world.site.id, lambda tx: world.services.sites.change(tx, world.site.id, messages_paused=paused))
     world.services.sites.forget()
 
 

@@ -65,7 +65,7 @@ _dates = st.tuples(st.sampled_from(("before", "after", "on")), st.sampled_from((
 _presence = st.sampled_from(("is_unknown", "has_any_value")).map(lambda it: {"operator": it})
 _equality = st.sampled_from(("=", "!="))
 _order = st.sampled_from((">", "<", ">=", "<="))
-_instants = st.sampled_from((1_790_000_000, 1_789_996_400, 1_789_913_600))
+_instants = st.sampled_from((1_790_000_000, 1_789_996_400, 1_789_913_600, "2026-09-20"))
 _times = st.one_of(
     _spans, _ahead, _dates, _presence,
     st.tuples(_equality | _order, _instants).map(lambda it: {"operator": it[0], "value": it[1]}),
@@ -87,6 +87,7 @@ _counts = st.one_of(
         lambda it: {"operator": it[0], "value": it[1]}
     ),
 )
+_money = st.tuples(st.integers(0, 5), st.sampled_from(("EUR", "jpy"))).map(lambda it: {"amount": it[0], "currency": it[1]})
 _where = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(("metadata.plan", "metadata.price", "metadata.link.value", "metadata.price.amount")), _values).map(
@@ -95,6 +96,9 @@ _where = st.lists(
         st.tuples(st.just("metadata.due_date"), _times).map(lambda it: {"field": it[0], **it[1]}),
         st.tuples(_equality | _order, st.integers(0, 5), st.sampled_from(("EUR", "jpy"))).map(
             lambda it: {"field": "metadata.price", "operator": it[0], "value": {"amount": it[1], "currency": it[2]}}
+        ),
+        st.tuples(st.sampled_from(("IN", "NIN")), st.lists(_money | st.sampled_from(SCALARS), min_size=1, max_size=3)).map(
+            lambda it: {"field": "metadata.price", "operator": it[0], "value": it[1]}
         ),
     ),
     max_size=2,

@@ -36,6 +36,7 @@ _REASONS = (
     "that is nothing that anybody sets or does",
     "there is no such message any more",
     "its goal is met by other rules than these",
+    "nobody can do that with the message as it is now",
     "what happened with a message stays",
     "a count is always known",
     "no event was found that meets these conditions",
@@ -247,7 +248,7 @@ def _outlook(world: World, key: Key, node: Node) -> Outlook:
 
 
 def _message(world: World) -> AutoMessage:
-    raw = {"name": "Hello", "type": "popup", "state": "live", "content": {"title": "Hi", "body": "There"}}
+    raw = {"name": "Hello", "type": "popup", "state": "live", "content": {"title": "Hi", "body": "[There](https://example.com/)"}}
     definition, where = clean_auto_message(raw, retention_days=90), world.site.id
     made: AutoMessage = world.services.writer.run(
         where, lambda tx: world.services.auto_messages.create(tx, where, definition, world.clock())

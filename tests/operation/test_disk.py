@@ -12,7 +12,7 @@ from collector.storage.database import Connection
 from collector.storage.writer import Overloaded
 from tests.support.clock import FakeClock
 from tests.support.disks import SmallDisk, immutable, small_disk
-from tests.support.load import Load, check_ledger
+from tests.support.load import Load, check_acknowledged, check_ledger
 from tests.support.postgres import PostgresServer, Servers, hand_over, postgres_servers
 from tests.support.servers import Collector
 from tests.support.world import lead, world
@@ -46,6 +46,16 @@ def server(servers: Servers) -> PostgresServer:
     return servers.new()
 
 
+def on_small_disk(server: PostgresServer, disk: SmallDisk) -> str:
+    """Return the address of a new database whose tables lie on the small disk; the server's log does not."""
+    tables = disk.folder / "tables"
+    tables.mkdir()
+    hand_over(tables)
+    server.execute(f"CREATE TABLESPACE small LOCATION '{tables}'")
+    server.execute("CREATE DATABASE leadlight TABLESPACE small")
+    return f"{server.url}/leadlight"
+
+
 def through_full_disks(collector: Collector, disk: SmallDisk) -> None:
     load = Load(collector)
     for _ in range(ROUNDS):
@@ -57,6 +67,39 @@ def through_full_disks(collector: Collector, disk: SmallDisk) -> None:
     load.finish()
     assert load.lost.total() == 0, load.summary()
     check_ledger(collector, load)
+
+
+def readiness(collector: Collector) -> tuple[int, bool]:
+    """What a load balancer is told, and whether commits are taken."""
+    answer = collector.client.get("/readyz")
+    return answer.status, answer.json["checks"]["commits"]
+
+
+def out_while_full_and_in_by_itself(collector: Collector, disk: SmallDisk) -> None:
+    load = Load(collector)
+    load.wait_for_acknowledged(100)
+    assert readiness(collector) == (200, True)
+    disk.fill()
+    load.wait_for_answers(503, 50)
+    load.abandon()  # as a load balancer keeps everybody away
+    for _ in range(3):
+        assert readiness(collector) == (503, False)
+    assert collector.client.get("/healthz").status == 200
+    disk.free()
+    assert readiness(collector) == (200, True)
+    check_acknowledged(collector, load)
+
+
+@on_sqlite
+def test_a_collector_is_not_ready_while_the_disk_of_its_file_is_full(disk: SmallDisk, start_collector: StartCollector) -> None:
+    out_while_full_and_in_by_itself(start_collector(database_url=f"sqlite:///{disk.folder / 'leadlight.db'}"), disk)
+
+
+@on_postgresql
+def test_a_collector_is_not_ready_while_the_disk_of_its_tables_is_full(
+    server: PostgresServer, disk: SmallDisk, start_collector: StartCollector
+) -> None:
+    out_while_full_and_in_by_itself(start_collector(database_url=on_small_disk(server, disk)), disk)
 
 
 @on_sqlite
@@ -99,12 +142,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_group(engine: str, disk: SmallD
 
 @on_postgresql
 def test_a_full_disk_under_the_tables(server: PostgresServer, disk: SmallDisk, start_collector: StartCollector) -> None:
-    tables = disk.folder / "tables"
-    tables.mkdir()
-    hand_over(tables)
-    server.execute(f"CREATE TABLESPACE small LOCATION '{tables}'")
-    server.execute("CREATE DATABASE leadlight TABLESPACE small")
-    through_full_disks(start_collector(database_url=f"{server.url}/leadlight"), disk)
+    through_full_disks(start_collector(database_url=on_small_disk(server, disk)), disk)
 
 
 @on_postgresql

@@ -193,20 +193,73 @@ def check_the_laws(connection: Connection, shared: Shared) -> None:
     assert sorted(opened) == sorted(pointers)
 
 
-def test_of_claims_one_is_granted(fleet: list[Collector]) -> None:
-    message = fleet[0].client.api("POST", "/auto_messages", POPUP).json["id"]
-    lead = new_lead()
-    fleet[0].client.post_json("/collect", envelope(fleet[0].site_key, lead, new_event()))
+@dataclass
+class Browser:
+    """One of a person's browsers: it sends to whichever collector is there, and may repeat a claim whose answer was lost."""
 
-    def claim(number: int) -> Any:
-        body = {key: value for key, value in envelope(fleet[0].site_key, lead).items() if key != "items"}
-        nonce = secrets.token_urlsafe(16)
-        client = fleet[number % len(fleet)].client
-        return client.post_json("/claim", {**body, "message": message, "nonce": nonce, "page": {"url": ""}}).json["message"]
+    fleet: list[Collector]
+    lead: str
+    user: str | None
+
+    def sender(self) -> dict[str, Any]:
+        fields = {} if self.user is None else {"user": {"id": self.user}}
+        return {key: value for key, value in envelope(self.fleet[0].site_key, self.lead, **fields).items() if key != "items"}
+
+    def view(self) -> None:
+        answer = self.fleet[0].client.post_json("/collect", {**self.sender(), "items": [new_event()]})
+        assert answer.status == 202
+
+    def claim(self, number: int, message: str, nonce: str) -> Any:
+        body = {**self.sender(), "message": message, "nonce": nonce, "page": {"url": ""}}
+        answer = self.fleet[number % len(self.fleet)].client.post_json("/claim", body)
+        assert answer.status == 200, answer.text
+        return answer.json["message"]
+
+
+def displays(browsers: list[Browser], message: str) -> set[str]:
+    """Let browsers claim a message a hundred times at once, each claim twice with the same nonce, and return the nonces that got it."""
+
+    def claim(number: int) -> str | None:
+        browser, nonce = browsers[number % len(browsers)], secrets.token_urlsafe(16)
+        answers = [browser.claim(number + attempt, message, nonce) for attempt in range(2)]  # the second at another collector
+        assert answers[0] is None or answers[1] == answers[0]
+        return next((nonce for answer in answers if answer is not None), None)
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        granted = [answer for answer in pool.map(claim, range(60)) if answer is not None]
-    assert len(granted) == 1
+        return {nonce for nonce in pool.map(claim, range(100)) if nonce is not None}
+
+
+def test_of_a_hundred_claims_of_one_persons_browsers_one_is_granted(fleet: list[Collector]) -> None:
+    message = fleet[0].client.api("POST", "/auto_messages", POPUP).json["id"]
+    browsers = [Browser(fleet, new_lead(), "u-claims") for _ in range(5)]
+    for browser in browsers:
+        browser.view()
+    assert len(displays(browsers, message)) == 1
+    assert fleet[0].client.api("GET", f"/auto_messages/{message}/stats").json["sent"] == 1
+
+
+def test_of_a_hundred_claims_of_many_messages_the_gap_lets_one_through(fleet: list[Collector]) -> None:
+    settled = {**POPUP, "frequency": {"type": "every_time"}, "ignore_caps": False}
+    messages = [fleet[0].client.api("POST", "/auto_messages", settled).json["id"] for _ in range(20)]
+    browsers = [Browser(fleet, new_lead(), "u-caps") for _ in range(5)]
+    for browser in browsers:
+        browser.view()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        jobs = [pool.submit(browsers[number % 5].claim, number, messages[number % 20], secrets.token_urlsafe(16)) for number in range(100)]
+        granted = [job.result() for job in jobs]
+    assert len([one for one in granted if one is not None]) == 1  # ten minutes lie between two
+
+
+def test_a_visitor_who_becomes_a_user_while_claiming_is_shown_it_once(fleet: list[Collector]) -> None:
+    message = fleet[0].client.api("POST", "/auto_messages", POPUP).json["id"]
+    visitor = Browser(fleet, new_lead(), None)
+    visitor.view()
+    signed_in = Browser(fleet, visitor.lead, "u-becoming")
+    with ThreadPoolExecutor(2) as pool:
+        claimed = pool.submit(displays, [visitor, signed_in], message)
+        pool.submit(signed_in.view).result()
+        assert len(claimed.result()) == 1
+    assert displays([visitor, signed_in], message) == set()
 
 
 def test_one_poisonous_event_among_many_fails_alone(database_url: str, clock: FakeClock) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from collector.domain import decisions, deletion, facts, imports, journal, merging, people, pruning, rankings, trigger_events
+from collector.domain import decisions, deletion, facts, imports, journal, merging, past, people, pruning, rankings, trigger_events
 from collector.domain.imports import Base
 from collector.storage.database import Connection
 from collector.values.clock import DAY
+from collector.values.messages import clean_auto_message
 from collector.values.queries import parse
 from collector.values.query_tree import needs
 from tests.support.clock import FakeClock
@@ -87,6 +89,8 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
         facts.load(
             connection, world.site, services.names, person, needs(query), world.clock(), services.settings.retention, everything=True
         )
+        then = world.clock() - 2 * DAY
+        facts.load_then(connection, world.site, services.names, person, needs(query), then, services.settings.retention)
         people.by_email(connection, site, "ann@example.com")
         asked = (connection, site, services.names)
         assert trigger_events.lately(*asked, person.id, ["saved", "page-view"], world.clock()) == {"saved", "page-view"}
@@ -112,7 +116,7 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
     for _ in pruning.prune(services.written, services.slices, services.written.transact, world.clock(), services.settings.retention):
         pass
     transact = functools.partial(services.writer.run, site)
-    assert list(decisions.drop(services.written, transact, site, world.clock())) == [1]
+    assert list(decisions.drop(transact, site, world.clock())) == [1]
     assert deletion.erase(services.written, services.slices, transact, services.keyring, site, world.person(user()).id, world.clock())
     assert len(statements) > 60
     assert any("(at > ? OR id > ?) AND name = ?" in sql for sql in statements)
@@ -141,6 +145,37 @@ def test_a_ranking_reads_the_totals_of_its_event_and_the_events_of_those_who_did
         key = "(site=? AND name=?" if "FROM totals" in sql else "(site=? AND identity=? AND at>?)"
         assert reads
         assert all(key in line for line in reads), (sql, lines)
+
+
+def test_the_past_of_some_people_is_read_by_their_own_keys(world: World, statements: dict[str, Any]) -> None:
+    world.send(lead(), world.event(visit=VISIT), world.event("saved"))
+    world.send(user(), world.event("saved"), lead=lead())
+    world.clock.advance(100 * DAY)
+    world.send(user(), world.event("saved"), lead=lead("other"))
+    audience = {
+        "operator": "AND",
+        "value": [
+            {"event": "saved", "field": "count", "operator": ">", "value": 0},
+            {"field": "custom_attributes.plan", "operator": "is_unknown"},
+            {"field": "session_count", "operator": ">", "value": 0},
+            {"event": "saved", "field": "count", "operator": ">", "value": 0, "within_days": 3},
+        ],
+    }
+    raw = {"name": "Hello", "type": "popup", "content": {"body": "Hello {{city | fallback: 'you'}}"}, "audience": audience}
+    services, site, now = world.services, world.site.id, world.clock()
+    definition = clean_auto_message(raw, retention_days=90)
+    made = services.writer.run(site, lambda tx: services.auto_messages.create(tx, site, definition, now))
+    with services.database.read() as connection:
+        message = services.auto_messages.get(connection, site, made.public_id)
+    assert message is not None
+    for everything in (False, True):
+        wanted = past.Wanted([msgspec.structs.replace(message, has_variables=everything)])
+        statements.clear()
+        assert past.number_of_people(services.database, site, now - 90 * DAY) == 1
+        assert list(past.everybody(services.database, services.names, site, wanted, now - 90 * DAY, now - 90 * DAY))
+        assert len(statements) >= 10
+        assert any("AND at < ?" in sql for sql in statements)
+        assert wholes(world, dict(statements)) == []
 
 
 def plan(world: World, sql: str, parameters: Any) -> list[str]:

@@ -24,7 +24,7 @@ class Asking:
 
     def found(self, raw: Any) -> set[str]:
         """Return whom a query describes. All evaluators, and the explanation of each verdict, have to agree."""
-        node = parse(raw, retention_days=self.world.services.settings.retention_days)
+        node = parse(raw, retention_days=self.world.services.settings.retention_days, time_zone=self.world.site.zone)
         with self.world.services.database.read() as connection:
             node = segments.expand(connection, self.world.site.id, node)
         names = self._names()

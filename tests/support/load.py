@@ -6,7 +6,7 @@ import random
 import secrets
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +42,7 @@ class Load:
         self.statuses: Counter[int] = Counter()
         self.lost: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self._answered: defaultdict[int, set[int]] = defaultdict(set)
         self._changed = threading.Condition()
         self._finishing = threading.Event()
         self._given_up = threading.Event()
@@ -63,6 +64,12 @@ class Load:
         with self._changed:
             wanted = self.statuses[status] + more
             self._wait(lambda: self.statuses[status] >= wanted, f"{more} answers with status {status}")
+
+    def wait_for_everybody(self, status: int) -> None:
+        """Wait until every sender got an answer with this status, whatever it was waiting for when this was asked."""
+        with self._changed:
+            answered = self._answered[status] = set()
+            self._wait(lambda: len(answered) == len(self._threads), f"an answer {status} for everybody")
 
     def wait_for_lost(self, more: int = 1) -> None:
         """Wait until so many more requests have got no answer than now."""
@@ -96,6 +103,7 @@ class Load:
         """Note an answer, and return whether it is the last word on these events."""
         with self._changed:
             self.statuses[status] += 1
+            self._answered[status].add(threading.get_ident())
             if status == 202:
                 told = json.loads(body)
                 self.duplicates += told["duplicates"]

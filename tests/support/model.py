@@ -268,13 +268,21 @@ class Model:
         return (len(whole), whole[-1][1], whole[-1][0], whole[-2][0] if len(whole) > 1 else None)
 
     def _attributes(self, members: frozenset[Key]) -> dict[str, object]:
+        own: dict[tuple[str, Key], tuple[int, int, str]] = {}
+        for key, name, value in self.changes:
+            if key in members:
+                own[name, key] = max(value, own.get((name, key), value))
         best: dict[str, tuple[int, int, int, str]] = {}
-        for key, name, (source, at, text) in self.changes:
+        for (name, key), (source, at, text) in own.items():
             candidate = (source, _RANKS[key[0]], at, text)
-            if key in members and (name not in best or candidate > best[name]):
+            unset = [
+                (by, _RANKS[other[0]], when, said)
+                for (asked, other), (by, when, said) in own.items()
+                if asked == name and said == "null" and (key[0] != LEAD or when >= at)
+            ]
+            if text != "null" and candidate > max(unset, default=(0, 0, 0, "")) and candidate > best.get(name, (0, 0, 0, "")):
                 best[name] = candidate
-        values = {name: json.loads(text) for name, (_, _, _, text) in best.items()}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: json.loads(text) for name, (_, _, _, text) in best.items()}
 
     def _turn_calendar(self, now: int) -> None:
         """Open the weeks from the end of the timeline, and the margin, to two weeks ahead."""

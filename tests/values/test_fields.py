@@ -36,7 +36,10 @@ def test_a_whole_number_is_a_user_id():
     assert clean_user_id(42) == "42"
 
 
-@pytest.mark.parametrize("raw", ["", "  ", "x" * 256, "a\x00", "\udfff", None, True, 1.5, {}, 10**2000])
+NOBODY = ["", "  ", "null", "undefined", "NaN", "None", "[object Object]"]
+
+
+@pytest.mark.parametrize("raw", [*NOBODY, "x" * 256, "a\x00", "\udfff", None, True, 1.5, {}, 10**2000])
 def test_a_bad_user_id_is_refused(raw):
     with pytest.raises(Refusal) as caught:
         clean_user_id(raw)

@@ -150,3 +150,36 @@ def test_pausing_all_keeps_the_state_of_each(rest: Rest) -> None:
 def test_pausing_takes_true_or_false(rest: Rest, body: Any, code: str) -> None:
     assert problem(rest.put("/auto_messages/paused", body)) == (400, code, "paused")
     assert rest.get("/auto_messages/paused").json == {"paused": False}
+
+
+# The colour
+
+
+def test_a_colour_is_set_with_what_becomes_of_it_and_taken_back(rest: Rest) -> None:
+    assert rest.get("/auto_messages/looks").json == {"brand_color": None, "brand": None}
+    pale = {
+        "fill": "#ffd400",
+        "on": "#000000",
+        "light": {"accent": "#a68a00", "link": "#856e00"},
+        "dark": {"accent": "#ffd400", "link": "#ffd400"},
+    }
+    for colour, brand in (("#FFD400", pale), (None, None)):
+        expected = {"brand_color": colour and colour.lower(), "brand": brand}
+        assert rest.put("/auto_messages/looks", {"brand_color": colour}).json == expected
+        assert rest.get("/auto_messages/looks").json == expected
+
+
+def test_a_colour_belongs_to_its_site_and_changes_no_other_setting(rest: Rest) -> None:
+    other = rest.other_site()
+    rest.put("/auto_messages/paused", {"paused": True})
+    rest.put("/auto_messages/looks", {"brand_color": "#123456"})
+    assert rest.get("/auto_messages/paused").json == {"paused": True}
+    assert other.get("/auto_messages/looks").json == {"brand_color": None, "brand": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [({}, "field_missing"), ({"brand_color": "red"}, "field_invalid"), ({"brand_color": 7}, "field_invalid")]
+)
+def test_what_is_no_colour_is_refused(rest: Rest, body: Any, code: str) -> None:
+    assert problem(rest.put("/auto_messages/looks", body)) == (400, code, "brand_color")
+    assert rest.get("/auto_messages/looks").json["brand_color"] is None

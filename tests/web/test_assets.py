@@ -5,8 +5,9 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import brotli
 import pytest
 from flask.testing import FlaskClient
 
@@ -38,16 +39,25 @@ def test_the_tracker_names_the_messenger_by_its_content(messenger: str) -> None:
     assert messenger[1:].encode() in load("tracker.js").plain
 
 
+UNPACK: dict[str | None, Callable[[bytes], bytes]] = {None: bytes, "gzip": gzip.decompress, "br": brotli.decompress}
+
+
 @pytest.mark.parametrize("name", ["tracker.js", "handover.js", "intercom.js", "leadlight.js", "messenger.js"])
 def test_scripts_come_compressed_where_that_is_understood(pages: FlaskClient, messenger: str, name: str) -> None:
     path = messenger if name == "messenger.js" else f"/{name}"
-    plain, packed = pages.get(path), pages.get(path, headers={"Accept-Encoding": "br, gzip"})
-    assert "Content-Encoding" not in plain.headers
-    assert packed.headers["Content-Encoding"] == "gzip"
-    assert gzip.decompress(packed.data) == plain.data
-    assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
-    assert plain.mimetype == packed.mimetype == "text/javascript"
-    assert plain.headers["ETag"] != packed.headers["ETag"]
+    accepted = ("identity", "gzip, deflate", "gzip, deflate, br, zstd")
+    answers = [pages.get(path, headers={"Accept-Encoding": codings}) for codings in accepted]
+    assert [answer.headers.get("Content-Encoding") for answer in answers] == [None, "gzip", "br"]
+    assert {UNPACK[answer.headers.get("Content-Encoding")](answer.data) for answer in answers} == {answers[0].data}
+    assert {(answer.headers["Vary"], answer.mimetype) for answer in answers} == {("Accept-Encoding", "text/javascript")}
+    assert len({answer.headers["ETag"] for answer in answers}) == 3
+    sizes = [len(answer.data) for answer in answers]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize(("accepted", "coding"), [("br;q=0, gzip", "gzip"), ("br;q=0, gzip;q=0", None), ("*", "br"), ("", None)])
+def test_no_script_comes_in_a_coding_that_was_ruled_out(pages: FlaskClient, accepted: str, coding: str | None) -> None:
+    assert pages.get("/tracker.js", headers={"Accept-Encoding": accepted}).headers.get("Content-Encoding") == coding
 
 
 @pytest.mark.parametrize("name", ["tracker.js", "handover.js", "intercom.js", "leadlight.js", "leadlight.tgz"])
@@ -120,8 +130,9 @@ def test_the_script_of_the_rules_holds_them_and_is_kept_for_good(rest: Rest, pag
     assert code == load("rules.js").plain
     assert served.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert (served.mimetype, served.headers["X-Content-Type-Options"]) == ("text/javascript", "nosniff")
-    packed = pages.get(f"/{rules_name(rest)}", headers={"Accept-Encoding": "gzip"})
-    assert gzip.decompress(packed.data) == served.data
+    for coding in ("gzip", "br"):
+        packed = pages.get(f"/{rules_name(rest)}", headers={"Accept-Encoding": coding})
+        assert UNPACK[packed.headers["Content-Encoding"]](packed.data) == served.data
 
 
 def test_another_rule_makes_another_script_and_the_old_name_serves_it_for_a_short_while(rest: Rest, pages: FlaskClient) -> None:

@@ -338,6 +338,13 @@ def test_the_install_page_shows_no_secret(on: Console) -> None:
     assert all(secret not in page for secret in (*on.site.identity_secrets, on.world.access_token))
 
 
+def test_the_install_page_says_how_many_events_browsers_gave_up(on: Console) -> None:
+    assert "Given up by browsers Nothing" in " ".join(Parsed(on.page("/install")).text.split())
+    on.world.services.losses.note(on.site.id, 12, on.world.clock())
+    on.world.services.losses.write()
+    assert "Given up by browsers 12 events" in " ".join(Parsed(on.page("/install")).text.split())
+
+
 def test_the_snippets_name_the_public_address(database_url: str, clock: FakeClock) -> None:
     with console(database_url, clock, public_url="https://ll.example.com/base/") as on:
         on.sign_in()

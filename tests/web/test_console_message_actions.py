@@ -358,3 +358,27 @@ def test_what_is_written_stays_text(on: Console) -> None:
     edit(on, message, content={"body": hostile + " more"})
     for what in ("", "/live", "/copy", "/versions", "/test"):
         assert "<script>alert" not in on.page(path(message, what))
+
+
+# The colour
+
+
+def test_a_colour_is_chosen_and_what_becomes_of_it_is_shown(on: Console) -> None:
+    on.message()
+    assert "/messages/looks" in on.page("/messages")
+    assert on.post("/messages/looks", {"colour": "#FFD400"}).status_code == 303
+    page = on.page("/messages/looks")
+    words = Parsed(page).text
+    assert 'value="#ffd400"' in page
+    assert "Text on it is black" in words
+    assert "On light cards with an edge of #a68a00" in words
+    assert "On dark cards as it is; links as they are" in words
+    assert on.post("/messages/looks", {"colour": ""}).status_code == 303
+    assert "What becomes of it" not in on.page("/messages/looks")
+
+
+def test_what_is_no_colour_is_said_where_it_stands(on: Console) -> None:
+    answer = on.post("/messages/looks", {"colour": "<red>"})
+    assert answer.status_code == 400
+    assert "Expected a colour such as #1f4fd1" in Parsed(answer.text).text
+    assert 'value="&lt;red&gt;"' in answer.text

@@ -153,7 +153,7 @@ def test_an_edit_of_a_live_message_is_a_new_version_and_keeps_it_live(on: Consol
         ({"content": {**CONTENT, "buttons": [{"label": "x", "action": "url"}]}}, "content", "At content.buttons[0].url : A button"),
         ({"content": '{"body": }'}, "content", "At line 1, column 10 : This is no JSON"),
         ({"audience": {**CART, "operator": "is"}}, "audience", "At audience.operator :"),
-        ({"audience": {"field": "segment_id", "operator": "=", "value": "none"}}, "audience", "At audience : There is no segment"),
+        ({"audience": {"field": "segment_id", "operator": "=", "value": "none"}}, "audience", "At audience.value : There is no segment"),
         ({"page": {"field": "colour"}}, "page", "At page.field :"),
         ({"trigger": {"type": "event"}}, "trigger", "At trigger.event :"),
         ({"frequency": {"type": "once", "max": 3}}, "frequency", "At frequency.max : It goes with the type every_time only."),

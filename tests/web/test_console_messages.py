@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from collector.domain import deliveries
+from collector.domain import deliveries, message_numbers
 from collector.domain.deliveries import Delivery, Report
 from collector.values.clock import HOUR, MINUTE
 from collector.values.messages import clean_auto_message
@@ -153,3 +153,79 @@ def test_all_answers_are_on_a_page_of_their_own(on: Console) -> None:
     everything = on.page(f"/messages/{message.public_id}/answers")
     assert everything.count('class="said"') == 11
     assert on.get("/messages/000000000000000000000000/answers").status_code == 404
+
+
+def people_of(on: Console, href: str) -> set[str]:
+    """Return the contact ids of all people that a list of them shows, on however many pages."""
+    found: set[str] = set()
+    address: str | None = href.removeprefix("/console")
+    while address is not None:
+        parsed = Parsed(on.page(address))
+        found |= {link.removeprefix("/console/people/") for link in parsed.hrefs if link.startswith("/console/people/")}
+        following = [link["href"] for link in parsed.links if link.get("rel") == "next"]
+        address = following[0].removeprefix("/console") if following else None
+    return found
+
+
+def test_each_number_of_a_message_leads_to_the_people_behind_it(on: Console) -> None:
+    question = {"kind": "rating", "attribute": None}
+    message = on.message(name="How was it?", content={"title": "How was it?", "question": question}, holdout_percent=50)
+    for number in range(60):
+        on.did(user(f"u-{number}"), "signed-up")
+        reported: dict[str, int] = {"seen": START} if number % 2 else {}
+        if number % 3 == 0:
+            reported["clicked"] = START
+        delivered(on, message, user(f"u-{number}"), **reported)
+    for number, stars in ((1, 5), (2, 5), (3, 1)):
+        person = on.world.person(user(f"u-{number}"))
+        report = Report(message.public_id, f"{message.id}-{person.id}-1", "answered", START, None, stars)
+        on.services.writer.run(on.site.id, lambda tx, report=report, person=person: deliveries.record(tx, on.site.id, person.id, report))
+    page = Parsed(section(on.page(f"/messages/{message.public_id}"), "numbers-title"))
+    by_step = {link: people_of(on, link) for link in page.hrefs if "/people?" in link}
+
+    def of(*wanted: str) -> set[str]:
+        return by_step[next(link for link in by_step if link.partition("?")[2].split("&") == list(wanted))]
+
+    def ids(*numbers: int) -> set[str]:
+        return {on.contact_id(user(f"u-{number}")) for number in numbers}
+
+    assert of("step=matched") == of("step=sent") == ids(*range(60))
+    assert of("step=seen") == ids(*(number for number in range(60) if number % 2 or number % 3 == 0 or number == 2))
+    assert of("step=clicked") == ids(*range(0, 60, 3))
+    assert of("step=clicked", "link=https://shop.example/team") == ids(*range(0, 60, 3))
+    assert of("step=answered") == ids(1, 2, 3)
+    assert of("step=answered", "answer=5", "kind=rating") == ids(1, 2)
+    assert of("step=answered", "answer=1", "kind=rating") == ids(3)
+    steps = ("Matched 60", "Sent 60", "Clicked 20", "Answered 3")
+    for word in (*steps, "https://shop.example/team 20 people", "5 2 66.7", "4 0 0", "1 1 33.3"):
+        assert word in page.text.replace("\u202f", " "), word
+    listed = Parsed(on.page("/messages"))
+    assert f"/console/messages/{message.public_id}/people?step=clicked" in listed.hrefs
+
+
+@pytest.mark.parametrize(
+    "query", ["", "step=nobody", "step=seen&link=x", "step=sent&answer=x", "step=answered&answer=x&kind=rating", "step=clicked&link=%00"]
+)
+def test_a_number_that_is_none_has_nobody_behind_it(on: Console, query: str) -> None:
+    message = on.message()
+    assert on.get(f"/messages/{message.public_id}/people?{query}").status_code == 404
+
+
+def test_choices_are_counted_in_the_order_they_are_offered_in(on: Console) -> None:
+    message = on.message(content={"title": "Which?", "question": {"kind": "choice", "choices": ["<b>Pro</b>", "Team", "None"]}})
+    for name, choice in (("u-1", "Team"), ("u-2", "Team"), ("u-3", "<b>Pro</b>")):
+        on.did(user(name), "signed-up")
+        delivered(on, message, user(name))
+        person = on.world.person(user(name))
+        report = Report(message.public_id, f"{message.id}-{person.id}-1", "answered", START, None, choice)
+        on.services.writer.run(on.site.id, lambda tx, report=report, person=person: deliveries.record(tx, on.site.id, person.id, report))
+    with on.services.database.read() as connection:
+        counted = message_numbers.stats(connection, on.site.id, message)["answers"]
+    assert counted == [
+        {"answer": "<b>Pro</b>", "answered": 1},
+        {"answer": "Team", "answered": 2},
+        {"answer": "None", "answered": 0},
+    ]
+    page = Parsed(section(on.page(f"/messages/{message.public_id}"), "numbers-title"))
+    (link,) = [link for link in page.hrefs if "answer=%3Cb%3EPro" in link or "answer=<b>Pro" in link]
+    assert people_of(on, link) == {on.contact_id(user("u-3"))}

@@ -9,6 +9,7 @@ from collector.web.api import (
     auto_messages,
     batch,
     contacts,
+    dry_runs,
     event_rules,
     events,
     explain,
@@ -45,6 +46,7 @@ _RESOURCES = (
     event_rules,
     auto_messages,
     message_actions,
+    dry_runs,
 )
 
 

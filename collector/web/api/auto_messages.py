@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Response, jsonify
 
-from collector.domain.auto_messages import AutoMessage, MessageWasSent
+from collector.domain.auto_messages import AutoMessage, MessageInUse, MessageWasSent
 from collector.domain.message_numbers import stats
 from collector.domain.sites import Site
 from collector.services import Services
@@ -74,6 +74,8 @@ def delete(services: Services, site: Site, message_id: str) -> Response:
         raise _not_found() from None
     except MessageWasSent:
         raise problem(409, Reason.CONFLICT, None, "it reached people; set its state to archived instead") from None
+    except MessageInUse as error:
+        raise problem(409, Reason.CONFLICT, None, f"“{error.name}” asks for this message") from None
     services.auto_messages.forget(site.id)
     return jsonify(id=message_id, deleted=True)
 

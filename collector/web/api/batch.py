@@ -47,7 +47,7 @@ def create(services: Services, site: Site) -> tuple[Response, int]:
     events, creates = _envelope(services)
     results = Results()
     now = services.clock()
-    drafts = _clean(events, results, now, services.settings.retention)
+    drafts = _clean(site, events, results, now, services.settings.retention)
     groups = _by_owner(services, site, drafts, results, creates=creates)
     payload = [owners.submission(site, owner, [drafts[index] for index in places], create=creates) for owner, places in groups]
     outcomes: list[Outcome] = services.writer.record(site.id, payload) if payload else []
@@ -82,11 +82,11 @@ def _envelope(services: Services) -> tuple[list[Any], bool]:
     return events, creates is not False
 
 
-def _clean(events: list[Any], results: Results, now: int, retention: int) -> Drafts:
+def _clean(site: Site, events: list[Any], results: Results, now: int, retention: int) -> Drafts:
     drafts: Drafts = {}
     for index, raw in enumerate(events):
         try:
-            draft = event_input.clean(_sound(raw), ITEM, now, retention)
+            draft = event_input.clean(_sound(raw), ITEM, site.zone, now, retention)
         except Refusal as refusal:
             results.refuse(index, refusal)
             continue

@@ -27,7 +27,7 @@ _NOT_ATTRIBUTES = ("role", "external_id")
 def create(services: Services, site: Site) -> Response:
     """Make a contact: a user with an external id or an email, or a lead."""
     body = read_object(services)
-    role, external_id, values = _clean(body)
+    role, external_id, values = _clean(site, body)
     if role == "lead" and external_id is not None:
         raise problem(400, Reason.FIELD_INVALID, "external_id", "a lead has no external id")
     if role != "lead" and external_id is None and values.get("email") is None:
@@ -61,7 +61,7 @@ def update(services: Services, site: Site, contact_id: str) -> Response:
     """Change attributes; a user known by an email may be given an external id."""
     body = read_object(services)
     person = lookup.by_contact_id(services, site, contact_id)
-    role, external_id, values = _clean(body)
+    role, external_id, values = _clean(site, body)
     if role is not None and role != person.role:
         raise problem(400, Reason.NOT_SUPPORTED, "role", "not supported: a role changes by a merge only")
     now = services.clock()
@@ -125,14 +125,14 @@ def _narrowed(connection: Connection, site: Site, email: str | None, external_id
     return matching or []
 
 
-def _clean(body: dict[str, Any]) -> tuple[str | None, str | None, dict[str, Any]]:
+def _clean(site: Site, body: dict[str, Any]) -> tuple[str | None, str | None, dict[str, Any]]:
     """Return role, external id and attributes of a body; what is null is absent."""
     role, external_id = body.get("role"), body.get("external_id")
     if role is not None and role not in ROLES:
         raise Refusal(Reason.FIELD_INVALID, "role", f"expected user or lead, not {shown(role)}")
     if external_id is not None:
         external_id = clean_user_id(external_id, field="external_id")
-    values, _ = clean_rest_contact({key: value for key, value in body.items() if key not in _NOT_ATTRIBUTES})
+    values, _ = clean_rest_contact({key: value for key, value in body.items() if key not in _NOT_ATTRIBUTES}, site.zone)
     return role, external_id, values
 
 

@@ -5,6 +5,7 @@ event's and `contact_id` the contact.
 """
 
 import json
+from datetime import tzinfo
 from typing import Any
 
 import msgspec
@@ -73,8 +74,8 @@ class Draft(msgspec.Struct, frozen=True):
         return Event(number, self.name, self.at, metadata=metadata)
 
 
-def clean(raw: dict[str, Any], dialect: Dialect, now_ms: int, retention_ms: int) -> Draft:
-    """Return a clean event.
+def clean(raw: dict[str, Any], dialect: Dialect, time_zone: tzinfo, now_ms: int, retention_ms: int) -> Draft:
+    """Return a clean event; `time_zone` is the site's.
 
     Raises:
         Refusal: the first thing that is wrong with it.
@@ -87,8 +88,8 @@ def clean(raw: dict[str, Any], dialect: Dialect, now_ms: int, retention_ms: int)
     name = clean_event_name(raw["event_name"], field="event_name")
     address, field = _address(raw, dialect)
     own_id = _own_id(raw, dialect)
-    at = _time(raw.get("created_at"), now_ms, retention_ms)
-    metadata, flags = clean_metadata(raw.get("metadata"))
+    at = _time(raw.get("created_at"), time_zone, now_ms, retention_ms)
+    metadata, flags = clean_metadata(raw.get("metadata"), time_zone)
     email = clean_email(raw["email"]) if address.kind == "email" else None
     return Draft(name, at, address, field, email, own_id, metadata, flags)
 
@@ -122,10 +123,10 @@ def _own_id(raw: dict[str, Any], dialect: Dialect) -> str | None:
     return own
 
 
-def _time(raw: Any, now_ms: int, retention_ms: int) -> int:
+def _time(raw: Any, time_zone: tzinfo, now_ms: int, retention_ms: int) -> int:
     if raw is None:
         return now_ms
-    at = clean_created_at(raw, field="created_at")
+    at = clean_created_at(raw, field="created_at", time_zone=time_zone)
     if at < now_ms - retention_ms:
         raise Refusal(Reason.TOO_OLD, "created_at")
     if at > now_ms + AHEAD:

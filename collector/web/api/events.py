@@ -33,7 +33,7 @@ def create(services: Services, site: Site) -> Response:
     now = services.clock()
     try:
         create_contact = _creates(body, site)
-        draft = event_input.clean(body, SINGLE, now, services.settings.retention)
+        draft = event_input.clean(body, SINGLE, site.zone, now, services.settings.retention)
         _store(services, site, draft, create_contact=create_contact)
     except Refusal as refusal:
         raise Problem(422, [refusal]) from None

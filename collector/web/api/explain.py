@@ -27,7 +27,7 @@ def explain(services: Services, site: Site, contact_id: str) -> Response:
         raise problem(400, Reason.FIELD_UNKNOWN, unknown)
     if body.get("query") is None:
         raise problem(400, Reason.FIELD_MISSING, "query")
-    node = parse(body["query"], retention_days=services.settings.retention_days)
+    node = parse(body["query"], retention_days=services.settings.retention_days, time_zone=site.zone)
 
     def read(connection: Connection) -> dict[str, Any]:
         now, person = services.clock(), lookup.in_connection(connection, site, contact_id)

@@ -1,5 +1,6 @@
-"""What is done to auto messages as a whole: one is duplicated, all of a site are paused."""
+"""What is done to auto messages as a whole: one is duplicated, all of a site are paused or get another colour."""
 
+import msgspec
 from flask import Response, jsonify
 
 from collector.domain import copies, people, trials
@@ -8,7 +9,8 @@ from collector.domain.sites import Site
 from collector.domain.trials import Trial
 from collector.services import Services
 from collector.storage.database import Connection
-from collector.values.errors import Reason, problem
+from collector.values.colours import brand, clean_colour
+from collector.values.errors import Reason, Refusal, problem
 from collector.values.fields import shown
 from collector.values.text import storable
 from collector.web.api.body import read_object
@@ -70,9 +72,32 @@ def pause(services: Services, site: Site) -> Response:
     if not isinstance(wanted, bool):
         code = Reason.FIELD_INVALID if "paused" in body else Reason.FIELD_MISSING
         raise problem(400, code, "paused", f"expected true or false, not {shown(wanted)}")
-    services.writer.run(site.id, lambda tx: services.sites.pause_messages(tx, site.id, paused=wanted))
+    services.writer.run(site.id, lambda tx: services.sites.change(tx, site.id, messages_paused=wanted))
     services.sites.forget()
     return jsonify(paused=wanted)
+
+
+def looks(services: Services, site: Site) -> Response:  # noqa: ARG001 (every view is called with them)
+    """Give out the site's brand colour, and what becomes of it on light and on dark cards."""
+    return _looks(site.settings.brand_color)
+
+
+def change_looks(services: Services, site: Site) -> Response:
+    """Set the site's brand colour, or with null go back to the messenger's own."""
+    body = read_object(services)
+    if "brand_color" not in body:
+        raise problem(400, Reason.FIELD_MISSING, "brand_color", "expected a colour such as #1f4fd1, or null")
+    try:
+        colour = None if body["brand_color"] is None else clean_colour(body["brand_color"])
+    except Refusal as refusal:
+        raise problem(400, refusal.code, "brand_color", refusal.message) from None
+    services.writer.run(site.id, lambda tx: services.sites.change(tx, site.id, brand_color=colour))
+    services.sites.forget()
+    return _looks(colour)
+
+
+def _looks(colour: str | None) -> Response:
+    return jsonify(brand_color=colour, brand=None if colour is None else msgspec.to_builtins(brand(colour)))
 
 
 ROUTES: tuple[Route, ...] = (
@@ -80,4 +105,6 @@ ROUTES: tuple[Route, ...] = (
     ("POST", "/auto_messages/<message_id>/test_link", test_link),
     ("GET", "/auto_messages/paused", paused),
     ("PUT", "/auto_messages/paused", pause),
+    ("GET", "/auto_messages/looks", looks),
+    ("PUT", "/auto_messages/looks", change_looks),
 )

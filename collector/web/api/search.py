@@ -46,7 +46,7 @@ def search(services: Services, site: Site) -> Response:
     """Give out a page of the people a query describes, and how many there are in all."""
     asked = _asked(services, site, read_object(services))
     retention = services.settings.retention
-    node = EVERYBODY if asked.query is None else parse(asked.query, retention_days=services.settings.retention_days)
+    node = EVERYBODY if asked.query is None else parse(asked.query, retention_days=services.settings.retention_days, time_zone=site.zone)
 
     def read(connection: Connection) -> dict[str, Any]:
         now = services.clock()

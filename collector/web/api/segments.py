@@ -44,12 +44,17 @@ def create(services: Services, site: Site) -> tuple[Response, int]:
     if "name" not in body or "query" not in body:
         raise problem(400, Reason.FIELD_MISSING, "query" if "name" in body else "name")
     name = segments.clean_name(body["name"])
-    query = segments.clean_query(body["query"], services.settings.retention_days)
+    query = segments.clean_query(body["query"], services.settings.retention_days, site.zone)
     now = services.clock()
+
+    def work(tx: Connection) -> Segment:
+        return segments.create(tx, site.id, services.row_ids, name, query, services.auto_messages.queries, now)
+
     try:
-        made: Segment = services.writer.run(site.id, lambda tx: segments.create(tx, site.id, services.row_ids, name, query, now))
+        made: Segment = services.writer.run(site.id, work)
     except SegmentExists:
         raise _taken() from None
+    services.auto_messages.forget(site.id)
     return jsonify(_json(made, None)), 201
 
 
@@ -57,11 +62,15 @@ def update(services: Services, site: Site, segment_id: str) -> Response:
     """Change name, query or both."""
     body = _body(services)
     name = segments.clean_name(body["name"]) if "name" in body else None
-    query = segments.clean_query(body["query"], services.settings.retention_days) if "query" in body else None
+    query = segments.clean_query(body["query"], services.settings.retention_days, site.zone) if "query" in body else None
     if not storable(segment_id):
         raise _not_found()
+
+    def work(tx: Connection) -> Segment:
+        return segments.update(tx, site.id, segment_id, name, query, services.auto_messages.queries, services.clock())
+
     try:
-        changed: Segment = services.writer.run(site.id, lambda tx: segments.update(tx, site.id, segment_id, name, query, services.clock()))
+        changed: Segment = services.writer.run(site.id, work)
     except LookupError:
         raise _not_found() from None
     except SegmentExists:
@@ -76,7 +85,7 @@ def delete(services: Services, site: Site, segment_id: str) -> Response:
         raise _not_found()
 
     try:
-        services.writer.run(site.id, lambda tx: segments.delete(tx, site.id, segment_id, services.auto_messages.queries(tx, site.id)))
+        services.writer.run(site.id, lambda tx: segments.delete(tx, site.id, segment_id, services.auto_messages.queries))
     except LookupError:
         raise _not_found() from None
     except SegmentInUse as error:

@@ -1,5 +1,6 @@
 """POST /events/summaries: what happened before Leadlight counted, as a count with first and last per event name."""
 
+from datetime import tzinfo
 from typing import Any
 
 from flask import Response, jsonify
@@ -29,7 +30,7 @@ def create(services: Services, site: Site) -> Response:
         if unknown is not None:
             raise problem(400, Reason.FIELD_UNKNOWN, unknown)
         address = Address("user", clean_user_id(sent.get("user_id")))
-        bases = _bases(sent.get("event_summaries"), now)
+        bases = _bases(sent.get("event_summaries"), site.zone, now)
     except Refusal as refusal:
         raise Problem(422, [refusal]) from None
     with services.database.read() as connection:
@@ -41,12 +42,12 @@ def create(services: Services, site: Site) -> Response:
     return jsonify({})
 
 
-def _bases(raw: Any, now: int) -> list[Base]:
+def _bases(raw: Any, time_zone: tzinfo, now: int) -> list[Base]:
     """Return the entries of a list, or of the one object that Intercom's own description shows."""
     entries = raw if isinstance(raw, list) else [raw]
     if len(entries) > MOST_SUMMARIES:
         raise problem(413, Reason.TOO_MANY_ITEMS, "event_summaries", f"expected at most {MOST_SUMMARIES}, got {len(entries)}")
-    bases = [_base(entry, f"event_summaries[{index}]", now) for index, entry in enumerate(entries)]
+    bases = [_base(entry, f"event_summaries[{index}]", time_zone, now) for index, entry in enumerate(entries)]
     names = [base.name for base in bases]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -54,7 +55,7 @@ def _bases(raw: Any, now: int) -> list[Base]:
     return bases
 
 
-def _base(raw: Any, field: str, now: int) -> Base:
+def _base(raw: Any, field: str, time_zone: tzinfo, now: int) -> Base:
     if not isinstance(raw, dict):
         raise Refusal(Reason.FIELD_INVALID, field, f"expected an object, not {shown(raw)}")
     unknown = body.unknown_key(raw, _ENTRY)
@@ -66,8 +67,8 @@ def _base(raw: Any, field: str, now: int) -> Base:
         raise Refusal(Reason.FIELD_INVALID, f"{field}.count", f"expected a whole number, not {shown(count)}")
     if count == 0:
         return Base(name, 0, None, None)
-    first = clean_created_at(raw.get("first"), field=f"{field}.first")
-    last = clean_created_at(raw.get("last"), field=f"{field}.last")
+    first = clean_created_at(raw.get("first"), field=f"{field}.first", time_zone=time_zone)
+    last = clean_created_at(raw.get("last"), field=f"{field}.last", time_zone=time_zone)
     if first > last:
         raise Refusal(Reason.TIME_INVALID, f"{field}.last", "last is before first")
     if last > now + HOUR:

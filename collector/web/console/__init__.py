@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from collector import __version__
+from collector.domain.secrets import KeyMissing
 from collector.services import Services
 from collector.storage.writer import Overloaded
 from collector.values.metadata import DisplayValue, display_value
@@ -25,6 +26,7 @@ from collector.web.console import (
     message_actions,
     message_form,
     message_history,
+    message_looks,
     message_trial,
     messages,
     people,
@@ -32,6 +34,7 @@ from collector.web.console import (
     profile,
     segment_form,
     segments,
+    simulations,
     why,
     words,
 )
@@ -67,12 +70,14 @@ _PARTS = (
     message_form,
     message_actions,
     message_history,
+    message_looks,
     message_trial,
+    simulations,
     why,
     install,
 )
 _OPEN = frozenset({"console.sign_in", "console.sign_in_now", "console.sign_out", "console.static"})
-_FILTERS = ("q", "role", "event", "times", "days", "query", "site")
+_FILTERS = ("q", "role", "event", "times", "days", "query", "site", "step", "link", "answer", "kind")
 _YEAR_SECONDS = 365 * 86_400
 _EXPLAINED = {
     400: "That request could not be read.",
@@ -161,6 +166,11 @@ def blueprint(services: Services) -> Blueprint:
         """Ask to come again: nothing can be written just now."""
         text = "Too much waits to be written just now. Wait a few seconds, then try again."
         return render_template("error.html", status=503, name="Not now", text=text), 503, [RETRY_AFTER]
+
+    @bp.errorhandler(KeyMissing)
+    def explain_missing_key(error: KeyMissing) -> ResponseReturnValue:
+        """Say what this collector lacks."""
+        return render_template("error.html", status=503, name="Not here", text=f"{error}."), 503, [RETRY_AFTER]
 
     @bp.get("/")
     def home() -> ResponseReturnValue:

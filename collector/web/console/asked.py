@@ -61,12 +61,19 @@ class Unreadable(Exception):
         self.place = place
 
 
-def read(services: Services) -> Asked:
+def read(services: Services, connection: Connection) -> Asked:
     """Return the query of the address."""
     text = current.argument("query", LONGEST + 1)
     if len(text) > LONGEST:
         return Asked(text, problem=f"A query of more than {LONGEST:,} characters does not fit into an address. Ask over REST instead.")
-    return understood(text, lambda raw: parse(raw, retention_days=services.settings.retention_days)) if text else Asked()
+    site = current.site()
+
+    def clean(raw: Any) -> Node:
+        node = parse(raw, retention_days=services.settings.retention_days, time_zone=site.zone)
+        segments.expand(connection, site.id, node)
+        return node
+
+    return understood(text, clean) if text else Asked()
 
 
 def understood(text: str, clean: Callable[[Any], Node]) -> Asked:

@@ -3,6 +3,7 @@
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
+from collector.domain import losses
 from collector.services import Services
 from collector.web.console import current
 
@@ -23,4 +24,7 @@ def register(bp: Blueprint, services: Services) -> None:
     @bp.get("/install")
     def install() -> ResponseReturnValue:
         """Show how to connect the site."""
-        return render_template("install.html", site=current.site(), address=address(services))
+        site = current.site()
+        with services.database.read() as connection:
+            lost = losses.of_site(connection, site.id)
+        return render_template("install.html", site=site, address=address(services), lost=lost)

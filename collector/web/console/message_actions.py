@@ -83,7 +83,7 @@ def register(bp: Blueprint, services: Services) -> None:
         site, paused = current.site(), current.field("paused")
         if paused not in ("yes", "no"):
             abort(400)
-        services.writer.run(site.id, lambda tx: services.sites.pause_messages(tx, site.id, paused=paused == "yes"))
+        services.writer.run(site.id, lambda tx: services.sites.change(tx, site.id, messages_paused=paused == "yes"))
         services.sites.forget()
         return redirect(url_for("console.messages_list"), 303)
 

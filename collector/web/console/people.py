@@ -37,8 +37,8 @@ def register(bp: Blueprint, services: Services) -> None:
         }
         times = current.number("times", 1, 1, _MOST_TIMES)
         page = current.number("page", 1, 1, _MOST_PAGES)
-        query = asked.read(services)
         with services.database.read() as connection:
+            query = asked.read(services, connection)
             segment = _segment(connection, site, query.node)
             if query.text:
                 found = dict.fromkeys(found, "")

@@ -54,7 +54,7 @@ def register(bp: Blueprint, services: Services) -> None:
             card = reading.cards(connection, site.id, services.names, [person.id]).get(person.id) or abort(404)
             oldest = now - services.settings.retention
             before = current.number("before", 0, 0, _LATEST) or None
-            query = asked.read(services)
+            query = asked.read(services, connection)
             return render_template(
                 "profile.html",
                 person=person,

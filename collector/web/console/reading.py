@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 
 from collector.domain import answers as domain_answers
+from collector.domain import message_numbers
 from collector.domain.attributes import BROWSER, VISITS
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.identities import LEAD, USER, marks
+from collector.domain.message_numbers import Behind
 from collector.domain.names import EVENT, PAGE_VIEW, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
 from collector.values.questions import Answer
@@ -48,6 +50,13 @@ class Recipient(msgspec.Struct, frozen=True):
     clicked_at: int | None
     answered_at: int | None
     dismissed_at: int | None
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Somebody who is counted by a number; `at` in ms is when that came to be."""
+
+    card: Card
+    at: int
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -124,6 +133,15 @@ def recipients(
     numbers = list(dict.fromkeys(row[0] for row in rows))
     by_person = cards(connection, site, names, numbers)
     return [Recipient(by_person[row[0]], *row[1:]) for row in rows if row[0] in by_person], total
+
+
+def behind(
+    connection: Connection, site: int, names: Names, message: AutoMessage, number: Behind, *, limit: int, offset: int
+) -> tuple[list[Counted], int]:
+    """Return who is counted by one of a message's numbers, the latest first, and how many they are."""
+    found, total = message_numbers.behind(connection, site, message, number, limit, offset)
+    by_person = cards(connection, site, names, [person for person, _ in found])
+    return [Counted(by_person[person], at) for person, at in found if person in by_person], total
 
 
 def answers(

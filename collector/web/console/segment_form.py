@@ -56,7 +56,7 @@ def register(bp: Blueprint, services: Services) -> None:
             found = find(connection, site, public_id)
 
         def work(tx: Connection) -> None:
-            segments.delete(tx, site.id, found.public_id, services.auto_messages.queries(tx, site.id))
+            segments.delete(tx, site.id, found.public_id, services.auto_messages.queries)
 
         try:
             services.writer.run(site.id, work)
@@ -76,11 +76,14 @@ def _take(services: Services, present: Segment | None) -> ResponseReturnValue:
     problem = ""
     try:
         name = segments.clean_name(name)
-        if query.node is not None:
-            made = _store(services, site, present, name, query.node)
-            return redirect(url_for("console.segment", public_id=made.public_id, saved=1), 303)
     except Refusal:
         problem = f"Give it a name of 1 to {segments.LONGEST_NAME} characters."
+    try:
+        if query.node is not None and not problem:
+            made = _store(services, site, present, name, query.node)
+            return redirect(url_for("console.segment", public_id=made.public_id, saved=1), 303)
+    except Refusal as refusal:
+        query = Asked(text, problem=refusal.message, place=refusal.field or "")
     except SegmentExists:
         problem = "A segment of this name exists already."
     except LookupError:
@@ -92,9 +95,10 @@ def _store(services: Services, site: Site, present: Segment | None, name: str, q
     now = services.clock()
 
     def work(tx: Connection) -> Segment:
+        queries = services.auto_messages.queries
         if present is None:
-            return segments.create(tx, site.id, services.row_ids, name, query, now)
-        return segments.update(tx, site.id, present.public_id, name, query, now)
+            return segments.create(tx, site.id, services.row_ids, name, query, queries, now)
+        return segments.update(tx, site.id, present.public_id, name, query, queries, now)
 
     made: Segment = services.writer.run(site.id, work)
     services.auto_messages.forget(site.id)  # messages hold the queries of the segments they ask for
@@ -111,7 +115,7 @@ def _form(services: Services, present: Segment | None, name: str, query: Asked, 
 
 
 def _read(services: Services, text: str) -> Asked:
-    return asked.understood(text, lambda raw: segments.clean_query(raw, services.settings.retention_days))
+    return asked.understood(text, lambda raw: segments.clean_query(raw, services.settings.retention_days, current.site().zone))
 
 
 def _as_written(one: Segment) -> Asked:

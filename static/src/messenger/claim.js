@@ -4,6 +4,8 @@
  * @typedef {string | {tag: string, children?: Node[], href?: string, src?: string, alt?: string}} Node
  * @typedef {{kind: "email" | "text" | "choice" | "rating", choices?: string[] | null, scale?: string | null}} Question
  * @typedef {{label: string, action: "url" | "dismiss" | "track" | "answer", url?: string | null, event?: string | null}} Button
+ * @typedef {{accent: string, link: string}} Shades of edges, marks and rings; of links; each as #rrggbb
+ * @typedef {{fill: string, on: string, light: Shades, dark: Shades}} Brand the site's own colour, and that of text upon it
  * @typedef {object} Message
  * @property {string} id
  * @property {string} delivery
@@ -15,6 +17,7 @@
  * @property {string | null} [sender]
  * @property {Question | null} [question]
  * @property {Button[]} [buttons]
+ * @property {Brand} [brand]
  * @property {boolean} [test] opened by a test link: it says so, and counts nowhere
  */
 

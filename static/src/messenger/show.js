@@ -14,6 +14,7 @@ import { build, link, make, picture, safe } from "./tree.js";
  * @typedef {import("../tracker/messages.js").Host} Host
  */
 
+const STOPS = "a,button,textarea,input,[tabindex='0']";
 const LOOK = 300;
 const LEAVING = 200;
 
@@ -57,7 +58,7 @@ export const show = (host, message, signal) =>
     const chat = message.type == "chat";
     const root = document.createElement("leadlight-message");
     const shadow = root.attachShadow({ mode: "open" });
-    style(shadow);
+    style(shadow, message.brand);
     const over = new AbortController();
 
     /** @param {string} action @param {{link?: string, answer?: string | number}} [more] `link`: label of the button or address of the link */
@@ -78,7 +79,7 @@ export const show = (host, message, signal) =>
     close.type = "button";
     close.setAttribute("aria-label", "Close");
     const title = message.title ? make("h2", "", message.title) : "";
-    const body = make("div", "body", ...build(message.body));
+    const body = make("div", "body", ...build(message.body, title ? "h3" : "h2"));
     body.id = "body";
     const from = sender ? make("p", "sender", chat ? initial(sender) : "", make("bdi", "", sender)) : "";
     const text = make("div", "text", from, title, body);
@@ -158,6 +159,14 @@ export const show = (host, message, signal) =>
       scroll.append(form);
     }
 
+    // Where there is nothing to go to inside, the arrow keys need a place to scroll from.
+    const reach = new ResizeObserver(() => {
+      scroll.removeAttribute("tabindex");
+      if (scroll.scrollHeight > scroll.clientHeight && !scroll.querySelector(STOPS)) scroll.tabIndex = 0;
+    });
+    reach.observe(scroll);
+    reach.observe(text);
+
     close.addEventListener("click", dismiss);
     text.addEventListener("click", (event) => {
       const anchor = event.target instanceof Element && event.target.closest("a");
@@ -173,7 +182,7 @@ export const show = (host, message, signal) =>
       if (key != "Tab" || !center) return;
       // The browser's own trap lets the focus out into its toolbar; here it goes round.
       const chosen = card.querySelector(":checked");
-      const stops = [...card.querySelectorAll("a,button,textarea,input")]
+      const stops = [...card.querySelectorAll(STOPS)]
         .filter((stop) => stop != close && !(chosen && stop != chosen && name(stop) == name(chosen)))
         .concat(close);
       const edge = stops[shiftKey ? 0 : stops.length - 1];

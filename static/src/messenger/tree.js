@@ -44,16 +44,18 @@ export const link = (address) => {
 };
 
 /**
- * @param {import("./claim.js").Node[] | undefined} nodes @param {number} [depth] @returns {(Node | string)[]}
+ * @param {import("./claim.js").Node[] | undefined} nodes
+ * @param {string} heading what headings become, which all look alike
+ * @param {number} [depth] @returns {(Node | string)[]}
  */
-export const build = (nodes, depth = 0) => {
+export const build = (nodes, heading, depth = 0) => {
   if (!Array.isArray(nodes) || depth > 20) return [];
   return nodes.flatMap((node) => {
     if (typeof node == "string") return [node];
-    if (!node || !TAGS.includes(node.tag)) return build(node?.children, depth + 1);
+    if (!node || !TAGS.includes(node.tag)) return build(node?.children, heading, depth + 1);
     if (node.tag == "img") return [picture(node.src || "", node.alt || "")];
-    const element = node.tag == "a" ? link(node.href || "") : document.createElement(node.tag);
-    element.append(...build(node.children, depth + 1));
+    const element = node.tag == "a" ? link(node.href || "") : document.createElement(/^h\d/.test(node.tag) ? heading : node.tag);
+    element.append(...build(node.children, heading, depth + 1));
     return [element];
   });
 };

@@ -33,25 +33,30 @@ export const start = (host) => {
   /** What the present click, or submit, was counted for: the click that a label hands on to its field is the same one. @type {Set<Rule>} */
   const counted = new Set();
 
-  /** @param {Event} event */
-  const heard = (event) => {
+  /** @param {string} type @param {EventTarget[]} path what it happened on and in, the innermost first */
+  const judge = (type, path) => {
     try {
-      const path = event.composedPath();
       // What happens to a message of ours is counted with the message.
       if (path.some((node) => node instanceof Element && node.localName == "leadlight-message")) return;
       // A submit does not leave its shadow tree, but the click or the focus before it does.
       for (const node of path) if (node instanceof ShadowRoot) node.addEventListener("submit", heard, true);
       for (const rule of rules) {
-        const element = rule.on == event.type && !counted.has(rule) && path.find((node) => node instanceof Element && matches.call(node, rule.selector));
+        const element = rule.on == type && !counted.has(rule) && path.find((node) => node instanceof Element && matches.call(node, rule.selector));
         if (element && (!rule.page || holds(rule.page, host.page().url))) {
           if (!counted.size) setTimeout(() => counted.clear());
           counted.add(rule);
-          host.track(rule.event, metadata(/** @type {Element} */ (element), rule.read, host.log));
+          host.track(rule.event, metadata(/** @type {Element} */ (element), rule.read, host));
         }
       }
     } catch (error) {
       host.log(error);
     }
   };
+  /** @param {Event} event */
+  const heard = (event) => judge(event.type, event.composedPath());
+  // What was clicked since counts as if it were clicked now, so only in the view that is still on, and once for each
+  // rule. Old trackers kept nothing.
+  for (const [type, path, view] of host.early || []) if (view == host.view()) judge(type, path);
+  host.early = undefined;
   for (const type of ["click", "submit", "focusin"]) document.addEventListener(type, heard, true);
 };

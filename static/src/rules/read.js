@@ -1,11 +1,15 @@
 /** What of the page goes with an event: texts and attributes, and never what somebody enters or chooses. */
 
+/** @typedef {import("../tracker/messages.js").Host} Host */
+
 const { matches, closest, getAttribute, querySelector } = Element.prototype;
 const children = /** @type {() => NodeListOf<Node>} */ (Object.getOwnPropertyDescriptor(Node.prototype, "childNodes")?.get);
 
 /** Fields, native ones and those that pages make. */
 const FIELD = "input,textarea,select,option,optgroup,datalist,[contenteditable]:not([contenteditable=false i])"
   + ["textbox", "searchbox", "combobox", "listbox", "option", "slider", "spinbutton"].map((role) => `,[role~=${role} i]`).join("");
+const ADDRESS = /(^|[-:])(href|src|srcset|action|url|uri|link|cite|poster|ping)$/i;
+const ABSOLUTE = /^([a-z][a-z\d+.-]*:|\/\/)/i;
 const LINK = /^(https?|mailto|tel):/i;
 const LONGEST = 255;
 const LONGEST_LINK = 2048;
@@ -40,23 +44,34 @@ const short = (text) => {
 };
 
 /**
+ * Of an address goes what goes of those of pages and referrers: no query parameter that nobody named. Relative ones stay relative.
+ * @param {string} text @param {string | null} attribute @param {Host} host @returns {string}
+ */
+const allowed = (text, attribute, { visible = (address) => address.replace(/[?#].*/s, "") }) => {
+  text = text.trim();
+  if (attribute ? !ADDRESS.test(attribute) && !/^(https?:|\.{0,2}\/)/i.test(text) : !/^https?:\S*$/i.test(text)) return text;
+  const shown = visible(new URL(text, document.baseURI).href);
+  return ABSOLUTE.test(text) ? shown : text.replace(/[?#].*/s, "") + (/[?#].*/s.exec(shown) || [""])[0];
+};
+
+/**
  * @param {Element} element what a rule matched
  * @param {import("./main.js").Reading[]} readings
- * @param {(...words: any[]) => void} log
+ * @param {Host} host
  * @returns {Record<string, string>} what was found of it
  */
-export const metadata = (element, readings, log) => {
+export const metadata = (element, readings, host) => {
   const found = Object.create(null);
   for (const [key, attribute, selector] of readings) {
     try {
       const from = selector ? querySelector.call(element, selector) : element;
       if (from && !entered(from)) {
-        const text = short((attribute ? getAttribute.call(from, attribute) : words(from)) || "");
+        const text = short(allowed((attribute ? getAttribute.call(from, attribute) : words(from)) || "", attribute, host));
         if (text) found[key] = text;
       }
     } catch (error) {
       // no selector: this key alone is left out
-      log(key, error);
+      host.log(key, error);
     }
   }
   return found;

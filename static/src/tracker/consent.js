@@ -1,11 +1,13 @@
 /**
  * Whether anything may be kept or sent, and why not: the visitor's explicit choice, then the browser's signal, then the site's default.
  */
-import { base, option, prefix, site } from "./options.js";
+import { base, option, prefix, setting, site } from "./options.js";
 import { keep, recall } from "./cookie.js";
 
 const NAME = prefix + "_choice";
-export const counted = option("automation") == "count";
+
+/** What the envelope says where the site counts its own tests. */
+export const counted = option("automation") == "count" ? "count" : undefined;
 
 /** `in` or `out`, and after a point the version of the text that was agreed to. */
 export let choice = "";
@@ -16,13 +18,18 @@ export let held;
 /** @type {any} */
 let impersonated = option("impersonated");
 
+/** Whether the browser's signal is there, also where the collector alone sees it, in a header that an extension adds. @type {any} */
+let signal;
+
 /**
  * Reads the choice anew; another tab may have made one.
  * @param {any} [staff] whether somebody of the staff looks at the page as the user who is identified; without it as before
+ * @param {any} [gpc] whether the collector says that the browser asks not to be tracked
  * @returns {boolean} whether this changed what holds
  */
-export const ask = (staff = impersonated) => {
+export const ask = (staff = impersonated, gpc) => {
   impersonated = staff;
+  signal = signal || gpc || navigator.globalPrivacyControl;
   const before = held;
   const asked = option("consent");
   choice = recall(NAME) || choice;
@@ -32,7 +39,7 @@ export const ask = (staff = impersonated) => {
     : impersonated ? "impersonated"
     : choice[0] == "i" ? ""
     : choice ? "opted_out"
-    : navigator.globalPrivacyControl ? "gpc"
+    : signal ? "gpc"
     : navigator.doNotTrack == "1" ? "dnt"
     // what nobody knows holds everything back, and so does a no
     : asked != null && asked != "granted" ? "consent_" + asked
@@ -44,4 +51,4 @@ export const ask = (staff = impersonated) => {
 export const choose = (made) => keep(NAME, (choice = made));
 
 /** Whether anything may be tracked, if only to wait in memory for a consent to come. What a page asks of us in `paused` may change. */
-export const mayWait = () => !window.leadlightSettings?.paused && (!held || /^[gdc]/.test(held));
+export const mayWait = () => !setting("paused") && (!held || /^[gdc]/.test(held));

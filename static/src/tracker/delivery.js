@@ -7,7 +7,7 @@ import { get, remove, set } from "./store.js";
 import { add, isView, lost, mine, refuse, row, waiting } from "./queue.js";
 import { choice, counted, held } from "./consent.js";
 import { lead, rotate, saveSession, session, user } from "./sender.js";
-import { write } from "./json.js";
+import { encode, write } from "./json.js";
 
 /** @typedef {import("./queue.js").Row} Row */
 
@@ -20,7 +20,7 @@ const ADDRESS = base + "collect";
 // Taken before the page wraps it.
 const { fetch } = window;
 
-/** Senders whose items wait until their user is identified again. @type {Set<string>} */
+/** Senders whose items wait until their user is proved, and keys of items that nothing lets through: the next page tries again. @type {Set<string>} */
 const parked = new Set();
 
 /** How many items were acknowledged in this page. */
@@ -47,6 +47,8 @@ let busy = false;
 let unsettled;
 /** @type {(answer: any, rows: Row[]) => void} */
 let offer;
+/** Called when the collector says that the browser asks not to be tracked. @type {() => void} */
+let withhold;
 
 /** @param {number} [wait] ms until the queue is sent; an earlier appointment stays */
 export const wake = (wait = SOON) => {
@@ -80,12 +82,9 @@ export const envelope = (from) => {
     sent_at: Date.now(),
     offset,
     consent: choice[0] == "i" ? "granted" : undefined,
-    automation: counted ? "count" : undefined,
+    automation: counted,
   };
 };
-
-/** @param {string} text @returns {number} its length in UTF-8; a Blob would ask the process of the browser for it, and wait */
-const bytes = (text) => new TextEncoder().encode(text).length;
 
 /** @param {Row[]} rows @param {any} head */
 const body = (rows, head) => write(head).slice(0, -1) + `,"items":[${rows.map(([, text]) => text)}]}`;
@@ -101,8 +100,8 @@ const pick = (keys, room, exit) => {
   for (const key of keys) {
     const next = row(key);
     if (!next) remove(key);
-    else if (!parked.has(next[2]) && next[2] == (rows[0] || next)[2]) {
-      const size = bytes(next[1]);
+    else if (!parked.has(next[2]) && !parked.has(key) && next[2] == (rows[0] || next)[2]) {
+      const size = encode(next[1]).length;
       if (size <= room || (!exit && !rows[0])) {
         room -= size;
         rows.push(next);
@@ -138,16 +137,22 @@ const post = async (rows) => {
     log(error);
   }
   log(status, answer);
+  const { session: given, time, refused = [] } = answer;
+  const ours = answer.type == "error.list";
   // Where the answer is somebody else's (a proxy's), its status is the reason.
-  const { session: given, time, errors = [{ code: "http_" + status }], refused = [] } = answer;
-  if (status == 413 && rows[1]) {
-    // Smaller each time, also where most of it is the envelope.
-    batch = Math.min(batch, text.length) >> 1;
-    return true;
-  }
-  if (status == 401) parked.add(rows[0][2]);
-  // A firewall in between says 202 too; the collector gives its time.
-  else if (status == 202 ? time : /40[03]|41[03]|422/.test(status)) for (const [key] of rows) remove(key);
+  const reasons = ours ? answer.errors : status == 202 ? refused : [{ code: "http_" + status }];
+  const { code, field: about } = Object(reasons[0]);
+  // A firewall in between says 202 and 403 too; the collector gives its time, and its errors.
+  const walled = status == 403 && !ours;
+  // Smaller each time, also where most of it is the envelope.
+  if ((status == 413 || walled) && rows[1]) batch = Math.min(batch, text.length) >> 1;
+  // It may dislike a single item: that waits for the next page, while the others pass.
+  else if (walled) parked.add(rows[0][0]);
+  if (status == 413 && rows[1]) return true;
+  // A session that has ended, or a proof that is wrong: it may come right.
+  if (status == 401 || (status == 403 && /^user/.test(about))) parked.add(rows[0][2]);
+  // A collector that does not know this version of the wire (`v`) is older than this script, and will be upgraded.
+  else if (status == 202 ? time : /40[03]|41[03]|422/.test(status) && !walled && about != "v") for (const [key] of rows) remove(key);
   else {
     retryAt = Date.now() + Math.max(after, Math.min(1e3 * 2 ** failures++, 3e5) * (0.5 + Math.random() / 2));
     // Asked to wait, the next page waits too.
@@ -166,12 +171,11 @@ const post = async (rows) => {
     if (head.dropped) set("lost", Math.max(0, lost() - head.dropped));
     // A reset in the meantime wiped the user; an answer on its way does not bring it back.
     if (given && session().id == who?.id) saveSession({ ...given, id: who.id, lead: head.lead });
+    if (code == "consent_withheld") withhold();
     offer(answer, rows);
   }
-  for (const { code, field, index } of status > 202 ? errors : refused) {
-    refuse(code, field, rows[index]);
-  }
-  if ((answer.lead || errors[0]?.code == "lead_secret_invalid") && head.lead == lead()) rotate();
+  for (const reason of reasons) refuse(reason.code, reason.field, rows[reason.index]);
+  if ((answer.lead || about == "lead") && head.lead == lead()) rotate();
   return true;
 };
 
@@ -210,14 +214,14 @@ export const exit = () => {
   gone = keys[0] || gone;
   keys.sort((a, b) => isView(a) - isView(b));
   let room = EXIT;
+  /** @type {Row[]} */
   let rows;
   while ((rows = pick(keys, room, 1).sort())[0]) {
     const text = body(rows, envelope(rows[0][3]));
     log(text);
     attempt(() => navigator.sendBeacon(ADDRESS, text));
-    room -= bytes(text);
-    const went = rows.map(([key]) => key);
-    keys = keys.filter((key) => !went.includes(key));
+    room -= encode(text).length;
+    keys = keys.filter((key) => !rows.some((went) => went[0] == key));
   }
 };
 
@@ -234,9 +238,10 @@ export const hurry = () => {
   wake(0);
 };
 
-/** @param {typeof unsettled} waits @param {typeof offer} offered the modules that build on this one */
-export const attach = (waits, offered) => {
+/** @param {typeof unsettled} waits @param {typeof offer} offered @param {typeof withhold} withheld the modules that build on this one */
+export const attach = (waits, offered, withheld) => {
   unsettled = waits;
   offer = offered;
+  withhold = withheld;
   hurry();
 };

@@ -3,10 +3,10 @@ import { record, unpark } from "./delivery.js";
 import { refuse } from "./queue.js";
 import { assert, lead, saveSession, session, user } from "./sender.js";
 import { mayWait } from "./consent.js";
-import { happened, settle } from "./view.js";
+import { happened, repeat, settle } from "./view.js";
 import { get, set } from "./store.js";
 import { option } from "./options.js";
-import { plain, write } from "./json.js";
+import { encode, plain, write } from "./json.js";
 
 const DAY = 864e5;
 
@@ -17,7 +17,7 @@ export const track = (name, metadata) => {
 };
 
 /** @param {string} text @returns {any} a short fingerprint, so that no attribute lies about in storage */
-const mark = (text) => [...text].reduce((sum, letter) => (sum * 65599 + /** @type {number} */ (letter.codePointAt(0))) | 0, 0);
+const mark = (text) => encode(text).reduce((sum, byte) => (sum * 65599 + byte) | 0, 0);
 
 /**
  * @param {any} id the user id; null or the attributes alone leave the sender as it is
@@ -30,13 +30,17 @@ export const identify = (id, about, consent) => {
   if (impersonated) return consent(1);
   if (id != null) {
     if (id === +id) id = "" + id;
-    if (typeof id != "string" || !id.trim() || !/^[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
+    if (typeof id != "string" || !/^(?!(\s*|null|undefined|NaN|None|\[object Object\])$)[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
     consent(0);
     // The view that waits for its title belongs to whoever was here when it began, not to the next user.
-    if (user && user.id != id) settle();
+    const before = user;
+    const other = user && user.id != id;
+    if (other) settle();
     assert({ id, hash: user_hash, jwt: jwt || intercom_user_jwt });
     if (session().id != id) saveSession({ id });
     unpark();
+    // What is for users alone, or for proved ones, waits for this: most pages learn who is here after the view has gone out.
+    if (write(user) != write(before)) repeat(other);
   }
   // Said once for each lead and day: often enough to keep the session alive, seldom enough for pages that identify at every load.
   const said = mark(write([lead(), user && user.id, attributes, (Date.now() / DAY) | 0]));

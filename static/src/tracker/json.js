@@ -9,7 +9,7 @@ import { attempt } from "./options.js";
 export const { parse, stringify } = JSON;
 
 // The collector keeps 255 code points of a text and links of 2,048: a cut far above loses nothing, and spares the store.
-const LONGEST = 8192;
+const LONGEST = 8e3;
 const DEEPEST = 5;
 // What lies beyond is dropped, so that no page can pass more than the store holds (a DOM node leads to a whole framework).
 const MOST = 2e5;
@@ -29,10 +29,9 @@ const quote = (value) => {
  * @returns {string | undefined} JSON, or nothing where the value cannot be written
  */
 const text = (value, above) => {
-  const type = typeof value;
   if ((left -= EACH) < 0) return;
-  if (type == "string" || type == "bigint" || value instanceof Error || value instanceof URL) return quote(value);
-  if (type != "object" || !value) return stringify(value);
+  if (/str|big/.test(typeof value) || value instanceof Error || value instanceof URL) return quote(value);
+  if (typeof value != "object" || !value) return stringify(value);
   if (above.length > DEEPEST || above.includes(value)) return;
   if (value.toISOString) return quote(value.toISOString());
   const list = Array.isArray(value);
@@ -56,3 +55,6 @@ export const plain = (value) => {
   const json = write(value);
   return json[0] == "{" ? parse(json) : {};
 };
+
+/** @param {string} text @returns {Uint8Array} it in UTF-8; a Blob would ask the process of the browser for the length, and wait */
+export const encode = (text) => new TextEncoder().encode(text);

@@ -1,23 +1,23 @@
 /** The public call, and the order in which things start. */
-import { attempt, base, log, option, prefix, script, settings, site } from "./options.js";
+import { attempt, log, option, prefix, script, site } from "./options.js";
 import { ask, choice, choose, held } from "./consent.js";
 import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
-import { end, host, learn, load, offer, show } from "./messages.js";
+import { end, host, learn, load, offer, overhear, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
-import { assert, lead, leave, rotate, session, user } from "./sender.js";
+import { assert, lead, leave, renew, rotate, session, user } from "./sender.js";
 import { get, open, set, wipe } from "./store.js";
 import { again, arm, settle, unsettled, view, watch } from "./view.js";
 
-/** Brings storage in line with what the visitor, the browser and the site allow now. @param {any} [staff] see `ask` */
-const consent = (staff) => {
-  if (!ask(staff)) return;
+/** Brings storage in line with what the visitor, the browser and the site allow now. @param {any} [staff] @param {any} [gpc] see `ask` */
+const consent = (staff, gpc) => {
+  if (!ask(staff, gpc)) return;
   log(held);
   if (!held) {
     open();
-    lead(1);
+    renew();
     wake();
-    const domains = option("linkDomains", "link_domains");
+    const domains = option("link_domains");
     if (domains) load("handover.js", ({ start }) => start(domains, host, rotate, waiting, get, set));
   } else {
     end();
@@ -97,8 +97,9 @@ const start = () => {
   // A second copy of the snippet finds the first one at work.
   if (stub?.v) return;
   consent();
-  attach(unsettled, offer);
+  attach(unsettled, offer, () => consent(undefined, 1));
   watch(end);
+  overhear();
   addEventListener("pagehide", leaving);
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) leaving();
@@ -109,7 +110,10 @@ const start = () => {
   });
   addEventListener("online", hurry);
   addEventListener("storage", ({ key }) => {
-    if (key == prefix + ".reset") end();
+    // Pages write keys of their own, and other tabs what waits there; without a key all was emptied.
+    const [before, name] = (key || prefix).split(prefix);
+    if (before || name[1] == "q") return;
+    if (name == ".reset") end();
     meanwhile();
   });
   addEventListener("pageshow", ({ persisted }) => {
@@ -132,7 +136,7 @@ const start = () => {
 
 if (!site && (window.Intercom || window.intercomSettings)) {
   // The page speaks Intercom: it says there who it is, and when to begin.
-  window.leadlightSettings = { ...settings, script };
-  import(base + "intercom.js").catch(log);
+  attempt(() => (window.leadlightSettings = { ...window.leadlightSettings, script }));
+  load("intercom.js");
 } else if (document.prerendering) document.addEventListener("prerenderingchange", start);
 else start();

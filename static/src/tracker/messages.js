@@ -3,6 +3,7 @@
  * selector where it has any. And, for main.js, what goes between domains.
  */
 import { base, log } from "./options.js";
+import { visible } from "./address.js";
 import { envelope, flush, record } from "./delivery.js";
 import { mine } from "./queue.js";
 import { held } from "./consent.js";
@@ -20,8 +21,11 @@ import { write } from "./json.js";
  * @property {(item: Record<string, any>) => void} record queues a message item
  * @property {(name: string, metadata?: any) => void} track
  * @property {typeof page} page
+ * @property {typeof visible} [visible] what of an address may leave the page; trackers that are kept for long may not have it
  * @property {((event: {id: string, action: string}) => void)[]} listeners
  * @property {(...words: any[]) => void} log
+ * @property {[type: string, path: EventTarget[], view: string][]} [early] clicks and submits of a first visit, until it is known whether rules
+ *   ask for them: what they happened on, in which view
  * @property {() => void} [end] set by the messenger: the view is over, or the user, or the consent
  * @property {() => void} [stop] set by the script of the rules: other rules hold now, or none
  */
@@ -35,9 +39,11 @@ export const host = {
   listeners: [],
   log,
   page,
+  visible,
+  early: [],
 };
 
-/** @param {string} name @param {(module: any) => void} use */
+/** @param {string} name @param {(module: any) => void} [use] */
 export const load = (name, use) => import(base + name).then(use).catch(log);
 
 /** The script whose rules hold. */
@@ -50,6 +56,18 @@ export const learn = (name = "") => {
     host.stop?.();
     if (name) load(name, ({ start }) => name == known && start(host));
   }
+};
+
+/** Keeps what is clicked before the first answer names the site's rules. */
+export const overhear = () => {
+  for (const type of ["click", "submit"])
+    addEventListener(
+      type,
+      (event) => {
+        if (!held && host.early && host.early.length < 20) host.early.push([type, event.composedPath(), view]);
+      },
+      true,
+    );
 };
 
 /** @param {Candidate[]} candidates best first @param {number} [poll] seconds until the messenger asks again */
@@ -65,6 +83,7 @@ const hand = (candidates, poll) => {
 export const offer = ({ messages, poll, rules, query = [] }, rows) => {
   if (!held) {
     learn(rules);
+    if (!rules) host.early = undefined;
     set("query", query);
     reread();
   }

@@ -49,8 +49,8 @@ const evict = () => {
   const keys = waiting();
   let size = (added = 0);
   for (const key of keys) size += length(key);
-  for (const key of [...keys.filter(isView), ...keys]) {
-    if (size > MOST - STEP && get(key)) {
+  for (const key of keys.sort((a, b) => isView(b) - isView(a))) {
+    if (size > MOST - STEP) {
       size -= length(key);
       remove(key);
       set("lost", lost() + 1);

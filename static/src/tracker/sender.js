@@ -4,7 +4,7 @@
 import { attempt, prefix } from "./options.js";
 import { token, uuid } from "./ids.js";
 import { keep, recall } from "./cookie.js";
-import { held } from "./consent.js";
+import { held, mayWait } from "./consent.js";
 import { get, names, remove, set } from "./store.js";
 import { parse, write } from "./json.js";
 
@@ -21,6 +21,9 @@ export let user;
 
 let current = "";
 
+/** The leads this page gave up. A cookie that a sibling host set for a path of ours stays, and must not bring one back. */
+let over = "";
+
 /** @param {User} [value] */
 export const assert = (value) => {
   user = value;
@@ -32,15 +35,15 @@ export const assert = (value) => {
  */
 export const lead = (renew) => {
   /** @type {any} */
-  const kept = held ? "" : recall(prefix);
-  const good = /^[\w-]{22}\.[\w-]{22}$/.test(kept);
-  current = good ? kept : current || token() + "." + token();
-  if (!held && (renew || !good)) keep(prefix, current);
+  const kept = held ? "" : recall(prefix, (value) => /^[\w-]{22}\.[\w-]{22}$/.test(value) && !over.includes(value));
+  current = kept || current || token() + "." + token();
+  if (!held && (renew || !kept)) keep(prefix, current);
   return current;
 };
 
 /** Another lead for everything tracked from now on. @param {string} [next] a new one unless it is given */
 export const rotate = (next = "") => {
+  over += " " + current;
   keep(prefix, (current = next));
   lead();
 };
@@ -70,13 +73,20 @@ export const sender = () => {
   return { lead: lead(), user };
 };
 
-/** @returns {string} the visit, shared by the tabs; a new one after thirty idle minutes */
+/** @returns {string | false} the visit that goes on; none after thirty idle minutes */
+const present = () => {
+  const [id, last] = ("" + get("whovisit")).split(" ");
+  return Date.now() / 1e3 - +last < IDLE && id;
+};
+
+/** Gives the lead its full life again, once in a visit: more would only cost every page. */
+export const renew = () => lead(!present());
+
+/** @returns {string} the visit, shared by the tabs */
 export const visit = () => {
-  const kept = get("whovisit") || "";
-  const [id, last] = kept.split(" ");
-  const now = Math.floor(Date.now() / 1e3);
-  const same = now - +last < IDLE ? id : uuid();
+  const id = present() || uuid();
+  const kept = id + " " + Math.floor(Date.now() / 1e3);
   // What a page tracks in one go is written down once.
-  if (same + " " + now != kept) set("whovisit", same + " " + now);
-  return same;
+  if (mayWait() && kept != get("whovisit")) set("whovisit", kept);
+  return id;
 };

@@ -45,7 +45,8 @@ export const set = (name, value) => {
 /** @param {string} start @returns {string[]} the names that begin so, in order */
 export const names = (start) =>
   [...new Set([...Object.keys(disk), ...Object.keys(memory)])]
-    .flatMap((key) => (key.startsWith(PREFIX + start) ? key.slice(PREFIX.length) : []))
+    .filter((key) => key.startsWith(PREFIX + start))
+    .map((key) => key.slice(PREFIX.length))
     .sort();
 
 /** From now on the disk may be used; what waited in memory goes there. */

@@ -12,8 +12,10 @@ const HANDOVER = 1e3; // a view whose lead may come along in the address waits f
 export let view = "";
 let url = "";
 let referrer = "";
-/** When it began; 0 once the collector has heard of it again. */
+/** When it began. */
 let at = 0;
+/** The last one that the collector heard of again because of its address. */
+let reheard = "";
 
 let pending = false;
 let shown = false;
@@ -62,20 +64,26 @@ export const begin = (from) => {
   arm();
 };
 
+/**
+ * The collector hears of the view again, unless it has yet to hear of it at all; the same id counts nothing.
+ * @param {any} [other] whether somebody else is here now, so that the message of whoever was goes
+ */
+export const repeat = (other) => {
+  if (other) leave();
+  if (!pending) happened("page-view", {}, at, view);
+};
+
 /** Another view of the address that is shown, because the page says so. */
 export const again = () => begin(referrer);
 
 /**
- * Other parameters may leave the page. Where this address has some, the collector hears of the view again; the same id counts nothing. Once
+ * Other parameters may leave the page. Where this address has some, the collector hears of the view again. Once
  * for each view: collectors that share the work may not agree yet.
  */
 export const reread = () => {
   if (visible(location.href) != url) {
     url = visible(location.href);
-    if (!pending && at) {
-      happened("page-view", {}, at, view);
-      at = 0;
-    }
+    if (reheard != (reheard = view)) repeat();
   }
 };
 

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from collector.domain import segments
+from collector.values.errors import Refusal
 from collector.values.queries import MAX_LIST, MAX_NODES
 from tests.support.asking import Asking
 
@@ -100,18 +103,51 @@ def test_lists_may_be_long_and_many(asking: Asking) -> None:
 
 
 def test_a_query_about_many_segments_stands_for_all_their_rules(asking: Asking) -> None:
-    world = asking.world
     asking.having(X, a=1, b=None)
     rules = group("AND", [did(f"event {number}") for number in range(MAX_NODES - 1)])
-    made = [
-        world.services.writer.run(
-            world.site.id,
-            lambda tx, name=f"Segment {number}", query=query: segments.create(
-                tx, world.site.id, world.services.row_ids, name, segments.clean_query(query, 90), world.clock()
-            ),
-        )
-        for number, query in enumerate([rules, known(X), *([rules] * 5)])
-    ]
-    asked = {"field": "segment_id", "operator": "IN", "value": [one.public_id for one in made]}
+    asked = {"field": "segment_id", "operator": "IN", "value": segments_of(asking, rules, known(X), *([rules] * 3))}
     assert asking.found(asked) == {"a"}
     assert asking.found({**asked, "operator": "NIN"}) == {"b"}
+
+
+def test_how_much_a_query_with_its_segments_may_be_is_bounded_however_often_it_names_them(asking: Asking) -> None:
+    asking.having(X, a=1, b=None)
+    # Each rule about the segment is one, and the segment's 99 rules with their group are a hundred.
+    (large,) = segments_of(asking, group("OR", [known(X)] * 99))
+    named = {"field": "segment_id", "operator": "=", "value": large}
+    largest = group("AND", [*[named] * 9, *[known(X)] * (segments.MOST_NODES - 1 - 9 * 101)])
+    assert asking.found(largest) == {"a"}
+    for too_much in (group("AND", [*largest["value"], known(X)]), group("AND", [named] * (MAX_NODES - 1))):
+        with pytest.raises(Refusal, match="allowed are 1,000"):
+            asking.found(too_much)
+
+
+def test_how_deep_a_query_with_its_segments_may_be_is_bounded(asking: Asking) -> None:
+    asking.having(X, a=1, b=None)
+    inner: dict[str, Any] = known(X)
+    for _ in range(99):
+        inner = group("AND", [inner])
+    (deep,) = segments_of(asking, inner)
+    asked: dict[str, Any] = {"field": "segment_id", "operator": "=", "value": deep}
+    for _ in range(segments.DEEPEST - 101):
+        asked = group("AND", [asked])
+    assert asking.found(asked) == {"a"}
+    with pytest.raises(Refusal, match="inside each other"):
+        asking.found(group("NOT", [asked]))
+
+
+def segments_of(asking: Asking, *queries: Any) -> list[str]:
+    """Make a segment of each of these queries and return their ids."""
+    world = asking.world
+    made = []
+    for number, raw in enumerate(queries):
+        query, name = segments.clean_query(raw, 90), f"Segment {number}"
+        made.append(
+            world.services.writer.run(
+                world.site.id,
+                lambda tx, name=name, query=query: segments.create(
+                    tx, world.site.id, world.services.row_ids, name, query, lambda tx, site: [], world.clock()
+                ),
+            ).public_id
+        )
+    return made

@@ -1,13 +1,17 @@
 """Times: by instant, by day of the site's zone, and relative in rolling 24 hours, to the millisecond at every edge."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from collector.values.clock import DAY, HOUR, MINUTE
+from collector.values.days import day_bounds
+from collector.values.ids import new_uuid7
 from tests.domain.queries.conftest import NOW
 from tests.support.asking import Asking
+from tests.support.world import lead
 
 UNITS = {"days": DAY, "hours": HOUR, "minutes": MINUTE}
 DUE = "custom_attributes.due_at"
@@ -170,3 +174,24 @@ def test_what_is_measured_over_the_timeline_is_compared_in_the_same_way(asking: 
         assert asking.found({**asked, "operator": "exactly_days_ago", "value": 2}) == {"at", "older"}
         assert asking.found({**asked, "operator": "after", "value": "2026-09-01"}) == {"younger", "at", "older"}
         assert asking.found({**asked, "operator": "is_unknown"}) == {"never"}
+
+
+# What is kept to the minute
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"])
+def test_activity_is_kept_to_the_minute_and_never_on_another_day_than_the_event_itself(asking: Asking, zone: str) -> None:
+    world = asking.world
+    world.site = msgspec.structs.replace(world.site, time_zone=zone)
+    midnight = day_bounds(date(2026, 9, 20), world.site.zone)[0]
+    visits = [new_uuid7(midnight + number) for number in range(2)]
+    for name, at, visit in (("before", midnight - 1, visits[0]), ("after", midnight + MINUTE - 1, visits[1])):
+        world.send(lead(name), world.event("saved", at=at, visit=visit))
+    for day, expected in (("2026-09-19", {"before"}), ("2026-09-20", {"after"})):
+        assert asking.found(last("on", day)) == expected
+        for field in ("last_active_at", "last_seen_at"):
+            assert asking.found({"field": field, "operator": "on", "value": day}) == expected
+    exact = (midnight + MINUTE - 1) / 1_000
+    assert asking.found(last(">=", exact)) == {"after"}
+    assert asking.found({"field": "last_active_at", "operator": ">=", "value": exact}) == set()
+    assert asking.found({"field": "last_active_at", "operator": ">", "value": exact - 60}) == {"after"}

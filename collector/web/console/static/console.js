@@ -1,4 +1,4 @@
-// The little that plain HTML cannot do: copy a snippet, close an open menu, and count again while somebody looks.
+// The little that plain HTML cannot do: copy a snippet, close an open menu, count again and look again while somebody looks.
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   if (!navigator.clipboard) continue; // plain http outside loopback: people select the text themselves
@@ -57,4 +57,12 @@ for (const part of document.querySelectorAll("[data-counts]")) {
   };
   document.addEventListener("visibilitychange", count);
   again();
+}
+
+const LOOK_EVERY_MS = 2000;
+
+if (document.querySelector("[data-again]")) {
+  setInterval(() => {
+    if (!document.hidden) location.reload();
+  }, LOOK_EVERY_MS);
 }
