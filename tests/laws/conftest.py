@@ -1,6 +1,5 @@
 """Where the laws are tried: two collectors on one database, for many short histories."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,9 +9,8 @@ import pytest
 
 from collector.domain import deletion, pruning
 from tests.laws.play import Play, collectors
+from tests.support.disks import quick_folder
 from tests.support.postgres import new_database
-
-MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
@@ -25,8 +23,7 @@ def begin(engine: str, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
         monkeypatch.setitem(pruning.STEP, each, 2)
     monkeypatch.setattr(deletion, "STEP", 2)
     with ExitStack() as stack:
-        memory = MEMORY if os.access(MEMORY, os.W_OK) else None
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="leadlight-laws-", dir=memory)))
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="leadlight-laws-", dir=quick_folder())))
         if engine == "postgresql":
             url = stack.enter_context(new_database(request.getfixturevalue("postgres_url")))
         else:

@@ -1,5 +1,6 @@
 """The disk is full, or refuses writes, under load: what was acknowledged stays, meanwhile the answer is 503, and then it goes on."""
 
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,13 @@ def disk() -> Iterator[SmallDisk]:
     """A disk that can be filled. There is room for what PostgreSQL makes at its start."""
     with small_disk(ROOM) as made:
         yield made
+
+
+@pytest.fixture
+def on_a_disk() -> Iterator[Path]:
+    """A folder that is not in memory: few file systems in memory can make files immutable."""
+    with tempfile.TemporaryDirectory(prefix="leadlight-disk-", dir="/var/tmp") as name:
+        yield Path(name)
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +173,8 @@ def test_a_full_disk_that_ends_the_server(servers: Servers, disk: SmallDisk, sta
 
 
 @on_sqlite
-def test_a_file_that_becomes_read_only(tmp_path: Path, start_collector: StartCollector) -> None:
-    file = tmp_path / "leadlight.db"
+def test_a_file_that_becomes_read_only(on_a_disk: Path, start_collector: StartCollector) -> None:
+    file = on_a_disk / "leadlight.db"
     collector = start_collector(database_url=f"sqlite:///{file}")
     load = Load(collector)
     for _ in range(ROUNDS):

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,24 @@ WORKERS = 3
 
 @pytest.fixture
 def collector(start_collector: Callable[..., Collector]) -> Collector:
-    return start_collector(settings={"LEADLIGHT_WORKERS": str(WORKERS)})
+    """All of whose workers serve: the first answers while others are still at their start."""
+    started = start_collector(settings={"LEADLIGHT_WORKERS": str(WORKERS)})
+    wait_for_all(started)
+    return started
+
+
+def wait_for_all(collector: Collector) -> None:
+    """Wait until as many workers listen as there have to be; each has a socket of its own."""
+    deadline = time.monotonic() + 60
+    while (count := listeners(collector.port)) != WORKERS:
+        assert time.monotonic() < deadline, count
+        time.sleep(0.1)
+
+
+def listeners(port: int) -> int:
+    """How many sockets listen on a port (proc(5): the local address is the second field, the state the fourth)."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
+    return sum(fields[3] == "0A" and fields[1].endswith(f":{port:04X}") for fields in lines)
 
 
 def workers(collector: Collector) -> set[int]:
@@ -48,8 +66,6 @@ def test_one_that_dies_is_replaced(collector: Collector) -> None:
     before = workers(collector)
     assert len(before) == WORKERS
     os.kill(min(before), signal.SIGKILL)  # what had just connected to it is cut off
-    deadline = time.monotonic() + 60
-    while len(now := workers(collector) - {min(before)}) < WORKERS:
-        assert time.monotonic() < deadline, now
-        time.sleep(0.1)
+    wait_for_all(collector)
+    assert len(workers(collector) - {min(before)}) == WORKERS
     assert collector.client.api("GET", "/me").status == 200

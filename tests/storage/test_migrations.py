@@ -205,6 +205,10 @@ def traffic(earlier: Earlier) -> Iterator[Callable[[], None]]:
         one.result()
 
 
+STARTED_FROM = (STEPS[0], STEPS[len(STEPS) // 2], *STEPS[-3:-1])
+"""From where a whole program is started, which takes seconds: the first, a middle one and the last two. Elsewhere all are gone through."""
+
+
 @pytest.fixture(params=STEPS[:-1], ids=lambda schema: f"from-{schema}")
 def earlier(request: pytest.FixtureRequest, database_url: str) -> Iterator[Earlier]:
     """A filled database of each earlier schema in turn, on each engine."""
@@ -256,6 +260,7 @@ def test_three_migrate_at_once_and_collectors_of_the_version_before_write_on(ear
     earlier.check_timeline()
 
 
+@pytest.mark.parametrize("earlier", STARTED_FROM, ids=lambda schema: f"from-{schema}", indirect=True)
 def test_the_present_collector_starts_beside_those_of_the_version_before(
     earlier: Earlier, start_collector: Callable[..., Collector]
 ) -> None:

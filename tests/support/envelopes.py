@@ -6,9 +6,9 @@ from typing import Any
 from collector.values.ids import new_uuid7
 
 
-def new_event(name: str = "page-view", **fields: Any) -> dict[str, Any]:
-    """An event tracked now, by the machine's clock."""
-    now = time.time_ns() // 1_000_000
+def new_event(name: str = "page-view", ago: int = 0, **fields: Any) -> dict[str, Any]:
+    """An event tracked now, by the machine's clock, or so many ms ago."""
+    now = time.time_ns() // 1_000_000 - ago
     return {"type": "event", "id": new_uuid7(now), "name": name, "at": now, "page": {"url": "https://shop.example/"}, **fields}
 
 

@@ -39,8 +39,11 @@ def last_lines(path: Path, count: int = 60) -> str:
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment without settings of the product, with this checkout importable, plus `extra`."""
-    own = ("DATABASE_URL", "SECRET_KEY")
+    """Return this process's environment without settings of the product, with this checkout importable, plus `extra`.
+
+    What is compiled is kept, whatever is usual here: compiling is a third of a start, and the tests start hundreds of programs.
+    """
+    own = ("DATABASE_URL", "SECRET_KEY", "PYTHONDONTWRITEBYTECODE")
     environ = {name: value for name, value in os.environ.items() if name not in own and not name.startswith("LEADLIGHT_")}
     return {**environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
 
