@@ -29,6 +29,13 @@ class Reach(msgspec.Struct, frozen=True):
     """The same by variable."""
     of_event: list[str]
     """The variables that the triggering event has to bring."""
+    impossible: bool
+    """Whether nobody at all can be shown it."""
+
+
+def impossible(definition: AutoMessageDefinition) -> bool:
+    """Say whether a message can be shown to nobody: it opens without the event that has to bring what it cannot do without."""
+    return definition.trigger.type != "event" and any(path.startswith(EVENT) for path in definition.content.required())
 
 
 def reach(
@@ -47,6 +54,7 @@ def reach(
         without=count(Group("AND", (audience, Group("OR", tuple(lacks.values()))))) if lacks else 0,
         lacking={path: count(Group("AND", (audience, node))) for path, node in lacks.items()},
         of_event=[path for path in required if path.startswith(EVENT)],
+        impossible=impossible(definition),
     )
 
 

@@ -33,7 +33,7 @@ MAX_BUTTONS = 5
 MAX_HOURS = 50
 MAX_GOAL_DAYS = 365
 MAX_NUMBER = 1_000_000
-_READ_ONLY = frozenset({"id", "version"})  # clients send back what they were given
+_READ_ONLY = frozenset({"id", "version", "warnings"})  # clients send back what they were given
 _TIME_OF_DAY = re.compile("(?:([01][0-9]|2[0-3]):([0-5][0-9]))|24:00")
 _CONTENT_TEXTS = {"title": 255, "body": MAX_BODY, "image_url": 4_000}
 

@@ -1,11 +1,13 @@
-"""Auto messages: POST and GET /auto_messages; one of them, changed and deleted; its earlier versions, its numbers."""
+"""Auto messages: POST and GET /auto_messages; one of them, changed and deleted; its earlier versions, its reach, its numbers."""
 
 from typing import Any
 
+import msgspec
 from flask import Response, jsonify
 
 from collector.domain.auto_messages import AutoMessage, MessageInUse, MessageWasSent
 from collector.domain.message_numbers import stats
+from collector.domain.reach import impossible, reach
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
@@ -23,7 +25,7 @@ def create(services: Services, site: Site) -> tuple[Response, int]:
     now = services.clock()
     message: AutoMessage = services.writer.run(site.id, lambda tx: services.auto_messages.create(tx, site.id, definition, now))
     services.auto_messages.forget(site.id)
-    return jsonify(message.as_json()), 201
+    return jsonify(_told(message)), 201
 
 
 def index(services: Services, site: Site) -> Response:
@@ -61,7 +63,7 @@ def update(services: Services, site: Site, message_id: str) -> Response:
     except LookupError:
         raise _not_found() from None
     services.auto_messages.forget(site.id)
-    return jsonify(changed.as_json())
+    return jsonify(_told(changed))
 
 
 def delete(services: Services, site: Site, message_id: str) -> Response:
@@ -88,6 +90,15 @@ def versions(services: Services, site: Site, message_id: str) -> Response:
     return jsonify(type="list", data=data, total_count=len(data))
 
 
+def reached(services: Services, site: Site, message_id: str) -> Response:
+    """Say how many people a message is for now, and how many of them could not be shown it, for lack of which values."""
+    now = services.clock()
+    with services.database.read() as connection:
+        found = _find(services, connection, site, message_id)
+        counted = reach(connection, services.columns, site, services.names, found.definition, now, services.settings.retention)
+    return jsonify(msgspec.to_builtins(counted))
+
+
 def numbers(services: Services, site: Site, message_id: str) -> Response:
     """Give out what became of a message."""
     with services.database.read() as connection:
@@ -101,6 +112,14 @@ def _find(services: Services, connection: Connection, site: Site, message_id: st
     return found
 
 
+def _told(message: AutoMessage) -> dict[str, Any]:
+    """Return a message as it was stored, with a warning where it will never be shown: one that no page can tell of."""
+    if not impossible(message.definition):
+        return message.as_json()
+    text = "Nobody can be shown it: it opens without an event, so its variables of one have no value; give them a fallback."
+    return {**message.as_json(), "warnings": [{"code": Reason.CONTENT_IMPOSSIBLE, "field": "content", "message": text}]}
+
+
 def _not_found() -> Problem:
     return problem(404, Reason.NOT_FOUND, None, "Auto message not found")
 
@@ -112,5 +131,6 @@ ROUTES: tuple[Route, ...] = (
     ("PUT", "/auto_messages/<message_id>", update),
     ("DELETE", "/auto_messages/<message_id>", delete),
     ("GET", "/auto_messages/<message_id>/versions", versions),
+    ("GET", "/auto_messages/<message_id>/reach", reached),
     ("GET", "/auto_messages/<message_id>/stats", numbers),
 )

@@ -1,0 +1,59 @@
+"""Before a message goes live, REST says how many it is for and who could not be shown it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.clock import FakeClock
+from tests.web.test_api_support import Rest, serving
+
+OF_EVENT = {"body": "You left {{event.metadata.item}}"}
+
+
+@pytest.fixture
+def rest(database_url: str, clock: FakeClock) -> Iterator[Rest]:
+    with serving(database_url, clock) as running:
+        yield running
+
+
+def made(rest: Rest, **fields: Any) -> dict[str, Any]:
+    answer = rest.post("/auto_messages", {"name": "Hello", "type": "popup", **fields})
+    assert answer.status_code == 201, answer.text
+    message: dict[str, Any] = answer.json
+    return message
+
+
+def reach(rest: Rest, message: dict[str, Any]) -> Any:
+    answer = rest.get(f"/auto_messages/{message['id']}/reach")
+    assert answer.status_code == 200, answer.text
+    return answer.json
+
+
+def test_a_draft_tells_how_many_it_is_for_and_who_lacks_what_it_needs(rest: Rest) -> None:
+    for number in range(3):
+        rest.contact(role="user", external_id=f"u-{number}", custom_attributes={"plan": "pro" if number else "free"})
+    audience = {"field": "custom_attributes.plan", "operator": "=", "value": "pro"}
+    message = made(rest, audience=audience, content={"body": 'Hi {{first_name}}, on {{plan | fallback: "no plan"}}'})
+    assert reach(rest, message) == {"people": 2, "without": 2, "lacking": {"first_name": 2}, "of_event": [], "impossible": False}
+
+
+def test_what_the_event_has_to_bring_is_named(rest: Rest) -> None:
+    message = made(rest, content=OF_EVENT, trigger={"type": "event", "event": "cart-left"})
+    told = reach(rest, message)
+    assert (told["of_event"], told["impossible"]) == (["event.metadata.item"], False)
+    assert "warnings" not in message
+
+
+def test_what_nobody_could_be_shown_is_said_when_it_is_made_and_changed_and_asked_for(rest: Rest) -> None:
+    message = made(rest, state="live", content=OF_EVENT)
+    assert [(one["code"], one["field"]) for one in message["warnings"]] == [("content_impossible", "content")]
+    assert reach(rest, message)["impossible"]
+    again = rest.put(f"/auto_messages/{message['id']}", message)
+    assert (again.status_code, again.json["warnings"]) == (200, message["warnings"])
+    mended = rest.put(f"/auto_messages/{message['id']}", {"content": {"body": '{{event.metadata.item | fallback: "it"}}'}})
+    assert (mended.status_code, "warnings" in mended.json) == (200, False)
+
+
+def test_another_site_knows_nothing_of_it(rest: Rest) -> None:
+    assert rest.get("/auto_messages/nobody-knows/reach").status_code == 404
