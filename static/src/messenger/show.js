@@ -205,7 +205,7 @@ export const show = (host, message, signal) =>
       if (quiet()) return end();
       if (!center) root.hidden = modal();
       // Frameworks that throw the document away take the message with it.
-      if (!root.isConnected) document.documentElement.append(root);
+      if (!root.isConnected) place();
     }, LOOK);
 
     const region = make("div");
@@ -216,15 +216,20 @@ export const show = (host, message, signal) =>
     // Said by screen readers without taking the focus, since nobody asked for it.
     if (!center) region.setAttribute("aria-live", "polite");
     shadow.append(region);
-    document.documentElement.append(root);
-    region.append(card);
-    if (center) {
-      const dialog = /** @type {HTMLDialogElement} */ (card);
-      dialog.tabIndex = -1;
-      dialog.showModal();
-      // On the card, not on a button: nobody presses one by accident, and the title is read first.
-      dialog.focus({ preventScroll: true });
-    }
+    const place = () => {
+      document.documentElement.append(root);
+      region.append(card);
+      if (center) {
+        const dialog = /** @type {HTMLDialogElement} */ (card);
+        dialog.tabIndex = -1;
+        // One that was taken out of the page is open still, but not above it.
+        dialog.close();
+        dialog.showModal();
+        // On the card, not on a button: nobody presses one by accident, and the title is read first.
+        dialog.focus({ preventScroll: true });
+      }
+    };
+    place();
     tell("shown");
     watch(card, () => tell("seen"), over.signal);
   });
