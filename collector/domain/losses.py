@@ -35,20 +35,29 @@ class Losses:
         """Note a report of one browser (at `at_ms`), whatever number it names."""
         if items > 0:
             with self._lock:
-                before = self._pending.get(site, Reported(0, 0))
-                self._pending[site] = Reported(before.items + min(items, MOST), at_ms)
+                self._add(site, Reported(min(items, MOST), at_ms))
 
     def write(self) -> dict[int, int]:
         """Write what was noted and return by site how many items that were.
 
         Raises:
-            Exception: the database does not take it; what was noted is gone.
+            Exception: the database does not take it; what was noted waits for the next time.
         """
         with self._lock:
             taken, self._pending = self._pending, {}
-        if taken:
-            self._transact(functools.partial(_write, taken=taken))
+        try:
+            if taken:
+                self._transact(functools.partial(_write, taken=taken))
+        except Exception:
+            with self._lock:
+                for site, one in taken.items():
+                    self._add(site, one)
+            raise
         return {site: one.items for site, one in taken.items()}
+
+    def _add(self, site: int, more: Reported) -> None:
+        before = self._pending.get(site, Reported(0, 0))
+        self._pending[site] = Reported(before.items + more.items, max(before.last_at, more.last_at))
 
 
 def of_site(connection: Connection, site: int) -> Reported | None:

@@ -43,6 +43,7 @@ _ATTEMPTS = 6
 _WAL_ATTEMPTS = 100
 _MOST_OWED = 2**31 - 1  # what the header of the file holds
 _BLOCK = 256  # rows in one INSERT
+_MOST_VARIABLES = 8_192  # of a list; a statement may have 32,766 in all, and be about several
 
 
 Question = tuple[str, tuple[Any, ...]]
@@ -186,11 +187,14 @@ class Connection:
     def among(self, values: Sequence[int] | Sequence[str] | Sequence[bytes]) -> tuple[str, Sequence[Any]]:
         """Return the condition that a column is one of these values, of which there is one at least, and its parameters.
 
-        Few different texts come of it, so that a statement is prepared once: one array on PostgreSQL, on SQLite a power of two of values.
+        Few different texts come of it, so that a statement is prepared once: one array on PostgreSQL, on SQLite a power of two of values,
+        and beyond what a statement may have there one text of JSON, in which bytes do not go.
         """
         if self.engine == "postgresql":
             return "= ANY(?)", (packed(values),)
         size = 1 << (len(values) - 1).bit_length()
+        if size > _MOST_VARIABLES:
+            return "IN (SELECT value FROM json_each(?))", (json.dumps(list(values)),)
         return f"IN ({', '.join('?' * size)})", [*values, *[values[-1]] * (size - len(values))]
 
     def pairs(self, pairs: Sequence[tuple[Any, Any]]) -> tuple[str, Sequence[Any]]:
