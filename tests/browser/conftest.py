@@ -21,7 +21,7 @@ from tests.browser.messages import Message
 from tests.browser.rules import Rules
 from tests.browser.stored import Stored, open_stored
 from tests.browser.tabs import until
-from tests.environment import find_chromium
+from tests.environment import find_chromium, find_shell
 from tests.support.certificates import Certificate, new_certificate
 from tests.support.pages import Pages, page_server
 from tests.support.postgres import new_database
@@ -92,14 +92,15 @@ def certificate() -> Certificate:
 
 @pytest.fixture(scope="session")
 def launch_browser(playwright: Playwright, certificate: Certificate) -> Iterator[Callable[..., Browser]]:
-    """Starts further browsers; `arguments` are added to the usual ones."""
-    path = find_chromium()
-    if path is None:
+    """Starts browsers; `arguments` are added to the usual ones. The shell of Chromium only where it may be `quick`, and there is one."""
+    whole = find_chromium()
+    if whole is None:
         raise RuntimeError("the browser tests need a Chromium: `make install` brings one, or set CHROMIUM to its path")
     trusted = f"--ignore-certificate-errors-spki-list={certificate.pin}"
     browsers: list[Browser] = []
 
-    def launch(arguments: tuple[str, ...] = ()) -> Browser:
+    def launch(arguments: tuple[str, ...] = (), *, quick: bool = False) -> Browser:
+        path = (quick and find_shell()) or whole
         # Playwright turns the back-forward cache off; visitors have it.
         started = playwright.chromium.launch(
             executable_path=path, args=[*ARGUMENTS, trusted, *arguments], ignore_default_args=["--disable-back-forward-cache"]
@@ -114,7 +115,13 @@ def launch_browser(playwright: Playwright, certificate: Certificate) -> Iterator
 
 @pytest.fixture(scope="session")
 def browser(launch_browser: Callable[..., Browser]) -> Browser:
-    """The Chromium of this run."""
+    """The Chromium of this run, without its windows where there is one."""
+    return launch_browser(quick=True)
+
+
+@pytest.fixture(scope="session")
+def whole_browser(launch_browser: Callable[..., Browser]) -> Browser:
+    """The Chromium that visitors have, with a back-forward cache and tabs, for tests marked so."""
     return launch_browser()
 
 
@@ -152,10 +159,13 @@ def nothing_uncaught(page_errors: list[str]) -> Iterator[None]:
 
 
 @pytest.fixture
-def new_context(browser: Browser, open_contexts: list[BrowserContext], page_errors: list[str]) -> Iterator[Callable[..., BrowserContext]]:
+def new_context(
+    request: pytest.FixtureRequest, open_contexts: list[BrowserContext], page_errors: list[str]
+) -> Iterator[Callable[..., BrowserContext]]:
     """Opens one more visitor's browser: cookies and storage of its own. Options are Playwright's, or another `browser`."""
+    usual: Browser = request.getfixturevalue("whole_browser" if request.node.get_closest_marker("whole_browser") else "browser")
 
-    def open_one(browser: Browser = browser, **options: Any) -> BrowserContext:
+    def open_one(browser: Browser = usual, **options: Any) -> BrowserContext:
         context = browser.new_context(**options)
         context.set_default_timeout(TIMEOUT_MS)
         context.on("weberror", lambda error: page_errors.append(str(error.error)))

@@ -10,6 +10,9 @@ T = TypeVar("T")
 
 SECONDS = 15.0
 
+STUB = "window.leadlight = function () { (leadlight.q = leadlight.q || []).push(arguments) };"
+"""What takes calls before the tracker is there, as pages paste it."""
+
 LEAVE = "([name, n, address]) => { leadlight('track', name, {n}); location.href = address }"
 """Tracks an event and leaves in the same task."""
 

@@ -204,6 +204,7 @@ def test_a_withdrawal_in_one_tab_holds_in_the_others(
     assert gateway.sent() == []
 
 
+@pytest.mark.whole_browser
 def test_a_withdrawal_holds_in_a_page_that_comes_back_from_the_cache(
     context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str], gateway: Gateway, lead_cookie: str
 ) -> None:

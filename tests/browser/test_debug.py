@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import ConsoleMessage, Page
 
 from tests.browser.gateway import Gateway
-from tests.browser.tabs import call, fence, status, until, visit
+from tests.browser.tabs import call, fence, status, until, visit, wait_for
 from tests.support.pages import Pages
 
 ON = {
@@ -76,7 +76,7 @@ def test_debugging_says_what_is_held_back_and_why(
     held = [words for words in said() if len(words) == 2 and isinstance(words[1], dict) and words[1].get("name") == "told"]
     assert [words[0] for words in held] == ["consent_required"]
     assert status(page)["held"] == "consent_required"
-    assert status(page)["queued"] == 1
+    wait_for(page, "() => leadlight('status').queued == 2")  # the view too, once it has its title
     assert gateway.sent() == []
 
 

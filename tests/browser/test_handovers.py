@@ -140,6 +140,7 @@ def test_the_keyboard_takes_the_lead_along_too(page: Page, pages: Pages, shop: s
     assert arrive(page, pages) == first
 
 
+@pytest.mark.whole_browser
 def test_a_new_tab_takes_the_lead_along_too(page: Page, context: BrowserContext, pages: Pages, shop: str, network: Gateway) -> None:
     first = known(page, shop)
     point_at(page, "Pay")

@@ -1,10 +1,12 @@
 """The browser of the tests behaves as a visitor's does where that matters."""
 
+import pytest
 from playwright.sync_api import Page
 
 from tests.support.pages import Pages
 
 
+@pytest.mark.whole_browser
 def test_back_forward_cache_is_on(page: Page, pages: Pages) -> None:
     first = pages.add("/first", "<script>addEventListener('pageshow', event => { window.restored = event.persisted })</script>")
     page.goto(first)

@@ -271,6 +271,7 @@ def test_a_message_ends_when_somebody_else_signs_in(
     expect(page.locator("leadlight-message").get_by_role("dialog")).to_have_count(0)
 
 
+@pytest.mark.whole_browser
 @pytest.mark.parametrize("then", [("reset",), ("identify", "came-after")], ids=["signed out", "somebody else signed in"])
 def test_a_page_back_from_the_cache_does_not_speak_for_who_was_there_before(
     page: Page, pages: Pages, snippet: str, collector: Collector, stored: Stored, then: tuple[str, ...], request: pytest.FixtureRequest

@@ -8,11 +8,10 @@ from playwright.sync_api import BrowserContext, Page
 from tests.browser.gateway import Gateway
 from tests.browser.messages import Message
 from tests.browser.stored import Stored
-from tests.browser.tabs import call, fence, lead, push, status, storage, visit
+from tests.browser.tabs import STUB, call, fence, lead, push, status, storage, visit
 from tests.support.pages import Pages
 
 # How a page says it; the calls are made before the script is there, as snippets make them.
-STUB = "window.leadlight = function () { (leadlight.q = leadlight.q || []).push(arguments) };"
 SAID = {
     "attribute of the user": ("", f"{STUB} leadlight('identify', USER, {{impersonated: true, plan: 'staff'}})"),
     "attribute with the user id": ("", f"{STUB} leadlight('identify', {{user_id: USER, impersonated: true}})"),

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from contextlib import suppress
 
+import pytest
 from playwright.sync_api import BrowserContext, Error, Page
 
 from tests.browser.gateway import Gateway
 from tests.browser.stored import Stored
 from tests.browser.tabs import LEAVE, fence, lead, ready, track, until, visit
 from tests.support.pages import Pages
+
+pytestmark = pytest.mark.whole_browser
 
 Numbers = Callable[[str, int], list[int]]
 

@@ -9,7 +9,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from tests.browser.gateway import Gateway
 from tests.browser.messages import Message
 from tests.browser.stored import Stored
-from tests.browser.tabs import call, fence, push, ready, until, visit
+from tests.browser.tabs import STUB, call, fence, push, ready, until, visit
 from tests.support.pages import Pages
 
 Make = Callable[..., Message]
@@ -290,8 +290,8 @@ def test_at_320_pixels_nothing_scrolls_sideways(
 
 def test_the_page_is_told_what_becomes_of_a_message(page: Page, pages: Pages, snippet: str, new_message: Make) -> None:
     message = new_message("/told", title="Told")
-    visit(page, pages.add("/told", head=snippet))
-    page.evaluate("() => { window.told = []; leadlight('onMessage', event => told.push([event.id, event.action])) }")
+    listen = f"<script>{STUB} window.told = []; leadlight('onMessage', event => told.push([event.id, event.action]))</script>"
+    visit(page, pages.add("/told", head=listen + snippet))
     shown(page)
     page.wait_for_function("told.length == 2")
     card(page).get_by_role("button", name="Close").click()

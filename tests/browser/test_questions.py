@@ -8,7 +8,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.messages import Message
 from tests.browser.stored import Stored, StoredEvent
-from tests.browser.tabs import fence, until, visit
+from tests.browser.tabs import STUB, fence, until, visit
 from tests.browser.test_messenger import ACTIVE, IN_CARD, PAGE, gone, numbers
 from tests.support.pages import Pages
 
@@ -213,8 +213,8 @@ def test_hostile_words_are_text_and_ten_thousand_signs_are_cut(
 
 def test_the_page_is_told_of_an_answer_once_but_not_what_it_is(page: Page, pages: Pages, snippet: str, new_message: Make) -> None:
     message = asking(new_message, "/told-answer", "email")
-    visit(page, pages.add("/told-answer", head=snippet))
-    page.evaluate("() => { window.told = []; leadlight('onMessage', event => told.push(event)) }")
+    listen = f"<script>{STUB} window.told = []; leadlight('onMessage', event => told.push(event))</script>"
+    visit(page, pages.add("/told-answer", head=listen + snippet))
     card = shown(page)
     page.wait_for_function("told.length == 2")
     card.get_by_role("textbox").fill("reader@example.com")

@@ -12,6 +12,8 @@ from tests.browser.tabs import LEAVE, call, fence, lead, push, ready, track, unt
 from tests.support.pages import Pages
 from tests.support.servers import Collector
 
+pytestmark = pytest.mark.whole_browser
+
 TRIES = range(5)
 Numbers = Callable[[str, int], list[int]]
 

@@ -45,6 +45,7 @@ def under_worker(page: Page, secure_pages: Pages, secure_gateway: Gateway, tag: 
     return open_page
 
 
+@pytest.mark.whole_browser
 def test_events_tracked_right_before_leaving_arrive_through_a_worker_that_hands_requests_on(
     page: Page, secure_pages: Pages, under_worker: Callable[[str], str], numbers: Numbers
 ) -> None:

@@ -185,7 +185,7 @@ const round = async (lock) => {
     let rows;
     do {
       rows = pick(waiting().filter((key) => mine(key) || (lock && Math.abs(Date.now() - parseInt(key.slice(2).replace("-", ""), 16)) > ORPHAN)), batch);
-    } while (!held && rows[0] && (await post(rows)));
+    } while (!held && rows[0] && (await post(rows)) && !unsettled());
   } catch (error) {
     log(error);
   }
