@@ -229,9 +229,12 @@ def of_person(connection: Connection, site: int, names: Names, principal_id: int
 def read(connection: Connection, site: int, names: Names, principal_id: int) -> tuple[dict[str, Any], int | None]:
     """Return the person's values by attribute name, what was unset left out, and when any was set or unset last (ms)."""
     rows = connection.rows(*question_of_values(site, principal_id))
-    changed_at = max([set_at for _, _, set_at in rows if set_at is not None], default=None)
-    decode = msgspec.json.decode
-    return {names.text(site, attr): value for attr, text, _ in rows if (value := decode(text)) is not None}, changed_at
+    changed_at = max([row[2] for row in rows if row[2] is not None], default=None)
+    known = zip(names.texts(site, [row[0] for row in rows]), rows, strict=True)
+    return {name: value for name, row in known if (value := _decode(row[1])) is not None}, changed_at
+
+
+_decode = msgspec.json.Decoder().decode
 
 
 def question_of_values(site: int, principal_id: int) -> Question:

@@ -170,7 +170,4 @@ def _note_link(tx: Connection, key: tuple[int, int, int, int], link: str, at: in
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:
-    identity, message, n, version, arm, nonce, claimed_at, event, view, *steps = row
-    event = None if event is None else bytes(event)  # bytes from either driver
-    view = None if view is None else bytes(view)
-    return Delivery(identity, message, n, version, arm, nonce, claimed_at, event, view, *steps)
+    return Delivery(*row)

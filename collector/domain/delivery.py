@@ -38,10 +38,8 @@ OFFERED = "offered"
 MEANT = frozenset({"audience", "page", "trigger"})
 """The rules by which a message is meant for somebody here and now; the others only hold it back."""
 
-PAGE_HOLDS = frozenset({"page"})
-"""What whoever found a message by its page's rule need not ask again."""
-
 PAGE_AND_TRIGGER_HOLD = frozenset({"page", "trigger"})
+"""What whoever found a message by its page's rule need not ask again, where the page alone, or nothing any more, has to trigger it."""
 
 COMPUTED = frozenset({"created_at", "last_active_at", "last_seen_at", "page_view_count", "session_count"})
 """What a signed-out browser may be told apart by, of a user: what it did. Everything that was said about the user is not."""

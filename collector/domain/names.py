@@ -85,8 +85,8 @@ class Names:
 
     def texts(self, site: int, numbers: Collection[int]) -> list[str]:
         """Return the texts of numbers, in their order; see `text`."""
-        known = self._texts.get
-        return [known((site, number)) or self.text(site, number) for number in numbers]
+        known, standard = self._texts.get, _STANDARD_TEXTS.get
+        return [known((site, number)) or standard(number) or self.text(site, number) for number in numbers]
 
     def all(self, site: int, kind: str) -> list[str]:
         """Return every name of a kind that the site has ever had, sorted."""

@@ -16,7 +16,7 @@ from collector.domain.as_of_then import AsOfThen
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.content import MissingValue, render
 from collector.domain.deliveries import SHOWN
-from collector.domain.delivery import OFFERED, PAGE_HOLDS, Moment, TriggerEvent
+from collector.domain.delivery import OFFERED, PAGE_AND_TRIGGER_HOLD, Moment, TriggerEvent
 from collector.domain.identities import LEAD, USER, Identity, Key
 from collector.domain.names import PAGE_VIEW
 from collector.domain.past import Happened, Past, Wanted
@@ -153,7 +153,7 @@ class _Walk:
                 continue
             due = at if trigger.seconds is None else max(at, sight.view.at + round(trigger.seconds * 1_000))
             recipient = self.of[sight.identity.id].recipient(at)
-            offered = delivery.foresee(self.scene.site, message, recipient, sight.moment(at), PAGE_HOLDS) == OFFERED
+            offered = delivery.foresee(self.scene.site, message, recipient, sight.moment(at), PAGE_AND_TRIGGER_HOLD) == OFFERED
             if offered and due <= max(at, sight.view.until):
                 heapq.heappush(self.due, (due, self.scene.rewound.live.rank[message.id], next(self.order), message, sight))
         yield from self.wait(at)

@@ -15,7 +15,7 @@ import msgspec
 
 from collector.domain import deliveries, delivery, identities, people, trigger_events
 from collector.domain.auto_messages import AutoMessage, Live
-from collector.domain.delivery import OFFERED, PAGE_AND_TRIGGER_HOLD, PAGE_HOLDS, Moment, Recipient, TriggerEvent
+from collector.domain.delivery import OFFERED, PAGE_AND_TRIGGER_HOLD, Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
 from collector.domain.tracking import Event, Outcome
 from collector.ingest.senders import Verified
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _MOST_OCCASIONS = 20
 _POLL_SECONDS = 30
+_LOOK_AT_THE_CLOCK = 8
+"""After so many messages, each of a few microseconds."""
 _SPENT = "the time for deciding messages of site %s is spent"
 
 
@@ -139,12 +141,12 @@ class Offers:
         site = contact.site
         found: _Found = []
         shown = contact.moment(contact.url)
-        for message, occasions in candidates:
-            if time.monotonic() > deadline:
+        for number, (message, occasions) in enumerate(candidates):
+            if not number % _LOOK_AT_THE_CLOCK and time.monotonic() > deadline:
                 log.warning(_SPENT, site.key)
                 break
-            if occasions is None:
-                outcome = delivery.foresee(site, message, recipient, shown, PAGE_HOLDS)
+            if occasions is None:  # the page alone triggers it
+                outcome = delivery.foresee(site, message, recipient, shown, PAGE_AND_TRIGGER_HOLD)
                 if outcome is not None:
                     outcomes.append((message.id, outcome))
                     if outcome == OFFERED:

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import psycopg
-from playhouse.pool import PooledSqliteDatabase
 
 from collector.storage.faults import back_off, is_transient, is_unavailable
 from collector.storage.occupancy import Place
 from collector.storage.packing import packed
-from collector.storage.pools import CONNECT_SECONDS, WRITING, WRITING_IN_A_HURRY, PostgresPool
+from collector.storage.pools import CONNECT_SECONDS, WRITING, WRITING_IN_A_HURRY, FilePool, PostgresPool
 
 Engine = Literal["sqlite", "postgresql"]
 T = TypeVar("T")
@@ -273,10 +272,9 @@ class Database:
             name = url.removeprefix("sqlite:///")
             if not as_it_is:
                 _make_private(name)
-            self._pool: Any = PooledSqliteDatabase(
+            self._pool: Any = FilePool(
                 _address_to_look_at(Path(name)) if as_it_is else name,
                 pragmas=SQLITE_PRAGMAS,
-                max_connections=1_000,
                 check_same_thread=False,
                 cached_statements=512,
                 uri=as_it_is,

@@ -27,11 +27,11 @@ def collector(start_collector: Callable[..., Collector]) -> Collector:
     return started
 
 
-def wait_for_all(collector: Collector) -> None:
-    """Wait until as many workers listen as there have to be; each has a socket of its own."""
+def wait_for_all(collector: Collector, without: int = 0) -> None:
+    """Wait until there are as many workers as there have to be, beside one that died, and all listen; each has a socket of its own."""
     deadline = time.monotonic() + 60
-    while (count := listeners(collector.port)) != WORKERS:
-        assert time.monotonic() < deadline, count
+    while (counts := (len(workers(collector) - {without}), listeners(collector.port))) != (WORKERS, WORKERS):
+        assert time.monotonic() < deadline, counts
         time.sleep(0.1)
 
 
@@ -66,6 +66,5 @@ def test_one_that_dies_is_replaced(collector: Collector) -> None:
     before = workers(collector)
     assert len(before) == WORKERS
     os.kill(min(before), signal.SIGKILL)  # what had just connected to it is cut off
-    wait_for_all(collector)
-    assert len(workers(collector) - {min(before)}) == WORKERS
+    wait_for_all(collector, without=min(before))
     assert collector.client.api("GET", "/me").status == 200
