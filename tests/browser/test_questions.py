@@ -270,3 +270,14 @@ def test_at_320_pixels_nothing_scrolls_sideways(
     assert card.locator(".scroll").evaluate("part => part.scrollWidth - part.clientWidth") == 0
     pressed = "all => all.map(one => (one.labels?.[0] ?? one).getBoundingClientRect()).map(({width, height}) => Math.min(width, height))"
     assert min(card.locator("button, input, textarea").evaluate_all(pressed)) >= 24
+
+
+def test_an_answer_brings_up_in_the_same_page_what_asks_for_it(page: Page, pages: Pages, snippet: str, new_message: Make) -> None:
+    message = asking(new_message, "/then", "text")
+    new_message("/then", title="Thank you", audience={"message": message.id, "field": "answered", "operator": "has_any_value"})
+    visit(page, pages.add("/then", head=snippet))
+    card = shown(page)
+    card.get_by_role("textbox").fill("Because")
+    card.get_by_role("button", name="Send").click()
+    shown(page, name="Thank you")
+    expect(page.get_by_role("dialog")).to_have_count(1)
