@@ -7,6 +7,8 @@ rare and for a common X. It is answered in turn by the columns in memory, by Duc
 SQL; first on a database at rest, then while that many events a second are written through this process's own writer. The columns follow
 every commit; DuckDB's copies stand still. At rest all three must say the same, and afterwards columns and SQL again.
 
+At last it is asked of some of these people which of fifty live messages they may be shown (`tests.benchmarks.decisions`).
+
 Databases are kept in a folder between runs, as for the benchmarks of ingest. The table is printed as Markdown.
 """
 
@@ -45,6 +47,7 @@ from collector.values.queries import parse
 from collector.values.query_tree import Node
 from tests.benchmarks import traffic
 from tests.benchmarks.content import METADATA, NAMES, PAGES, uuid7
+from tests.benchmarks.decisions import among
 from tests.benchmarks.engines import Engine, default_folder, open_engine
 from tests.benchmarks.population import RETENTION_DAYS, Population, Size
 from tests.benchmarks.stores import Stores
@@ -336,14 +339,16 @@ def main() -> None:
     given = options().parse_args()
     folder = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    benches, versions = [], []
+    benches, versions, decided = [], [], []
     for name in ("sqlite", "postgresql") if given.engine == "both" else (given.engine,):
         with open_engine(name, folder) as engine, serving(folder, engine, given) as (services, population):
             versions.append(engine.version())
             bench = Bench(services, population, given)
             bench.run(name)
             benches.append(bench)
+            decided.append(f"| {name} | {among(services, population)} |")
     print(report(benches, versions, given))
+    print("\n| one of them, 50 live messages | CPU, us | p99 | waits | offered |\n|---|---:|---:|---:|---:|", *decided, sep="\n")
 
 
 if __name__ == "__main__":

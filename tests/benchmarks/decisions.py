@@ -3,24 +3,32 @@
     python -m tests.benchmarks.decisions [--messages 50] [--rounds 2000]
 
 Asked is what the collector asks after each page view: the person is loaded, and every live message decided, by its audience too. CPU is
-that of this thread, as the median over rounds; waits are for answers of the database.
+that of this thread, as the median over rounds; waits are for answers of the database. The person is alone on its site and did thirty
+things; `among` asks the same of the people of a grown site, one after the other (`tests.benchmarks.audiences` does).
 """
 
 import argparse
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from random import Random
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from collector.domain.identities import NewIdentity
-from collector.domain.tracking import Event
+from collector.domain.identities import LEAD, NewIdentity
+from collector.domain.secrets import digest
+from collector.domain.tracking import Event, Outcome
 from collector.ingest.offers import Offers
 from collector.ingest.senders import Verified
+from collector.services import Services
 from collector.storage.database import Connection
 from collector.values.clock import DAY, HOUR
+from collector.values.ids import new_uuid7, uuid7_bytes
 from collector.values.messages import clean_auto_message
+from tests.benchmarks.content import NAMES
+from tests.benchmarks.population import Population
 from tests.support.clock import FakeClock
 from tests.support.postgres import new_database, postgres_server
 from tests.support.world import World, lead, user
@@ -31,9 +39,9 @@ VISIT = "01a2104a-324e-7080-a9b1-02515962ad5b"
 PAGE = '{"url":"https://shop.example/pricing?plan=pro","title":"Pricing"}'
 
 
-def audience(number: int) -> Any:
+def audience(number: int, events: Sequence[str] = EVENTS) -> Any:
     """Return one of the queries that marketers write; those with an odd number hold for the person below."""
-    event = EVENTS[number % len(EVENTS)]
+    event = events[number % len(events)]
     odd = number % 2
     return {
         "operator": "AND",
@@ -47,9 +55,8 @@ def audience(number: int) -> Any:
     }
 
 
-def messages(world: World, count: int) -> None:
+def messages(services: Services, site: int, count: int, events: Sequence[str] = EVENTS) -> None:
     """Make live messages: a third for any page, a third for pages like this one, a third for others."""
-    services, site = world.services, world.site.id
     pages = (None, {"field": "path", "operator": "starts", "value": "/pricing"}, {"field": "path", "operator": "is", "value": "/docs"})
     for number in range(count):
         raw = {
@@ -57,11 +64,11 @@ def messages(world: World, count: int) -> None:
             "type": "popup",
             "state": "live",
             "content": {"title": "Hello", "body": "There is something new."},
-            "audience": audience(number),
+            "audience": audience(number, events),
             "page": pages[number % 3],
         }
         definition = clean_auto_message(raw, retention_days=90)
-        services.writer.run(site, lambda tx, made=definition: services.auto_messages.create(tx, site, made, world.clock()))
+        services.writer.run(site, lambda tx, made=definition: services.auto_messages.create(tx, site, made, services.clock()))
     services.auto_messages.forget(site)
 
 
@@ -85,41 +92,87 @@ def person(world: World, who: NewIdentity | None = None, *, signs_up: bool = Tru
     return outcome.person
 
 
-def measure(url: str, given: argparse.Namespace) -> tuple[float, float, int, int]:
-    """Return CPU in microseconds (the median and the 99th percentile), how often it waited, and how many messages were offered."""
-    with start(url, FakeClock()) as world:
-        messages(world, given.messages)
-        number = person(world)
-        offers, site, now = Offers(world.services), world.site, world.clock()
-        view = Event(world.event().id, "page-view", now, None, PAGE)
-        sender = Verified(site, lead(), "u-1", verified=True, session=None)
-        outcome = world.send(user(), lead=lead(), verified=True)
-        assert outcome.person == number
-        spent, found = [], []
-        waits: list[str] = []
-        execute, read_ahead = Connection._execute, Connection.read_ahead
+class Asked:
+    """CPU in microseconds of each decision, how often the last one waited, and how many messages each offered."""
 
-        def spy(self: Connection, sql: str, parameters: Any) -> Any:
-            waits.append(sql)
-            return execute(self, sql, parameters)
+    def __init__(self) -> None:
+        self.spent: list[float] = []
+        self.offered: list[int] = []
+        self.waits = 0
 
-        def spy_ahead(self: Connection, *questions: Any) -> None:
-            if self.engine == "postgresql":
-                waits.append("several in one message")
-            read_ahead(self, *questions)
-
-        for each in range(given.rounds + 1):
-            world.services.auto_messages.live(site.id)
-            if each == given.rounds:
-                Connection._execute, Connection.read_ahead = spy, spy_ahead  # type: ignore[method-assign]
+    def ask(self, services: Services, sender: Verified, person: int, *, spy: bool = False) -> None:
+        """Decide once for this person, and write down what it cost, or with `spy` how often it waits."""
+        now = services.clock()
+        view, outcome = Event(uuid7_bytes(new_uuid7(now)) or b"", "page-view", now, None, PAGE), Outcome(person=person)
+        services.auto_messages.live(sender.site.id)
+        with _waits() if spy else nullcontext([]) as waits:
             began = time.thread_time()
-            question = offers.question(sender, outcome, [view], (), now)
-            assert question is not None
-            found = question().messages
-            spent.append((time.thread_time() - began) * 1e6)
+            question = Offers(services).question(sender, outcome, [view], (), now)
+            if question is None:
+                raise RuntimeError("no message could be shown there")
+            offered = question()
+            if not spy:
+                self.spent.append((time.thread_time() - began) * 1e6)
+                self.offered.append(len(offered.messages))
+        self.waits = len(waits)
+
+    def __str__(self) -> str:
+        spent = sorted(self.spent)
+        return f"{median(spent):.0f} | {spent[len(spent) * 99 // 100]:.0f} | {self.waits} | {median(self.offered):.0f}"
+
+
+@contextmanager
+def _waits() -> Iterator[list[str]]:
+    """Note each wait for an answer of the database."""
+    waits: list[str] = []
+    execute, read_ahead = Connection._execute, Connection.read_ahead
+
+    def spy(self: Connection, sql: str, parameters: Any) -> Any:
+        waits.append(sql)
+        return execute(self, sql, parameters)
+
+    def spy_ahead(self: Connection, *questions: Any) -> None:
+        if self.engine == "postgresql":
+            waits.append("several in one message")
+        read_ahead(self, *questions)
+
+    Connection._execute, Connection.read_ahead = spy, spy_ahead  # type: ignore[method-assign]
+    try:
+        yield waits
+    finally:
         Connection._execute, Connection.read_ahead = execute, read_ahead  # type: ignore[method-assign]
-        spent = sorted(spent[:-1])
-        return median(spent), spent[len(spent) * 99 // 100], len(waits), len(found)
+
+
+def alone(url: str, count: int, rounds: int) -> Asked:
+    """Ask of the only person of a site."""
+    with start(url, FakeClock()) as world:
+        messages(world.services, world.site.id, count)
+        number = person(world)
+        sender = Verified(world.site, lead(), "u-1", verified=True, session=None)
+        asked = Asked()
+        for _ in range(rounds):
+            asked.ask(world.services, sender, number)
+        asked.ask(world.services, sender, number, spy=True)
+        return asked
+
+
+def among(services: Services, population: Population, count: int = 50, people: int = 500, times: int = 5) -> Asked:
+    """Ask of so many people of a grown site in turn, drawn as they come to it, so that no row stays at hand from one time to the next."""
+    (site,), random = services.sites.all(), Random(1)
+    messages(services, site.id, count, NAMES)
+    senders = []
+    for index in (population.visitor(random) for _ in range(people)):
+        name, secret = population.lead(index if index < population.leads else population.leads_of(index)[0])
+        user_id = None if index < population.leads else f"user-{index - population.leads}"
+        identity = NewIdentity((LEAD, name), digest(secret))
+        senders.append((population.row_id(index), Verified(site, identity, user_id, verified=user_id is not None, session=None)))
+    asked = Asked()
+    for _ in range(times):
+        for number, sender in senders:
+            asked.ask(services, sender, number)
+    number, sender = senders[0]
+    asked.ask(services, sender, number, spy=True)
+    return asked
 
 
 def main() -> None:
@@ -135,8 +188,7 @@ def main() -> None:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         server = stack.enter_context(postgres_server())
         for name, url in (("SQLite", f"sqlite:///{folder / 'leadlight.db'}"), ("PostgreSQL", stack.enter_context(new_database(server)))):
-            cpu, p99, waits, offered = measure(url, given)
-            print(f"| {name} | {cpu:.0f} | {p99:.0f} | {waits} | {offered} |")
+            print(f"| {name} | {alone(url, given.messages, given.rounds)} |")
 
 
 if __name__ == "__main__":
