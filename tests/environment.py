@@ -18,6 +18,8 @@ from pathlib import Path
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_APPS = ("Chromium.app/Contents/MacOS/Chromium", "Google Chrome.app/Contents/MacOS/Google Chrome")
 OLDEST_NODE = 18
+OPTIONAL_SECONDS = 120
+"""How long what the tests can do without may take to install."""
 
 
 def answers(command: list[str], seconds: int = 30) -> str | None:
@@ -96,11 +98,11 @@ def install_shell() -> None:
     if not is_debian() or not shutil.which("apt-get") or os.geteuid() != 0 or find_chromium() != shutil.which("chromium"):
         return
     say("Installing Debian's chromium-headless-shell, in which browser tests are quicker")
-    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
-    for before in ([], [*apt, "update"]):
-        if before:
-            attempt(before)
-        attempt([*apt, "install", "-y", "--no-install-recommends", "chromium-headless-shell"])
+    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "Acquire::Retries=0"]
+    for steps in (["install"], ["update", "install"]):
+        for step in steps:
+            what = ["-y", "--no-install-recommends", "chromium-headless-shell"] if step == "install" else []
+            attempt([*apt, step, *what], OPTIONAL_SECONDS)
         if shutil.which("chromium-headless-shell"):
             break
     find_shell.cache_clear()
@@ -146,10 +148,13 @@ def run(command: list[str]) -> int:
     return subprocess.run([*known.get(command[0], [command[0]]), *command[1:]], env=environ, check=False).returncode
 
 
-def attempt(command: list[str]) -> None:
-    """Run a command with its output visible; whether it helped is seen afterwards."""
+def attempt(command: list[str], seconds: int | None = None) -> None:
+    """Run a command with its output visible, for so long at most; whether it helped is seen afterwards."""
     say("  " + " ".join(command))
-    subprocess.run(command, check=False)
+    try:
+        subprocess.run(command, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        say(f"  given up after {seconds} s")
 
 
 def say(text: str) -> None:
