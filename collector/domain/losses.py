@@ -48,7 +48,7 @@ class Losses:
         try:
             if taken:
                 self._transact(functools.partial(_write, taken=taken))
-        except Exception:
+        except Exception:  # whatever it is: raised, and what was taken goes with the next
             with self._lock:
                 for site, one in taken.items():
                     self._add(site, one)
