@@ -63,7 +63,7 @@ def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[st
             raise
         except Overloaded:  # as everybody hears it now
             raise _busy() from None
-        except Exception as error:
+        except Exception as error:  # whatever it is: a claim that fails is asked for again, and shows nothing meanwhile
             guests.failed(services, site, guests.CLAIMS, error)
             raise _busy() from error
         guests.succeeded(services, site, guests.CLAIMS)
