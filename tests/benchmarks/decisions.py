@@ -17,9 +17,10 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from collector.domain.identities import LEAD, NewIdentity
+from collector.domain.identities import LEAD, USER, NewIdentity
+from collector.domain.names import PAGE_VIEW
 from collector.domain.secrets import digest
-from collector.domain.tracking import Event, Outcome
+from collector.domain.tracking import Event, Outcome, Submission
 from collector.ingest.offers import Offers
 from collector.ingest.senders import Verified
 from collector.services import Services
@@ -27,7 +28,7 @@ from collector.storage.database import Connection
 from collector.values.clock import DAY, HOUR
 from collector.values.ids import new_uuid7, uuid7_bytes
 from collector.values.messages import clean_auto_message
-from tests.benchmarks.content import NAMES
+from tests.benchmarks.content import NAMES, PAGES
 from tests.benchmarks.population import Population
 from tests.support.clock import FakeClock
 from tests.support.postgres import new_database, postgres_server
@@ -39,8 +40,13 @@ VISIT = "01a2104a-324e-7080-a9b1-02515962ad5b"
 PAGE = '{"url":"https://shop.example/pricing?plan=pro","title":"Pricing"}'
 
 
-def audience(number: int, events: Sequence[str] = EVENTS) -> Any:
-    """Return one of the queries that marketers write; those with an odd number hold for the person below."""
+_COMMON = 12
+PRO = {"field": "custom_attributes.plan", "operator": "=", "value": "pro"}
+NOT_COMPANY = {"field": "custom_attributes.plan", "operator": "!=", "value": "company"}
+
+
+def audience(number: int, events: Sequence[str] = EVENTS, plan: Any = PRO) -> Any:
+    """Return one of the queries that marketers write; those with an odd number hold for the person below, the others for nobody."""
     event = events[number % len(events)]
     odd = number % 2
     return {
@@ -49,13 +55,13 @@ def audience(number: int, events: Sequence[str] = EVENTS) -> Any:
             {"event": event, "field": "count", "operator": ">" if odd else "<", "value": 0},
             {"event": event, "field": "last", "operator": "less_than_days_ago", "value": 60},
             {"event": "never-done", "field": "count", "operator": "=", "value": 0},
-            {"field": "custom_attributes.plan", "operator": "=", "value": "pro"},
-            {"field": "last_seen_at", "operator": "less_than_days_ago", "value": 30},
+            plan,
+            {"field": "last_seen_at", "operator": "less_than_days_ago", "value": 60},
         ],
     }
 
 
-def messages(services: Services, site: int, count: int, events: Sequence[str] = EVENTS) -> None:
+def messages(services: Services, site: int, count: int, events: Sequence[str] = EVENTS, plan: Any = PRO) -> None:
     """Make live messages: a third for any page, a third for pages like this one, a third for others."""
     pages = (None, {"field": "path", "operator": "starts", "value": "/pricing"}, {"field": "path", "operator": "is", "value": "/docs"})
     for number in range(count):
@@ -64,7 +70,7 @@ def messages(services: Services, site: int, count: int, events: Sequence[str] = 
             "type": "popup",
             "state": "live",
             "content": {"title": "Hello", "body": "There is something new."},
-            "audience": audience(number, events),
+            "audience": audience(number, events, plan),
             "page": pages[number % 3],
         }
         definition = clean_auto_message(raw, retention_days=90)
@@ -117,8 +123,10 @@ class Asked:
         self.waits = len(waits)
 
     def __str__(self) -> str:
-        spent = sorted(self.spent)
-        return f"{median(spent):.0f} | {spent[len(spent) * 99 // 100]:.0f} | {self.waits} | {median(self.offered):.0f}"
+        spent, offered = sorted(self.spent), sorted(self.offered)
+        few, many = offered[len(offered) // 10], offered[len(offered) * 9 // 10]
+        spread = "" if few == many else f" ({few} to {many})"
+        return f"{median(spent):.0f} | {spent[len(spent) * 99 // 100]:.0f} | {self.waits} | {median(offered):.0f}{spread}"
 
 
 @contextmanager
@@ -157,14 +165,22 @@ def alone(url: str, count: int, rounds: int) -> Asked:
 
 
 def among(services: Services, population: Population, count: int = 50, people: int = 500, times: int = 5) -> Asked:
-    """Ask of so many people of a grown site in turn, drawn as they come to it, so that no row stays at hand from one time to the next."""
+    """Ask of so many people of a grown site in turn, drawn as they come to it, so that no row stays at hand from one time to the next.
+
+    Each of them has just come, which begins a visit, and is recorded. Half of the messages are meant for whoever did one of the things that
+    most of these people do; the least common are left out.
+    """
     (site,), random = services.sites.all(), Random(1)
-    messages(services, site.id, count, NAMES)
+    messages(services, site.id, count, NAMES[:_COMMON], NOT_COMPANY)
     senders = []
     for index in (population.visitor(random) for _ in range(people)):
         name, secret = population.lead(index if index < population.leads else population.leads_of(index)[0])
         user_id = None if index < population.leads else f"user-{index - population.leads}"
-        identity = NewIdentity((LEAD, name), digest(secret))
+        key = (LEAD, name)
+        identity, owner = NewIdentity(key, digest(secret)), key if user_id is None else (USER, user_id)
+        now = services.clock()
+        seen = Event(uuid7_bytes(new_uuid7(now)) or b"", PAGE_VIEW, now, uuid7_bytes(new_uuid7(now)), *PAGES[0])
+        services.writer.record(site.id, [Submission(owner=owner, lead=identity, events=[seen])])
         senders.append((population.row_id(index), Verified(site, identity, user_id, verified=user_id is not None, session=None)))
     asked = Asked()
     for _ in range(times):
