@@ -6,13 +6,13 @@ the decision itself and never a second opinion.
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from collector.domain import attributes, deliveries, facts, identities, people
-from collector.domain.audiences import PersonFacts, where_matches
+from collector.domain.audiences import PersonFacts, Total, where_matches
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.compiled_audiences import compiled
 from collector.domain.deliveries import HELD_OUT, SHOWN, Delivery
@@ -161,9 +161,10 @@ def load_recipient(
     retention_ms: int,
     *,
     everything: bool = False,
+    totals: Mapping[str, Total] | None = None,
 ) -> Recipient:
-    """Load what deciding messages that need this for a person takes; with `everything` all attributes."""
-    known = facts.load(connection, site, names, person, needs, now_ms, retention_ms, everything=everything)
+    """Load what deciding messages that need this for a person takes; with `everything` all attributes. See `facts.load` for `totals`."""
+    known = facts.load(connection, site, names, person, needs, now_ms, retention_ms, everything=everything, totals=totals)
     had = deliveries.of_person(connection, site.id, person.id)
     # Asked where a cap could hold something back, and nowhere else.
     recent = bool(had) and now_ms - had[-1].claimed_at < max(DAY, site.settings.message_gap)

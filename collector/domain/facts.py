@@ -1,6 +1,9 @@
 """What is known about one person, loaded as far as the queries at hand ask for it."""
 
+from collections.abc import Collection, Iterator, Mapping
+from datetime import tzinfo
 from itertools import islice
+from typing import Any
 
 from msgspec import structs
 
@@ -25,9 +28,13 @@ def load(
     retention_ms: int,
     *,
     everything: bool = False,
+    totals: Mapping[str, Total] | None = None,
 ) -> PersonFacts:
-    """Return the facts a query needs, as of now; with `everything` all attributes, whether it asks for them or not."""
-    counted = people.totals(connection, site.id, names, person.id)
+    """Return the facts a query needs, as of now; with `everything` all attributes, whether it asks for them or not.
+
+    `totals` are the person's where they were read before.
+    """
+    counted = people.totals(connection, site.id, names, person.id) if totals is None else totals
     values = people.values(connection, site.id, names, person, now_ms) if needs.attributes or everything else {}
     values["page_view_count"] = counted.get(PAGE_VIEW, NEVER).count
     return PersonFacts(
@@ -46,17 +53,13 @@ def load_then(
     What an attribute was before it was set anew is not known any more, so it is unknown then.
     """
     known = load(connection, site, names, person, structs.replace(needs, measures=()), then_ms, retention_ms)
-    totals = dict(known.totals)
-    for event in needs.totals | ({PAGE_VIEW} if "page_view_count" in needs.attributes else set()):
-        since = people.measured(connection, site.id, names, person, then_ms + 1, event)
-        if since.count:
-            before = people.measured(connection, site.id, names, person, 0, event, then_ms)
-            totals[event] = _without(totals.get(event, NEVER), since, before)
-    measured: dict[str, Total] = {}
-    for measure in needs.measures:
-        oldest = then_ms - (retention_ms if measure.within_days is None else min(measure.within_days * DAY, retention_ms))
-        happened = people.happened(connection, site.id, names, person, oldest, measure.event)
-        measured[measure.key] = measure_over((one for one in happened if one[0] <= then_ms), measure, then_ms, site.zone)
+    counted = needs.totals | ({PAGE_VIEW} if "page_view_count" in needs.attributes else set())
+    since = people.measured(connection, site.id, names, person, then_ms + 1, counted)
+    undone = [event for event in counted if since[event].count]
+    before = people.measured(connection, site.id, names, person, 0, undone, then_ms)
+    totals = {**known.totals, **{event: _without(known.totals.get(event, NEVER), since[event], before[event]) for event in undone}}
+    happened = _happened(connection, site, names, person, needs.measures, then_ms, retention_ms)
+    measured = _over((one for one in happened if one[1] <= then_ms), needs.measures, then_ms, site.zone)
     set_since = attributes.set_since(connection, site.id, names, person.id, then_ms) if needs.attributes else set()
     return PersonFacts(
         attributes={
@@ -79,23 +82,44 @@ def _without(total: Total, since: Total, before: Total) -> Total:
 def _measures(
     connection: Connection, site: Site, names: Names, person: Person, needs: Needs, now_ms: int, retention_ms: int
 ) -> dict[str, Total]:
-    """Measure over the timeline: by the database where it can, else reading each event's rows once however many measures ask."""
+    """Measure over the timeline: by the database where it can, else reading rows, with one question however many measures ask."""
     measured: dict[str, Total] = {}
-    read: dict[str, list[EventMeasure]] = {}
+    within: dict[int, list[EventMeasure]] = {}
+    read: list[EventMeasure] = []
     for measure in needs.measures:
         if measure.where or measure.within_days is None:
-            read.setdefault(measure.event, []).append(measure)
+            read.append(measure)
         else:
-            oldest = now_ms - min(measure.within_days * DAY, retention_ms) + 1
-            measured[measure.key] = people.measured(connection, site.id, names, person, oldest, measure.event)
-    for event, measures in read.items():
-        spans = [retention_ms if one.within_days is None else one.within_days * DAY for one in measures]
-        oldest = now_ms - min(max(spans), retention_ms)
-        measured |= dict.fromkeys((one.key for one in measures), NEVER)
-        rows = people.happened(connection, site.id, names, person, oldest, event)
-        while page := list(islice(rows, people.PAGE)):
-            for measure in measures:
-                measured[measure.key] = together(measured[measure.key], measure_over(page, measure, now_ms, site.zone))
+            within.setdefault(measure.within_days, []).append(measure)
+    for days, measures in within.items():
+        oldest = now_ms - min(days * DAY, retention_ms) + 1
+        totals = people.measured(connection, site.id, names, person, oldest, {one.event for one in measures})
+        measured |= {one.key: totals[one.event] for one in measures}
+    return measured | _over(_happened(connection, site, names, person, read, now_ms, retention_ms), read, now_ms, site.zone)
+
+
+_Happened = Iterator[tuple[str, int, dict[str, Any]]]
+
+
+def _happened(
+    connection: Connection, site: Site, names: Names, person: Person, measures: Collection[EventMeasure], now_ms: int, retention_ms: int
+) -> _Happened:
+    """Read what measures are about, as far back as the one that asks for most."""
+    spans = [retention_ms if one.within_days is None else one.within_days * DAY for one in measures]
+    oldest = now_ms - min(max(spans, default=0), retention_ms)
+    return people.happened(connection, site.id, names, person, oldest, {one.event for one in measures})
+
+
+def _over(happened: _Happened, measures: Collection[EventMeasure], now_ms: int, zone: tzinfo) -> dict[str, Total]:
+    """Return what measures count of the timeline, by their keys."""
+    measured = {one.key: NEVER for one in measures}
+    while page := list(islice(happened, people.PAGE)):
+        of: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+        for event, at, metadata in page:
+            of.setdefault(event, []).append((at, metadata))
+        for measure in measures:
+            if measure.event in of:
+                measured[measure.key] = together(measured[measure.key], measure_over(of[measure.event], measure, now_ms, zone))
     return measured
 
 

@@ -114,6 +114,10 @@ class Names:
                         found[(kind, text)] = number
         return found
 
+    def known(self, site: int, kind: str, texts: Collection[str]) -> dict[int, str]:
+        """Return those of these names that the site has, by their numbers."""
+        return {number: text for (_, text), number in self.numbers(site, [(kind, text) for text in texts]).items()}
+
     def ensure(self, site: int, kind: str, texts: Collection[str], now_ms: int) -> None:
         """Make sure that names of a trusted source have numbers."""
         known = self.numbers(site, {(kind, text) for text in texts})

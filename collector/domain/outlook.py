@@ -252,10 +252,10 @@ def load(connection: Connection, site: Site, names: Names, person: Person, needs
     known = facts.load(connection, site, names, person, needs, now_ms, retention_ms)
     principal, showable = person.identities[0], _showable(connection, site.id, needs.messages)
     said, unset = _said(connection, site.id, person.id) if needs.attributes & VISIT_FIELDS else ({}, set())
-    happened = {
-        name: tuple(people.happened(connection, site.id, names, person, now_ms - retention_ms, name))
-        for name in {measure.event for measure in needs.measures}
-    }
+    happened: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    measured = {measure.event for measure in needs.measures}
+    for event, at, metadata in people.happened(connection, site.id, names, person, now_ms - retention_ms, measured):
+        happened.setdefault(event, []).append((at, metadata))
     return Outlook(
         zone=site.zone,
         retention_ms=retention_ms,

@@ -7,7 +7,7 @@ pruning ran.
 import json
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -161,37 +161,47 @@ def _members(person: Person) -> list[int]:
     return [one.id for one in person.identities]
 
 
-def measured(connection: Connection, site: int, names: Names, person: Person, oldest: int, event: str, newest: int | None = None) -> Total:
-    """Return count, first and last of an event over the timeline since `oldest`, up to `newest` where that is given (both included, ms)."""
-    number = names.number(site, EVENT, event)
-    if number is None:
-        return Total()
-    members = _members(person)
-    sql = f"SELECT count(*), min(at), max(at) FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ?"
-    until, bound = ("", ()) if newest is None else (" AND at <= ?", (newest,))
-    row = connection.row(sql + until, (site, *members, oldest, number, *bound))
-    return Total() if row is None else Total(*row)
+def measured(
+    connection: Connection, site: int, names: Names, person: Person, oldest: int, events: Collection[str], newest: int | None = None
+) -> dict[str, Total]:
+    """Return count, first and last of each of these events over the timeline since `oldest`, up to `newest` where that is given (both
+    included, ms).
+    """
+    totals, numbers = dict.fromkeys(events, Total()), names.known(site, EVENT, events)
+    if numbers:
+        where, parameters = _of_names(connection, site, person, oldest, numbers)
+        until, bound = ("", ()) if newest is None else (" AND at <= ?", (newest,))
+        sql = f"SELECT name, count(*), min(at), max(at) FROM events WHERE {where}{until} GROUP BY name"
+        totals |= {numbers[name]: Total(*total) for name, *total in connection.rows(sql, (*parameters, *bound))}
+    return totals
 
 
 def happened(
-    connection: Connection, site: int, names: Names, person: Person, oldest: int, event: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield time (ms) and metadata of each event of a name since `oldest`, in no order: no more than conditions on metadata need.
+    connection: Connection, site: int, names: Names, person: Person, oldest: int, events: Collection[str]
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Yield name, time (ms) and metadata of each of these events since `oldest`, in no order: no more than conditions on metadata need.
 
-    Somebody may have done it a million times, so that no more than PAGE of them are in memory at once.
+    Somebody may have done them a million times, so that no more than PAGE of them are in memory at once.
     """
-    number = names.number(site, EVENT, event)
-    if number is None:
+    numbers = names.known(site, EVENT, events)
+    if not numbers:
         return
-    members = _members(person)
-    sql = f"SELECT at, metadata FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at >= ? AND name = ? LIMIT ?"
-    rows = connection.rows(sql, (site, *members, oldest, number, PAGE + 1))
+    where, parameters = _of_names(connection, site, person, oldest, numbers)
+    rows = connection.rows(f"SELECT name, at, metadata FROM events WHERE {where} LIMIT ?", (*parameters, PAGE + 1))
     if len(rows) <= PAGE:  # nearly always
-        yield from ((at, msgspec.json.decode(metadata) if metadata else {}) for at, metadata in rows)
+        yield from ((numbers[name], at, msgspec.json.decode(metadata) if metadata else {}) for name, at, metadata in rows)
         return
     del rows
-    for identity in members:
-        yield from _happened_to(connection, site, identity, oldest, number)
+    for number, event in numbers.items():
+        for identity in _members(person):
+            yield from ((event, at, metadata) for at, metadata in _happened_to(connection, site, identity, oldest, number))
+
+
+def _of_names(connection: Connection, site: int, person: Person, oldest: int, numbers: Mapping[int, str]) -> tuple[str, Sequence[Any]]:
+    """Return the condition that an event is one of a person's, since `oldest` (ms), with one of these names; and its parameters."""
+    of_person, members = connection.among(_members(person))
+    of_names, known = connection.among(list(numbers))
+    return f"site = ? AND identity {of_person} AND at >= ? AND name {of_names}", (site, *members, oldest, *known)
 
 
 def _happened_to(connection: Connection, site: int, identity: int, oldest: int, name: int) -> Iterator[tuple[int, dict[str, Any]]]:

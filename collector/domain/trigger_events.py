@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from collector.domain.audiences import Total
 from collector.domain.delivery import TRIGGER_LIFE, TriggerEvent
 from collector.domain.identities import Key, marks
 from collector.domain.names import EVENT, Names
@@ -19,11 +20,16 @@ _COLUMNS = "id, identity, name, at, unverified, page IS NULL, metadata"
 
 def lately(connection: Connection, site: int, names: Names, person: int, events: Collection[str], now_ms: int) -> set[str]:
     """Return which of these events the person's totals have within a day: of the others the timeline need not be asked."""
-    numbers = {number: event for event in events if (number := names.number(site, EVENT, event)) is not None}
+    numbers = names.known(site, EVENT, events)
     if not numbers:
         return set()
     sql = f"SELECT name FROM totals WHERE site = ? AND name IN ({marks(list(numbers))}) AND identity = ? AND count > 0 AND last > ?"
     return {numbers[name] for (name,) in connection.rows(sql, (site, *numbers, person, now_ms - TRIGGER_LIFE))}
+
+
+def lately_of(totals: Mapping[str, Total], events: Collection[str], now_ms: int) -> set[str]:
+    """Return the same where the person's totals are known."""
+    return {event for event in events if event in totals and (totals[event].last_ms or 0) > now_ms - TRIGGER_LIFE}
 
 
 def waiting(
@@ -33,7 +39,7 @@ def waiting(
 
     `only` is the lead of a browser that is to learn of nothing but what browsers like itself sent; None lets all be known.
     """
-    numbers = {number: event for event in events if (number := names.number(site, EVENT, event)) is not None}
+    numbers = names.known(site, EVENT, events)
     members = [identity.id for identity in person.identities]
     sql = (
         f"SELECT {_COLUMNS} FROM events WHERE site = ? AND identity IN ({marks(members)}) AND at > ? AND name IN ({marks(list(numbers))}) "

@@ -8,12 +8,13 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from collector.domain import deliveries, delivery, identities, people, trigger_events
+from collector.domain.audiences import Total
 from collector.domain.auto_messages import AutoMessage, Live
 from collector.domain.delivery import OFFERED, PAGE_AND_TRIGGER_HOLD, Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
@@ -108,11 +109,12 @@ class Offers:
             person = _person(connection, contact) if contact.person is None else contact.person
             if person is None:
                 return Offered(poll=poll)
-            opened = self._opened(connection, contact.site, person, candidates.awaited, contact.now)
+            totals = self._totals(connection, contact.site, person) if candidates.now else None
+            opened = self._opened(connection, contact, person, candidates.awaited, totals)
             if not candidates.now and not opened:
                 return Offered(poll=poll)
             needs = united([candidates.needs, *(message.needs for message in opened)]) if opened else candidates.needs
-            recipient = load_recipient(connection, self._services, contact.site, person, needs, contact.now)
+            recipient = load_recipient(connection, self._services, contact.site, person, needs, contact.now, totals=totals)
             outcomes: list[tuple[int, str]] = []
             found = self._may_show(contact, candidates.now, recipient, deadline, outcomes)
             if opened:
@@ -126,12 +128,27 @@ class Offers:
                 self._services.decisions.note(contact.site.id, identity.id, outcomes, contact.now)
         return Offered([_offer(message, event) for message, event in found], poll)
 
-    def _opened(self, connection: Connection, site: Site, person: int, awaited: Sequence[AutoMessage], now_ms: int) -> list[AutoMessage]:
+    def _totals(self, connection: Connection, site: Site, person: int) -> Mapping[str, Total]:
+        """Return the totals of somebody who will be loaded in any case."""
+        delivery.read_ahead(connection, site.id, person)
+        return people.totals(connection, site.id, self._services.names, person)
+
+    def _opened(
+        self,
+        connection: Connection,
+        contact: "_Contact",
+        person: int,
+        awaited: Sequence[AutoMessage],
+        totals: Mapping[str, Total] | None,
+    ) -> list[AutoMessage]:
         """Return the messages whose event the person's totals have within a day."""
         if not awaited:
             return []
         events = {message.definition.trigger.event or "" for message in awaited}
-        happened = trigger_events.lately(connection, site.id, self._services.names, person, events, now_ms)
+        if totals is None:
+            happened = trigger_events.lately(connection, contact.site.id, self._services.names, person, events, contact.now)
+        else:
+            happened = trigger_events.lately_of(totals, events, contact.now)
         return [message for message in awaited if message.definition.trigger.event in happened]
 
     def _may_show(
@@ -185,16 +202,27 @@ class Offers:
 
 
 def load_recipient(
-    connection: Connection, services: Services, site: Site, person: int, needs: Needs, now_ms: int, *, everything: bool = False
+    connection: Connection,
+    services: Services,
+    site: Site,
+    person: int,
+    needs: Needs,
+    now_ms: int,
+    *,
+    everything: bool = False,
+    totals: Mapping[str, Total] | None = None,
 ) -> Recipient:
     """Load what deciding messages that need this for a person takes, with one question to a server; with `everything` all attributes.
+
+    With the `totals` given, it was asked before.
 
     Raises:
         LookupError: the person became part of another, or is gone.
     """
-    delivery.read_ahead(connection, site.id, person)
+    if totals is None:
+        delivery.read_ahead(connection, site.id, person)
     found, retention = people.load(connection, site.id, person), services.settings.retention
-    return delivery.load_recipient(connection, site, services.names, found, needs, now_ms, retention, everything=everything)
+    return delivery.load_recipient(connection, site, services.names, found, needs, now_ms, retention, everything=everything, totals=totals)
 
 
 def trigger_event(event: Event) -> TriggerEvent:

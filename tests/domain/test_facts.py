@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from collector.domain.audiences import PersonFacts, Total
 from collector.storage.database import Connection
 from collector.values.clock import DAY, MINUTE
 from collector.values.queries import parse
-from collector.values.query_tree import needs
+from collector.values.query_tree import EventMeasure, EventRule, needs
 from tests.support.world import World, lead, user
 
 SMALL = 10
+MONTH = {"within_days": 30}
 
 
 def often(plan: str, **more: Any) -> dict[str, Any]:
@@ -26,13 +28,19 @@ def often(plan: str, **more: Any) -> dict[str, Any]:
 QUERIES = (often("pro"), often("free"), often("none"), often("pro", within_days=2))
 
 
-def known(world: World) -> PersonFacts:
+def known(world: World, queries: Sequence[Any] = QUERIES) -> PersonFacts:
     services = world.services
-    node = parse({"operator": "AND", "value": list(QUERIES)}, retention_days=90)
+    node = parse({"operator": "AND", "value": list(queries)}, retention_days=90)
     with services.database.read() as connection:
         person = people.by_key(connection, world.site.id, user())
         assert person is not None
         return facts.load(connection, world.site, services.names, person, needs(node), world.clock(), services.settings.retention)
+
+
+def measures_of(queries: Sequence[Any]) -> list[EventMeasure]:
+    """The measures that queries are about, in their order."""
+    nodes = [parse(query, retention_days=90) for query in queries]
+    return [node.measure for node in nodes if isinstance(node, EventRule)]
 
 
 @pytest.fixture
@@ -63,6 +71,55 @@ def test_page_by_page_everything_is_counted_once(
     expected = [*busy.values(), [], lately]
     found = known(world).measures.values()
     assert sorted(map(repr, found)) == sorted(repr(Total(len(at), min(at), max(at)) if at else Total()) for at in expected)
+
+
+@pytest.mark.parametrize("size", [1, SMALL, 1_000])
+def test_the_timeline_is_asked_once_about_all_events_and_tells_them_apart(world: World, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(people, "PAGE", size)
+    long_ago = world.clock() - 60 * DAY
+    for turn in range(9):
+        name = ("saved", "opened", "closed")[turn % 3]
+        at = world.clock() - turn * DAY
+        world.send(
+            user(), world.event(name, at=at, metadata='{"plan": "pro"}'), world.event(name, at=long_ago, metadata='{"plan": "free"}')
+        )
+    questions: list[str] = []
+    execute = Connection._execute
+
+    def spy(self: Connection, sql: str, parameters: Any) -> Any:
+        questions.append(sql)
+        return execute(self, sql, parameters)
+
+    monkeypatch.setattr(Connection, "_execute", spy)
+    asked = [
+        {**often(plan, **span), "event": name} for name in ("saved", "opened", "sold") for plan in ("pro", "free") for span in ({}, MONTH)
+    ]
+    by_key = known(world, asked).measures
+    counts = {(one.event, one.where[0].test.operand, one.within_days): by_key[one.key].count for one in measures_of(asked)}
+    assert counts == {
+        **{(name, plan, days): 3 for name in ("saved", "opened") for plan, days in (("pro", None), ("free", None), ("pro", 30))},
+        **{(name, "free", 30): 0 for name in ("saved", "opened")},
+        **{("sold", plan, days): 0 for plan in ("pro", "free") for days in (None, 30)},
+    }
+    about_events = [sql for sql in questions if " FROM events " in sql]
+    assert len(about_events) == 1 or size < 20
+
+
+def test_the_timeline_is_asked_once_what_was_done_within_so_many_days(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for turn in range(9):
+        world.send(user(), world.event(("saved", "opened", "closed")[turn % 3], at=world.clock() - turn * DAY))
+    questions: list[str] = []
+    rows = Connection.rows
+
+    def spy(self: Connection, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        questions.append(sql)
+        return rows(self, sql, parameters)
+
+    monkeypatch.setattr(Connection, "rows", spy)
+    asked = [{"event": name, "field": "count", "operator": ">", "value": 0, "within_days": 5} for name in ("saved", "opened", "sold")]
+    found = known(world, asked).measures
+    assert [found[one.key].count for one in measures_of(asked)] == [2, 2, 0]
+    assert sum(" FROM events " in sql for sql in questions) == 1
 
 
 def test_no_more_than_a_page_of_events_is_fetched_at_once(
