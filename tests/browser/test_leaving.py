@@ -52,6 +52,18 @@ def test_a_browser_closed_right_after_an_event_loses_nothing(
     assert {sent.method for sent in gateway.log} == {"GET", "POST"}
 
 
+def test_twenty_events_of_which_each_leaves_its_page_in_the_same_task_are_twenty(
+    page: Page, pages: Pages, snippet: str, numbers: Numbers
+) -> None:
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    for number in range(20):
+        with page.expect_navigation():
+            page.evaluate(LEAVE, ["end of a funnel", number, f"{shop}?step={number}"])
+        ready(page)
+    assert numbers("end of a funnel", 20) == list(range(20))
+
+
 def test_a_tab_that_dies_without_a_word_loses_nothing(
     context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored, numbers: Numbers
 ) -> None:
