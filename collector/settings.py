@@ -8,7 +8,8 @@ import logging
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 CONFIG_FILE = "leadlight.toml"
 _SHORTEST_KEY = 16
+_NETWORKS = ("trusted_proxies", "internal_networks")
 LATE_DAYS = 2
 """How much longer than the timeline a silent lead is kept, at least: what still comes of one that is deleted has to be too old by then."""
 _KUBERNETES = re.compile(r"LEADLIGHT_(SERVICE_|PORT_\d)")  # what it sets in every pod beside a service of this name
@@ -76,6 +78,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Memory of one process for columns that answer counts quickly, in 1,000,000 bytes; beyond it, and with 0, SQL answers."""
     message_budget_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 250
     """Time for deciding messages in one answer, in ms; what is not decided then is left out."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of the proxies in front of the collector, separated by commas, as `127.0.0.1, 10.0.0.0/8`: what these say of where a
+    request comes from (`X-Forwarded-For`) is believed, and nobody else."""
+    internal_networks: tuple[str, ...] = ()
+    """Networks of the sites' own people, likewise: whoever is seen there by a browser is `internal`, unless REST said that they are not."""
     insecure_cookies: bool = False
     """Lets the console sign in over plain http on an address that is not loopback."""
 
@@ -84,8 +91,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
         Raises:
             ValueError: silent leads would be deleted while something that they sent may still come, which would bring them back; or
-                several processes would share a file, which has one writer.
+                several processes would share a file, which has one writer; or what has to be a network is none.
         """
+        for field in _NETWORKS:
+            networks(field, getattr(self, field))
         if self.workers > 1 and self.database_url.startswith("sqlite:"):
             raise ValueError(
                 f"{environment_name('workers')} (workers, {self.workers}) is for PostgreSQL; a file of SQLite has one writer, so that more "
@@ -126,6 +135,23 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
+def networks(field: str, texts: Sequence[str]) -> list[IPv4Network | IPv6Network]:
+    """Return the networks of a setting.
+
+    Raises:
+        ValueError: one of them is none; the message names the setting.
+    """
+    found: list[IPv4Network | IPv6Network] = []
+    for text in texts:
+        try:
+            found.append(ip_network(text))
+        except ValueError as error:
+            raise ValueError(
+                f"{environment_name(field)} ({field}): expected networks such as 10.0.0.0/8 or 2001:db8::/32; {error}"
+            ) from None
+    return found
+
+
 def config_path(environ: Mapping[str, str] | None = None) -> Path:
     """Return where the TOML file of settings is, or would be."""
     return Path((os.environ if environ is None else environ).get("LEADLIGHT_CONFIG", CONFIG_FILE))
@@ -149,8 +175,9 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         if text is not None:
             values[field] = text
     values.update(overrides)
-    if isinstance(values.get("secret_key"), str):
-        values["secret_key"] = tuple(part.strip() for part in values["secret_key"].split(",") if part.strip())
+    for field in ("secret_key", *_NETWORKS):
+        if isinstance(values.get(field), str):
+            values[field] = tuple(part.strip() for part in values[field].split(",") if part.strip())
     unknown = sorted(name for name in environ if name.startswith("LEADLIGHT_") and name not in _KNOWN and not _KUBERNETES.match(name))
     for name in unknown:  # said, not refused: another version's setting must not keep this one from starting
         log.warning("%s is no setting of this version", name)

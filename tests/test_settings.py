@@ -29,3 +29,14 @@ def test_a_file_has_one_process() -> None:
     with pytest.raises(SettingsError, match=r"LEADLIGHT_WORKERS .*PostgreSQL"):
         load_settings({"DATABASE_URL": "sqlite:///x.db", "LEADLIGHT_WORKERS": "2"})
     assert load_settings({"DATABASE_URL": "postgresql://localhost/x", "LEADLIGHT_WORKERS": "2"}).workers == 2
+
+
+def test_networks_are_named_in_a_list_or_between_commas() -> None:
+    settings = load_settings({"LEADLIGHT_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8"}, internal_networks=["2001:db8::/32"])
+    assert (settings.trusted_proxies, settings.internal_networks) == (("127.0.0.1", "10.0.0.0/8"), ("2001:db8::/32",))
+
+
+@pytest.mark.parametrize("wrong", ["10.0.0.1/8", "office", "300.1.1.1"])
+def test_what_is_no_network_is_refused_by_name(wrong: str) -> None:
+    with pytest.raises(SettingsError, match=r"LEADLIGHT_INTERNAL_NETWORKS .*such as 10\.0\.0\.0/8"):
+        load_settings({"LEADLIGHT_INTERNAL_NETWORKS": wrong})

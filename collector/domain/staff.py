@@ -1,4 +1,5 @@
-"""Staff and testers: people whose attribute `internal` is true, which REST alone sets.
+"""Staff and testers: people whose attribute `internal` is true. REST sets it, and a browser where the site's own people are, while nobody
+has said otherwise; no browser can say it.
 
 What they do is stored like anybody's, and messages reach them by the same rules, so that a query has one meaning; but they stay out of the
 numbers of messages and of events, and caps hold nothing back from them.
@@ -7,7 +8,8 @@ numbers of messages and of events, and caps hold nothing back from them.
 from collector.domain.names import STANDARD_ATTRIBUTES
 from collector.storage.database import Connection
 
-_INTERNAL = f"attr = {STANDARD_ATTRIBUTES['internal']} AND value = 'true'"
+_TOLD = f"attr = {STANDARD_ATTRIBUTES['internal']}"
+_INTERNAL = f"{_TOLD} AND value = 'true'"
 
 
 def others(column: str) -> str:
@@ -18,3 +20,9 @@ def others(column: str) -> str:
 def is_internal(connection: Connection, site: int, person: int) -> bool:
     """Say whether a person is internal."""
     return connection.value(f"SELECT 1 FROM attributes WHERE site = ? AND {_INTERNAL} AND identity = ?", (site, person)) is not None
+
+
+def is_told(connection: Connection, site: int, person: int) -> bool:
+    """Say whether it is known of a person that it is, or is not, internal."""
+    sql = f"SELECT 1 FROM attributes WHERE site = ? AND {_TOLD} AND identity = ? AND value <> 'null'"
+    return connection.value(sql, (site, person)) is not None

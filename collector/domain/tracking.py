@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import answers, attributes, changes, deliveries, identities, totals, visits
+from collector.domain import answers, attributes, changes, deliveries, identities, staff, totals, visits
 from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
 from collector.domain.limits import NewPeople
 from collector.domain.merging import Claim, claim_lead
@@ -46,6 +46,8 @@ class Submission(msgspec.Struct, kw_only=True):
     lead: NewIdentity | None = None
     verified: bool = False
     browser: bool = True
+    internal: bool = False
+    """Whether the browser is where the site's own people are."""
     present: bool = True
     """Whether the browser was there by this: what is worked out from what it sent before says nothing new of activity and visits."""
     create: bool = True
@@ -200,6 +202,8 @@ class _Group:
             attributes.refold(self.tx, self.site, sorted(followed.said), attributes.OF_VISITS, followed.members, followed.said)
         for submission, outcome in accepted:
             self.set_attributes(submission, outcome)
+            if submission.internal:
+                self.mark_internal(submission, outcome)
         changes.note(self.tx, self.site, {identity.principal_id for identity in self.identities.values()}, self.now)
         return outcomes
 
@@ -425,6 +429,19 @@ class _Group:
             outcome.protected += [(place, name, Reason.ATTRIBUTE_PROTECTED) for name in outranked]
         for change in submission.answered:
             attributes.apply(self.tx, self.site, self.names, owner, change.values, change.at, source)
+
+    def mark_internal(self, submission: Submission, outcome: Outcome) -> None:
+        """Note that this browser is one of the site's own people's, unless something is known of that.
+
+        A user id that nobody proved may be anybody's, so that it stands with the lead then.
+        """
+        owner = self.identities[submission.owner]
+        if owner.kind == USER and not submission.verified:
+            if submission.lead is None or outcome.lead_deleted:
+                return
+            owner = self.identities[submission.lead.key]
+        if not staff.is_told(self.tx, self.site, owner.principal_id):
+            attributes.apply(self.tx, self.site, self.names, owner, {"internal": True}, self.now, attributes.TRUSTED)
 
 
 def _times(submission: Submission) -> list[int]:

@@ -140,7 +140,7 @@ def clean_items(c: Collection) -> None:
     when = items.times(c.envelope, c.now, c.services.settings.retention, c.site.zone)
     sender = c.sender
     client = agents.client(c.headers)
-    c.submission = Submission(owner=sender.owner, lead=sender.lead, verified=sender.verified, client=client)
+    c.submission = Submission(owner=sender.owner, lead=sender.lead, verified=sender.verified, client=client, internal=c.headers.internal)
     known = items.event_ids(c.envelope.items)
     views: set[str] = set()
     for index, raw in enumerate(c.envelope.items):

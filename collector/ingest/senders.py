@@ -28,6 +28,8 @@ class Headers(msgspec.Struct, frozen=True):
     user_agent: str = ""
     accept_language: str = ""
     gpc: bool = False
+    internal: bool = False
+    """Whether it comes from a network of the site's own people."""
 
 
 class Verified(msgspec.Struct, frozen=True):

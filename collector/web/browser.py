@@ -24,6 +24,7 @@ from collector.services import Services
 from collector.storage.faults import is_unavailable
 from collector.values.errors import Problem, Reason, problem
 from collector.values.ids import new_nonce
+from collector.web.addresses import Addresses
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -57,6 +58,7 @@ class Responder:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.limit = services.settings.body_limit
+        self.addresses = Addresses.of(services.settings)
         offers = Offers(services)
         self._work: dict[str, tuple[Callable[[bytes, Headers], Exchange[Any]], int]] = {
             "/collect": (lambda body, headers: collect(services, offers, body, headers), 202),
@@ -120,7 +122,7 @@ class WsgiEntry:
         path = environ["PATH_INFO"]
         if path not in PATHS:
             return self._others(environ, start_response)
-        answer = self._responder.wait(path, from_environ(environ, self._responder.limit))
+        answer = self._responder.wait(path, from_environ(environ, self._responder.limit, self._responder.addresses))
         start_response(_REASONS[answer.status], answer.headers)
         return [answer.body]
 
@@ -131,7 +133,7 @@ def blueprint(responder: Responder) -> Blueprint:
 
     def view() -> Response:
         """Answer the tracker."""
-        answer = responder.wait(request.path, from_environ(request.environ, responder.limit))
+        answer = responder.wait(request.path, from_environ(request.environ, responder.limit, responder.addresses))
         return Response(answer.body, answer.status, answer.headers)
 
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -140,8 +142,8 @@ def blueprint(responder: Responder) -> Blueprint:
     return bp
 
 
-def from_environ(environ: "WSGIEnvironment", limit: int) -> TrackerRequest:
-    """Return the request of a WSGI environment; at most one byte more than `limit` is read."""
+def from_environ(environ: "WSGIEnvironment", limit: int, addresses: Addresses | None = None) -> TrackerRequest:
+    """Return the request of a WSGI environment; at most one byte more than `limit` is read. Where it comes from is told by `addresses`."""
     length = environ.get("CONTENT_LENGTH") or ""
     known = int(length) if length.isascii() and length.isdigit() else None
     body: bytes | None = b""
@@ -154,6 +156,8 @@ def from_environ(environ: "WSGIEnvironment", limit: int) -> TrackerRequest:
         user_agent=environ.get("HTTP_USER_AGENT", ""),
         accept_language=environ.get("HTTP_ACCEPT_LANGUAGE", ""),
         gpc=environ.get("HTTP_SEC_GPC", "").strip() == "1",
+        internal=addresses is not None
+        and addresses.is_internal(environ.get("REMOTE_ADDR", ""), lambda: environ.get("HTTP_X_FORWARDED_FOR", "")),
     )
     return TrackerRequest(environ["REQUEST_METHOD"], headers, environ.get("HTTP_CONTENT_ENCODING", ""), body)
 

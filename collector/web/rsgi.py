@@ -91,6 +91,7 @@ class RsgiEntry:
             user_agent=header("user-agent", ""),
             accept_language=header("accept-language", ""),
             gpc=header("sec-gpc", "").strip() == "1",
+            internal=self._responder.addresses.is_internal(scope.client.rpartition(":")[0], lambda: _forwarded_for(scope)),
         )
         body = await _body(scope, protocol, self._responder.limit)
         asked = TrackerRequest(scope.method, headers, header("content-encoding", ""), body)
@@ -118,6 +119,11 @@ class RsgiEntry:
         if effect.seconds is None:
             return loop.run_in_executor(self._claimers, effect.call)
         return asyncio.wait_for(loop.run_in_executor(self._deciders, effect.call), effect.seconds)
+
+
+def _forwarded_for(scope: "Scope") -> str:
+    """Return every header of this name together: a proxy may add one of its own behind what the client sent."""
+    return ",".join(scope.headers.get_all("x-forwarded-for"))  # type: ignore[attr-defined]  # which granian does not declare
 
 
 async def _body(scope: "Scope", protocol: "HTTPProtocol", limit: int) -> bytes | None:

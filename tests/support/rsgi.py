@@ -15,6 +15,10 @@ from collector.web.rsgi import RsgiEntry
 class Headers(dict[str, str]):
     """RSGI's headers: names in lower case."""
 
+    def get_all(self, name: str) -> list[str]:
+        """Every header of this name; WSGI has put them together."""
+        return [self[name]] if name in self else []
+
 
 class Scope:
     """RSGI's scope, from a WSGI environment."""
@@ -31,7 +35,7 @@ class Scope:
         self.scheme = "http"
         self.http_version = "1.1"
         self.server = "127.0.0.1:80"
-        self.client = "127.0.0.1:50000"
+        self.client = f"{environ.get('REMOTE_ADDR', '127.0.0.1')}:50000"
 
 
 class Protocol:
