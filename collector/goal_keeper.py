@@ -69,8 +69,7 @@ class GoalKeeper:
 
     def _note(self, site: Site, message: AutoMessage, now_ms: int, since: int) -> None:
         services = self._services
-        with services.database.read() as connection:
-            found = goals.met(connection, site, services.names, message, now_ms, since, services.settings.retention)
+        found = goals.met(services.database, site, services.names, message, now_ms, since, services.settings.retention)
         for start in range(0, len(found), goals.STEP):
             if self._stopping.is_set():
                 return

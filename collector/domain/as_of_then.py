@@ -13,7 +13,7 @@ from collector.domain import people, trigger_events, visits
 from collector.domain.attributes import Own, fold_own
 from collector.domain.audiences import NEVER, PersonFacts, Total, measure_over, together
 from collector.domain.deliveries import Delivery
-from collector.domain.delivery import Recipient, TriggerEvent
+from collector.domain.delivery import TRIGGER_LIFE, Recipient, TriggerEvent
 from collector.domain.identities import Identity, Key
 from collector.domain.names import PAGE_VIEW
 from collector.domain.past import Happened, Wanted
@@ -22,9 +22,6 @@ from collector.domain.sites import Site
 from collector.values.clock import DAY, MINUTE
 from collector.values.query_tree import SPANS, EventMeasure
 from collector.values.visit_context import described
-
-_MOST_WAITING = 100
-"""Events that may open messages, the newest, as while serving."""
 
 History = list[tuple[int, dict[str, Any]]]
 """Time (ms) and metadata of events."""
@@ -45,7 +42,7 @@ class AsOfThen:
         self._visits: dict[bytes, tuple[int, int, str]] = {}
         self._measured: dict[str, Total] = {}
         self._histories: dict[str, History] = {}
-        self._waiting: deque[Happened] = deque(maxlen=_MOST_WAITING)
+        self._waiting: dict[str, deque[Happened]] = {}
         self._recipient: tuple[int, Recipient] | None = None
         self._attributes: dict[str, Any] | None = None
 
@@ -58,7 +55,7 @@ class AsOfThen:
         for measure in self.wanted.measures(event.name):
             self._measure(measure, event)
         if event.name in self.wanted.triggers:
-            self._waiting.append(event)
+            self._wait(event)
         if event.in_browser:
             self._active = max(self._active or 0, at // MINUTE * MINUTE)
             if event.visit is not None:
@@ -95,8 +92,10 @@ class AsOfThen:
         if lead._active is not None:
             self._active = max(self._active or 0, lead._active)
         self.deliveries = sorted([*self.deliveries, *lead.deliveries], key=lambda one: one.claimed_at)
-        both = sorted([*self._waiting, *lead._waiting], key=lambda event: (event.at, event.id))
-        self._waiting = deque(both, maxlen=_MOST_WAITING)
+        both = [event for events in (*self._waiting.values(), *lead._waiting.values()) for event in events]
+        self._waiting = {}
+        for event in sorted(both, key=lambda event: (event.at, event.id)):
+            self._wait(event)
 
     def grant(self, delivery: Delivery) -> None:
         """Note what was granted."""
@@ -105,11 +104,21 @@ class AsOfThen:
 
     def waiting(self, name: str, only: Sequence[Key | None]) -> Iterator[TriggerEvent]:
         """Yield the events of a name that may open messages, the newest first; `only` as in `trigger_events`, any of them."""
-        person = people.of_identities(self.members)
-        for event in reversed(self._waiting):
+        person, found = people.of_identities(self.members), 0
+        for event in reversed(self._waiting.get(name, ())):
             may = {"unverified": event.unverified, "without_page": event.url is None}
-            if event.name == name and any(trigger_events.may_open(event.identity, person, one, **may) for one in only):
+            if any(trigger_events.may_open(event.identity, person, one, **may) for one in only):
                 yield TriggerEvent(event.id, name, event.at, _metadata(event))
+                found += 1
+            if found == trigger_events.MOST:
+                return
+
+    def _wait(self, event: Happened) -> None:
+        """Keep an event that may open messages, and no more those of its name that are too old to."""
+        waiting = self._waiting.setdefault(event.name, deque())
+        while waiting and waiting[0].at <= event.at - TRIGGER_LIFE:
+            waiting.popleft()
+        waiting.append(event)
 
     def recipient(self, now_ms: int) -> Recipient:
         """Return what decisions ask for, at a time that is not before what was counted last."""

@@ -230,7 +230,7 @@ def read(connection: Connection, site: int, names: Names, principal_id: int) -> 
     """Return the person's values by attribute name, what was unset left out, and when any was set or unset last (ms)."""
     rows = connection.rows(*question_of_values(site, principal_id))
     changed_at = max([row[2] for row in rows if row[2] is not None], default=None)
-    known = zip(names.texts(site, [row[0] for row in rows]), rows, strict=True)
+    known = zip(names.texts(connection, site, [row[0] for row in rows]), rows, strict=True)
     return {name: value for name, row in known if (value := _decode(row[1])) is not None}, changed_at
 
 

@@ -65,21 +65,20 @@ def _filled(definition: AutoMessageDefinition, values: Mapping[str, str]) -> dic
 
 
 def _values(known: Mapping[str, Any], event: TriggerEvent | None, zone: tzinfo) -> dict[str, str]:
-    """Return every variable as text. Custom attributes go by their bare name, where no standard one has it."""
+    """Return every variable as text. Custom attributes go by their bare name, where no field of ours has a value by it."""
     values: dict[str, str] = {}
     for name, value in known.items():
-        text = _text(name, value, zone)
-        if name.startswith(_CUSTOM):
-            values.setdefault(name.removeprefix(_CUSTOM), text)
-        else:
-            values[name] = text
-        values[name] = text
+        values[name] = _text(name, value, zone)
     if isinstance(known.get("name"), str):
         first, _, last = known["name"].strip().partition(" ")
         values["first_name"] = first
         values["last_name"] = last.strip()
     if isinstance(known.get("external_id"), str):
         values["user_id"] = known["external_id"]
+    for name in known:
+        bare = name.removeprefix(_CUSTOM)
+        if bare != name and not values.get(bare, "").strip():
+            values[bare] = values[name]
     if event is not None:
         for key, value in event.metadata.items():
             values[f"event.metadata.{key}"] = display_value(key, value, zone).text

@@ -164,8 +164,8 @@ def load_recipient(
     totals: Mapping[str, Total] | None = None,
 ) -> Recipient:
     """Load what deciding messages that need this for a person takes; with `everything` all attributes. See `facts.load` for `totals`."""
-    known = facts.load(connection, site, names, person, needs, now_ms, retention_ms, everything=everything, totals=totals)
     had = deliveries.of_person(connection, site.id, person.id)
+    known = facts.load(connection, site, names, person, needs, now_ms, retention_ms, everything=everything, totals=totals, had=had)
     # Asked where a cap could hold something back, and nowhere else.
     recent = bool(had) and now_ms - had[-1].claimed_at < max(DAY, site.settings.message_gap)
     return Recipient(person, known, had, uncapped=recent and is_internal(connection, site.id, person.id))

@@ -1,6 +1,6 @@
 """What is known about one person, loaded as far as the queries at hand ask for it."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from itertools import islice
 from typing import Any
@@ -29,10 +29,11 @@ def load(
     *,
     everything: bool = False,
     totals: Mapping[str, Total] | None = None,
+    had: Sequence[Delivery] | None = None,
 ) -> PersonFacts:
     """Return the facts a query needs, as of now; with `everything` all attributes, whether it asks for them or not.
 
-    `totals` are the person's where they were read before.
+    `totals` and `had`, deliveries, are the person's where they were read before.
     """
     counted = people.totals(connection, site.id, names, person.id) if totals is None else totals
     values = people.values(connection, site.id, names, person, now_ms) if needs.attributes or everything else {}
@@ -41,7 +42,7 @@ def load(
         attributes=values,
         totals=counted,
         measures=_measures(connection, site, names, person, needs, now_ms, retention_ms),
-        messages=_messages(connection, site, person) if needs.messages else {},
+        messages=_messages(connection, site, person, had) if needs.messages else {},
     )
 
 
@@ -50,14 +51,18 @@ def load_then(
 ) -> PersonFacts:
     """Return the facts a query needs as they were at a time on the timeline: without what was done, or set, since.
 
-    What an attribute was before it was set anew is not known any more, so it is unknown then.
+    What an attribute was before it was set anew is not known any more, so it is unknown then. All has to be read at one moment, so that the
+    connection is a snapshot's.
     """
     known = load(connection, site, names, person, structs.replace(needs, measures=()), then_ms, retention_ms)
     counted = needs.totals | ({PAGE_VIEW} if "page_view_count" in needs.attributes else set())
     since = people.measured(connection, site.id, names, person, then_ms + 1, counted)
     undone = [event for event in counted if since[event].count]
     before = people.measured(connection, site.id, names, person, 0, undone, then_ms)
-    totals = {**known.totals, **{event: _without(known.totals.get(event, NEVER), since[event], before[event]) for event in undone}}
+    kept = people.last_kept(connection, site.id, names, person, undone, then_ms)
+    totals = dict(known.totals)
+    for event in undone:
+        totals[event] = _without(totals.get(event, NEVER), since[event], max(before[event].last_ms or 0, kept.get(event, 0)))
     happened = _happened(connection, site, names, person, needs.measures, then_ms, retention_ms)
     measured = _over((one for one in happened if one[1] <= then_ms), needs.measures, then_ms, site.zone)
     set_since = attributes.set_since(connection, site.id, names, person.id, then_ms) if needs.attributes else set()
@@ -72,17 +77,17 @@ def load_then(
     )
 
 
-def _without(total: Total, since: Total, before: Total) -> Total:
-    """Return a total without what was done since; `before` is what stands in the timeline of what was done before that."""
+def _without(total: Total, since: Total, last_ms: int) -> Total:
+    """Return a total without what was done since; `last_ms` is when it was done last before that, 0 where nobody knows."""
     if total.count <= since.count:
         return NEVER
-    return Total(total.count - since.count, total.first_ms, before.last_ms or total.first_ms)
+    return Total(total.count - since.count, total.first_ms, last_ms or total.first_ms)
 
 
 def _measures(
     connection: Connection, site: Site, names: Names, person: Person, needs: Needs, now_ms: int, retention_ms: int
 ) -> dict[str, Total]:
-    """Measure over the timeline: by the database where it can, else reading rows, with one question however many measures ask."""
+    """Measure over the timeline: by the database where it can, else reading rows; one question for each span however many measures ask."""
     measured: dict[str, Total] = {}
     within: dict[int, list[EventMeasure]] = {}
     read: list[EventMeasure] = []
@@ -104,10 +109,14 @@ _Happened = Iterator[tuple[str, int, dict[str, Any]]]
 def _happened(
     connection: Connection, site: Site, names: Names, person: Person, measures: Collection[EventMeasure], now_ms: int, retention_ms: int
 ) -> _Happened:
-    """Read what measures are about, as far back as the one that asks for most."""
-    spans = [retention_ms if one.within_days is None else one.within_days * DAY for one in measures]
-    oldest = now_ms - min(max(spans, default=0), retention_ms)
-    return people.happened(connection, site.id, names, person, oldest, {one.event for one in measures})
+    """Read what measures are about, each event as far back as the one asks that asks for most."""
+    spans: dict[str, int] = {}
+    for one in measures:
+        span = retention_ms if one.within_days is None else min(one.within_days * DAY, retention_ms)
+        spans[one.event] = max(span, spans.get(one.event, 0))
+    for span in set(spans.values()):
+        events = [event for event, longest in spans.items() if longest == span]
+        yield from people.happened(connection, site.id, names, person, now_ms - span, events)
 
 
 def _over(happened: _Happened, measures: Collection[EventMeasure], now_ms: int, zone: tzinfo) -> dict[str, Total]:
@@ -123,10 +132,11 @@ def _over(happened: _Happened, measures: Collection[EventMeasure], now_ms: int, 
     return measured
 
 
-def _messages(connection: Connection, site: Site, person: Person) -> dict[str, dict[str, int]]:
+def _messages(connection: Connection, site: Site, person: Person, had: Sequence[Delivery] | None) -> dict[str, dict[str, int]]:
+    had = deliveries.of_person(connection, site.id, person.id) if had is None else had  # before the messages that they are of
     ids = dict(connection.rows("SELECT id, public_id FROM auto_messages WHERE site = ?", (site.id,)))
     facts: dict[str, dict[str, int]] = {}
-    for delivery in deliveries.of_person(connection, site.id, person.id):
+    for delivery in had:
         _note(facts.setdefault(ids[delivery.message], {}), delivery)
     return facts
 

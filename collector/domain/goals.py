@@ -14,7 +14,7 @@ from collector.domain.auto_messages import AutoMessage, AutoMessages
 from collector.domain.names import Names
 from collector.domain.selection import select
 from collector.domain.sites import Site
-from collector.storage.database import Connection
+from collector.storage.database import Connection, Database
 from collector.values.clock import DAY, MINUTE
 from collector.values.query_tree import Node, needs
 
@@ -36,7 +36,7 @@ class Receipt(NamedTuple):
 
 
 def met(
-    connection: Connection, site: Site, names: Names, message: AutoMessage, now_ms: int, looked_at: int, retention_ms: int
+    database: Database, site: Site, names: Names, message: AutoMessage, now_ms: int, looked_at: int, retention_ms: int
 ) -> list[Receipt]:
     """Return the receipts whose goal is met. Of those whose days are over, the ones whose days ended since `looked_at` (ms) are asked."""
     goal = message.definition.goal
@@ -47,29 +47,31 @@ def met(
         "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
         "WHERE d.site = ? AND d.message = ? AND d.goal_before = 0 AND d.goal_at IS NULL AND d.claimed_at >= ? AND d.version >= ?"
     )
-    parameters = (site.id, message.id, looked_at - span, _first_version(connection, site, message))
-    if connection.row(f"SELECT 1 {waiting} LIMIT 1", parameters) is None:
-        return []
-    with select(connection, site, names, goal.query, now_ms, retention_ms) as (found, _):
-        # The query is asked of those who wait, not of everybody.
-        among = f"SELECT p.id FROM {found.sql} AND p.id IN (SELECT i.principal_id {waiting})"
-        sql = f"SELECT d.identity, d.n, d.claimed_at, i.principal_id {waiting} AND i.principal_id IN ({among}) ORDER BY 1, 2"
-        rows = connection.rows(sql, (*parameters, *found.parameters, *parameters))
+    with database.read() as connection:
+        parameters = (site.id, message.id, looked_at - span, _first_version(connection, site, message))
+        if connection.row(f"SELECT 1 {waiting} LIMIT 1", parameters) is None:
+            return []
+        with select(connection, site, names, goal.query, now_ms, retention_ms) as (found, _):
+            # The query is asked of those who wait, not of everybody.
+            among = f"SELECT p.id FROM {found.sql} AND p.id IN (SELECT i.principal_id {waiting})"
+            sql = f"SELECT d.identity, d.n, d.claimed_at, i.principal_id {waiting} AND i.principal_id IN ({among}) ORDER BY 1, 2"
+            rows = connection.rows(sql, (*parameters, *found.parameters, *parameters))
     receipts = [(Receipt(identity, n, claimed_at + span), principal) for identity, n, claimed_at, principal in rows]
     return [
         one
         for one, principal in receipts
-        if one.until >= now_ms or _held(connection, site, names, principal, goal.query, one.until, retention_ms)
+        if one.until >= now_ms or _held(database, site, names, principal, goal.query, one.until, retention_ms)
     ]
 
 
-def _held(connection: Connection, site: Site, names: Names, principal: int, query: Node, then_ms: int, retention_ms: int) -> bool:
+def _held(database: Database, site: Site, names: Names, principal: int, query: Node, then_ms: int, retention_ms: int) -> bool:
     """Say whether a query held of a person at a time that has passed."""
-    try:
-        person = people.load(connection, site.id, principal)
-    except LookupError:  # became part of another since, or was deleted: the next look knows
-        return False
-    then = facts.load_then(connection, site, names, person, needs(query), then_ms, retention_ms)
+    with database.snapshot() as connection:
+        try:
+            person = people.load(connection, site.id, principal)
+        except people.NoPerson:  # became part of another since, or was deleted: the next look knows
+            return False
+        then = facts.load_then(connection, site, names, person, needs(query), then_ms, retention_ms)
     return matches(query, then, then_ms, site.zone)
 
 

@@ -5,7 +5,7 @@ Standard attributes have fixed numbers, the same on every site, so that an index
 """
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from collector.storage.database import Connection, Database
 from collector.values.clock import DAY
@@ -83,10 +83,16 @@ class Names:
             known = str(row[1])
         return known
 
-    def texts(self, site: int, numbers: Collection[int]) -> list[str]:
-        """Return the texts of numbers, in their order; see `text`."""
-        known, standard = self._texts.get, _STANDARD_TEXTS.get
-        return [known((site, number)) or standard(number) or self.text(site, number) for number in numbers]
+    def texts(self, connection: Connection, site: int, numbers: Collection[int]) -> list[str]:
+        """Return the texts of numbers that stand in some row, in their order. Those that are not in memory are asked for together."""
+        known, standard = self._texts, _STANDARD_TEXTS
+        unknown = [number for number in numbers if (site, number) not in known and number not in standard]
+        for start in range(0, len(unknown), _CHUNK):
+            of_names, parameters = connection.among(unknown[start : start + _CHUNK])
+            sql = f"SELECT kind, text, id FROM names WHERE site = ? AND id {of_names}"
+            for kind, text, number in connection.rows(sql, (site, *parameters)):
+                self._keep(site, kind, text, number)
+        return [known.get((site, number)) or standard[number] for number in numbers]
 
     def all(self, site: int, kind: str) -> list[str]:
         """Return every name of a kind that the site has ever had, sorted."""
@@ -106,17 +112,31 @@ class Names:
                 found[(kind, text)] = known
         for kind, texts in unknown.items():
             with self._written.read() as connection:
-                for start in range(0, len(texts), _CHUNK):
-                    chunk = texts[start : start + _CHUNK]
-                    sql = f"SELECT id, text FROM names WHERE site = ? AND kind = ? AND text IN ({', '.join('?' * len(chunk))})"
-                    for number, text in connection.rows(sql, (site, kind, *chunk)):
-                        self._keep(site, kind, text, number)
-                        found[(kind, text)] = number
+                found |= {(kind, text): number for number, text in self._asked(connection, site, kind, texts).items()}
         return found
 
-    def known(self, site: int, kind: str, texts: Collection[str]) -> dict[int, str]:
-        """Return those of these names that the site has, by their numbers."""
-        return {number: text for (_, text), number in self.numbers(site, [(kind, text) for text in texts]).items()}
+    def events(self, connection: Connection, site: int, texts: Collection[str]) -> dict[int, str]:
+        """Return those names of events that the site has, by their numbers."""
+        found: dict[int, str] = {}
+        unknown: list[str] = []
+        for text in texts:
+            number = self._numbers.get((site, EVENT, text))
+            if number is None:
+                unknown.append(text)
+            else:
+                found[number] = text
+        return found | self._asked(connection, site, EVENT, unknown) if unknown else found
+
+    def _asked(self, connection: Connection, site: int, kind: str, texts: Sequence[str]) -> dict[int, str]:
+        """Ask the database for names of a kind, and keep those that there are."""
+        found: dict[int, str] = {}
+        for start in range(0, len(texts), _CHUNK):
+            of_texts, parameters = connection.among(texts[start : start + _CHUNK])
+            sql = f"SELECT id, text FROM names WHERE site = ? AND kind = ? AND text {of_texts}"
+            found |= dict(connection.rows(sql, (site, kind, *parameters)))
+        for number, text in found.items():
+            self._keep(site, kind, text, number)
+        return found
 
     def ensure(self, site: int, kind: str, texts: Collection[str], now_ms: int) -> None:
         """Make sure that names of a trusted source have numbers."""

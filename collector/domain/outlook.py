@@ -249,7 +249,7 @@ def clock_after(deed: Deed, now_ms: int) -> int:
 
 def load(connection: Connection, site: Site, names: Names, person: Person, needs: Needs, now_ms: int, retention_ms: int) -> Outlook:
     """Return the outlook of a person, as far as queries with these needs ask."""
-    known = facts.load(connection, site, names, person, needs, now_ms, retention_ms)
+    known = facts.load(connection, site, names, person, msgspec.structs.replace(needs, measures=()), now_ms, retention_ms)
     principal, showable = person.identities[0], _showable(connection, site.id, needs.messages)
     said, unset = _said(connection, site.id, person.id) if needs.attributes & VISIT_FIELDS else ({}, set())
     happened: dict[str, list[tuple[int, dict[str, Any]]]] = {}

@@ -14,7 +14,7 @@ import msgspec
 
 from collector.domain import attributes, identities, visits
 from collector.domain.audiences import Total
-from collector.domain.identities import EMAIL, LEAD, USER, Identity, marks
+from collector.domain.identities import EMAIL, LEAD, USER, Identity
 from collector.domain.names import EVENT, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection, Question
 from collector.values.ids import event_id_text, event_id_time
@@ -23,6 +23,10 @@ from collector.values.text import fold
 PAGE = 1_000
 """Events in memory at once."""
 _CURSOR = re.compile("([0-9]{1,15})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+
+
+class NoPerson(LookupError):
+    """There is no person of this row id: it became part of another, or is gone."""
 
 
 class Person(msgspec.Struct, kw_only=True):
@@ -115,11 +119,11 @@ def load(connection: Connection, site: int, principal_id: int) -> Person:
     """Return the person with this principal identity.
 
     Raises:
-        LookupError: there is none (any more).
+        NoPerson: there is none (any more).
     """
     members = identities.of_person(connection, site, principal_id)
     if not members or members[0].id != principal_id:
-        raise LookupError(principal_id)
+        raise NoPerson(principal_id)
     return of_identities(members)
 
 
@@ -143,7 +147,7 @@ def of_identities(members: list[Identity]) -> Person:
 def totals(connection: Connection, site: int, names: Names, person: int) -> dict[str, Total]:
     """Return the person's event totals by name."""
     rows = connection.rows(*question_of_totals(site, person))
-    texts = names.texts(site, [row[0] for row in rows])
+    texts = names.texts(connection, site, [row[0] for row in rows])
     return {text: Total(count, first, last) for text, (_, count, first, last) in zip(texts, rows, strict=True)}
 
 
@@ -167,7 +171,7 @@ def measured(
     """Return count, first and last of each of these events over the timeline since `oldest`, up to `newest` where that is given (both
     included, ms).
     """
-    totals, numbers = dict.fromkeys(events, Total()), names.known(site, EVENT, events)
+    totals, numbers = dict.fromkeys(events, Total()), names.events(connection, site, events)
     if numbers:
         where, parameters = _of_names(connection, site, person, oldest, numbers)
         until, bound = ("", ()) if newest is None else (" AND at <= ?", (newest,))
@@ -176,25 +180,53 @@ def measured(
     return totals
 
 
+def last_kept(connection: Connection, site: int, names: Names, person: Person, events: Collection[str], until: int) -> dict[str, int]:
+    """Return when each of these events was last done (ms) of what stands in the totals alone: pruned from the timeline, or imported.
+
+    Of what was imported only sums are known: where its last is after `until`, nothing.
+    """
+    numbers = names.events(connection, site, events)
+    if not numbers:
+        return {}
+    of_person, members = connection.among(_members(person))
+    of_names, known = connection.among(list(numbers))
+    sql = (
+        "SELECT name, max(base_last), max(CASE WHEN imported_last <= ? THEN imported_last END) FROM totals "
+        f"WHERE site = ? AND identity {of_person} AND name {of_names} GROUP BY name"
+    )
+    found = connection.rows(sql, (until, site, *members, *known))
+    return {numbers[name]: max(pruned or 0, imported or 0) for name, pruned, imported in found}
+
+
 def happened(
     connection: Connection, site: int, names: Names, person: Person, oldest: int, events: Collection[str]
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Yield name, time (ms) and metadata of each of these events since `oldest`, in no order: no more than conditions on metadata need.
 
-    Somebody may have done them a million times, so that no more than PAGE of them are in memory at once.
+    Somebody may have done them a million times, so that no more than PAGE of them are in memory at once: all of them are asked for
+    together, where these are too many each name by itself, and what was done so often identity by identity.
     """
-    numbers = names.known(site, EVENT, events)
+    numbers = names.events(connection, site, events)
     if not numbers:
         return
     where, parameters = _of_names(connection, site, person, oldest, numbers)
     rows = connection.rows(f"SELECT name, at, metadata FROM events WHERE {where} LIMIT ?", (*parameters, PAGE + 1))
     if len(rows) <= PAGE:  # nearly always
-        yield from ((numbers[name], at, msgspec.json.decode(metadata) if metadata else {}) for name, at, metadata in rows)
+        yield from ((numbers[name], at, _read(metadata)) for name, at, metadata in rows)
         return
     del rows
-    for number, event in numbers.items():
-        for identity in _members(person):
-            yield from ((event, at, metadata) for at, metadata in _happened_to(connection, site, identity, oldest, number))
+    if len(numbers) > 1:
+        for event in numbers.values():
+            yield from happened(connection, site, names, person, oldest, [event])
+        return
+    ((number, event),) = numbers.items()
+    for identity in _members(person):
+        yield from ((event, at, metadata) for at, metadata in _happened_to(connection, site, identity, oldest, number))
+
+
+def _read(metadata: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(metadata) if metadata else {}
+    return found
 
 
 def _of_names(connection: Connection, site: int, person: Person, oldest: int, numbers: Mapping[int, str]) -> tuple[str, Sequence[Any]]:
@@ -213,7 +245,7 @@ def _happened_to(connection: Connection, site: int, identity: int, oldest: int, 
     at, last = oldest, b""
     while True:
         rows = connection.rows(sql, (site, identity, at, at, last, name, PAGE))
-        yield from ((when, msgspec.json.decode(metadata) if metadata else {}) for when, _, metadata in rows)
+        yield from ((when, _read(metadata)) for when, _, metadata in rows)
         if len(rows) < PAGE:
             return
         at, last = rows[-1][0], bytes(rows[-1][1])
@@ -240,8 +272,9 @@ def timeline(
         return []
     senders = {identity.id: identity for identity in of}
     sql = "SELECT id, identity, name, at, unverified, page, metadata FROM events WHERE site = ? AND "
-    conditions = [f"identity IN ({marks(of)})", "at >= ?"]
-    parameters: list[Any] = [site, *senders, oldest]
+    of_person, members = connection.among(list(senders))
+    conditions = [f"identity {of_person}", "at >= ?"]
+    parameters: list[Any] = [site, *members, oldest]
     for column, sign, bound in (("at", "<", before), ("at", ">", since)):
         if bound is not None:
             conditions.append(f"{column} {sign} ?")

@@ -15,7 +15,7 @@ from collector.values.query_tree import Group, Node
 
 EVERYBODY = Group("NOT", ())
 """Holds for everybody: nothing is asked."""
-_FIELDS = {"first_name": "name", "user_id": "external_id"}
+_MADE_OF = {"first_name": "name", "last_name": "name", "user_id": "external_id"}
 """What variables are made of that are no field by their own name."""
 
 
@@ -59,17 +59,18 @@ def reach(
 
 
 def _lacks(path: str) -> Node:
-    """Return the query for who has no value for a variable; an empty text is none."""
-    if path == "last_name":
-        return _rule("name", "!~", " ")
-    named = _FIELDS.get(path, path)
-    for field in (named, f"custom_attributes.{named}"):
+    """Return the query for who has no value for a variable, neither a field of ours nor one of the site's; an empty text is none."""
+    lacks: list[Node] = []
+    for field in (_MADE_OF.get(path, path), f"custom_attributes.{path}"):
         try:
             unknown = _rule(field, "is_unknown")
-            return unknown if field.endswith("_at") else Group("OR", (unknown, _rule(field, "=", "")))
-        except Refusal:  # no field of our own, so one of the site's
+            if path == "last_name" and field == "name":
+                lacks.append(_rule("name", "!~", " "))
+            else:
+                lacks.append(unknown if field.endswith("_at") else Group("OR", (unknown, _rule(field, "=", ""))))
+        except Refusal:  # there is no such field
             continue
-    return EVERYBODY  # nothing can have this name
+    return Group("AND", tuple(lacks)) if lacks else EVERYBODY
 
 
 def _rule(field: str, operator: str, value: str | None = None) -> Node:

@@ -52,14 +52,16 @@ def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[st
     if trial is not None:
         shown: dict[str, Any] = yield Guest(functools.partial(trial_pages.answer, services, site, trial, request, now))
         return shown
+    sender = senders.check_sender(services.keyring, site, request, services.settings.session_duration, now)
     if not services.breaker.admits(site.id, guests.CLAIMS):
         raise _busy()
-    asked = _Claim(services, senders.check_sender(services.keyring, site, request, services.settings.session_duration, now), request, now)
+    asked = _Claim(services, sender, request, now)
     for _ in range(_ATTEMPTS):
         try:
             ready = yield Guest(asked.prepare)
             answer = None if isinstance(ready, str) else (yield asked.writing(functools.partial(asked.grant, ready=ready)))
-        except Problem:
+        except Problem:  # the claim's fault: what was asked has answered
+            guests.succeeded(services, site, guests.CLAIMS)
             raise
         except Overloaded:  # as everybody hears it now
             raise _busy() from None
@@ -122,7 +124,7 @@ class _Claim:
                 return "trigger"
             try:
                 recipient = self.recipient(connection, owner.principal_id, message)
-            except LookupError:  # became part of another between two statements
+            except people.NoPerson:  # became part of another between two statements
                 return "audience"
             moment = Moment(
                 now=self.now,
@@ -137,7 +139,7 @@ class _Claim:
         """Read what is known of a person, as far as deciding and granting a message, and filling in its variables, take it.
 
         Raises:
-            LookupError: the person became part of another, or is gone.
+            NoPerson: the person became part of another, or is gone.
         """
         services, needs = self.services, united([message.needs, message.goal_needs])
         everything = message.has_variables

@@ -90,7 +90,7 @@ class Offers:
             if candidates is None:
                 candidates = _candidates(self._services.auto_messages.live(contact.site.id), contact)
             return self._decide(contact, candidates) if candidates.any else NOTHING
-        except LookupError:  # the person became part of another since the commit; the next answer knows
+        except people.NoPerson:  # the person became part of another since the commit; the next answer knows
             return LATER if contact.polls else NOTHING
 
     def _after_reports(self, contact: "_Contact", reported: Collection[str]) -> Offered:
@@ -217,7 +217,7 @@ def load_recipient(
     With the `totals` given, it was asked before.
 
     Raises:
-        LookupError: the person became part of another, or is gone.
+        NoPerson: the person became part of another, or is gone.
     """
     if totals is None:
         delivery.read_ahead(connection, site.id, person)

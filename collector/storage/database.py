@@ -184,11 +184,13 @@ class Connection:
         self.run_many(f"UPDATE {table} SET {settings} WHERE {where}", rows)
 
     def among(self, values: Sequence[int] | Sequence[str] | Sequence[bytes]) -> tuple[str, Sequence[Any]]:
-        """Return the condition that a column is one of these values, of which there is one at least, and its parameters.
+        """Return the condition that a column is one of these values, and its parameters; of none it is nothing.
 
         Few different texts come of it, so that a statement is prepared once: one array on PostgreSQL, on SQLite a power of two of values,
         and beyond what a statement may have there one text of JSON, in which bytes do not go.
         """
+        if not values:
+            return "IN (NULL)", ()
         if self.engine == "postgresql":
             return "= ANY(?)", (packed(values),)
         size = 1 << (len(values) - 1).bit_length()

@@ -155,7 +155,7 @@ class FilePool(SqliteDatabase):
     def close(self) -> bool:
         """Give this thread's connection back, and say whether it had one."""
         lent = self._lent()
-        if lent is not None:
+        if lent in self._made:  # else everything was ended meanwhile
             self._idle.append(lent)
         return lent is not None
 

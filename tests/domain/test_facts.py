@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from collector.domain import facts, people
+from collector.domain import facts, imports, people
 from collector.domain.audiences import PersonFacts, Total
+from collector.domain.imports import Base
 from collector.storage.database import Connection
 from collector.values.clock import DAY, MINUTE
 from collector.values.queries import parse
@@ -101,8 +102,80 @@ def test_the_timeline_is_asked_once_about_all_events_and_tells_them_apart(world:
         **{(name, "free", 30): 0 for name in ("saved", "opened")},
         **{("sold", plan, days): 0 for plan in ("pro", "free") for days in (None, 30)},
     }
-    about_events = [sql for sql in questions if " FROM events " in sql]
-    assert len(about_events) == 1 or size < 20
+    if size == 1_000:
+        assert sum(" FROM events " in sql for sql in questions) == 1
+
+
+def test_what_is_asked_of_a_day_is_not_read_back_further_for_what_is_asked_of_the_timeline(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for turn in range(30):
+        world.send(user(), world.event("often", at=world.clock() - turn * DAY, metadata='{"plan": "pro"}'))
+    world.send(user(), world.event("seldom", at=world.clock() - 80 * DAY, metadata='{"plan": "pro"}'))
+    fetched: list[int] = []
+    rows = Connection.rows
+
+    def spy(self: Connection, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        found = rows(self, sql, parameters)
+        if " FROM events " in sql:
+            fetched.append(len(found))
+        return found
+
+    monkeypatch.setattr(Connection, "rows", spy)
+    asked = [{**often("pro", within_days=2), "event": "often"}, {**often("pro"), "event": "seldom"}]
+    found = known(world, asked).measures
+    assert [found[one.key].count for one in measures_of(asked)] == [2, 1]
+    assert sum(fetched) <= 4
+
+
+def test_somebody_with_very_many_identities_is_read_in_few_questions_though_one_event_is_frequent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "PAGE", 100)
+    for number in range(60):
+        world.send(lead(f"l-{number}"), world.event("seldom", metadata='{"plan": "pro"}'))
+        world.send(user(), world.event(), lead=lead(f"l-{number}"))
+    world.send(user(), *(world.event("often", metadata='{"plan": "pro"}') for _ in range(101)))
+    questions: list[str] = []
+    rows = Connection.rows
+
+    def spy(self: Connection, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        questions.append(sql)
+        return rows(self, sql, parameters)
+
+    monkeypatch.setattr(Connection, "rows", spy)
+    asked = [{**often("pro"), "event": name} for name in ("often", "seldom", "a", "b", "c")]
+    found = known(world, asked).measures
+    assert [found[one.key].count for one in measures_of(asked)] == [101, 60, 0, 0, 0]
+    # all together, these two by themselves, and the frequent one of each identity
+    assert sum(" FROM events " in sql for sql in questions) <= 3 + 61 + 1
+
+
+@pytest.mark.parametrize("pruned", [True, False])
+def test_what_was_known_then_of_what_stands_in_the_totals_alone(world: World, *, pruned: bool) -> None:
+    """What was done since is taken away; the last before it may stand in no timeline."""
+    services, then = world.services, world.clock()
+    last = then - 2 * DAY
+    world.send(user(), world.event())
+    services.names.ensure(world.site.id, "event", ["bought"], then)
+    if pruned:
+        number, owner = services.names.number(world.site.id, "event", "bought"), world.person(user()).id
+        columns = ("site", "name", "identity", *(f"{half}{what}" for half in ("", "own_", "base_") for what in ("count", "last", "first")))
+        row = (world.site.id, number, owner, *(5, last, then - 300 * DAY) * 3)
+        services.writer.run(world.site.id, lambda tx: tx.insert("totals", columns, [row]))
+    else:
+        base = Base("bought", 5, then - 300 * DAY, last)
+        services.writer.run(
+            world.site.id, lambda tx: imports.set_bases(tx, world.site.id, services.names, services.maker, then, user(), [base])
+        )
+    world.clock.advance(DAY)
+    world.send(user(), world.event("bought"))
+    node = parse({"event": "bought", "field": "last", "operator": "less_than_days_ago", "value": 30}, retention_days=90)
+    with services.database.snapshot() as connection:
+        found = facts.load_then(
+            connection, world.site, services.names, world.person(user()), needs(node), then, services.settings.retention
+        )
+    assert found.totals["bought"] == Total(5, then - 300 * DAY, last)
 
 
 def test_the_timeline_is_asked_once_what_was_done_within_so_many_days(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 import hashlib
 import hmac
 import re
+import threading
 from typing import Any
 
 import msgspec
 import pytest
 
-from collector.domain import trigger_events
+from collector.domain import facts, trigger_events
 from collector.domain.tracking import Event
 from collector.storage.database import Connection
 from collector.values.clock import DAY, HOUR, MINUTE
@@ -328,3 +329,73 @@ def test_trouble_with_waiting_events_costs_no_event_and_ends_no_asking(
     assert poll(tracker)["poll"] == 30
     assert tracker.view()["accepted"] == 1
     assert poll(tracker)["poll"] == 30
+
+
+def test_who_did_none_of_it_lately_costs_the_timeline_nothing_where_a_page_is_decided_too(
+    tracker: Tracker, world: World, statements: list[str]
+) -> None:
+    """The totals are read in any case then, and tell it."""
+    shown = create(world, {"type": "page"})
+    create(world, PAID)
+    prove(tracker)
+    rest(world)
+    world.clock.advance(DAY)
+    tracker.view()
+    statements.clear()
+    assert offered(tracker.view()) == [shown]
+    assert not [sql for sql in statements if "FROM events" in sql and " ORDER BY at DESC" in sql]
+
+
+def test_what_is_done_very_often_hides_no_other_event_that_waits(tracker: Tracker, world: World) -> None:
+    never = [{"field": "metadata.plan", "operator": "=", "value": "never"}]
+    create(world, {"type": "event", "event": "saved", "where": never})
+    message = create(world, PAID, page={"field": "path", "operator": "is", "value": "/thanks"})
+    prove(tracker)
+    tracker.view("/")
+    rest(world)
+    for turn in range(trigger_events.MOST // 20 + 1):
+        world.clock.advance(turn)
+        tracker.collect(*(tracker.event("saved", metadata={"plan": "pro"}) for _ in range(20)))
+    assert offered(tracker.view("/thanks")) == [message]
+
+
+def test_events_that_may_open_nothing_here_hide_none_that_may(tracker: Tracker, world: World) -> None:
+    """Of a user whom nobody proved, what the back end says opens nothing; its own browser's events do."""
+    message = create(world, PAID, page={"field": "path", "operator": "is", "value": "/thanks"})
+    tracker.identify("u-1")
+    tracker.view("/")
+    tracker.collect(tracker.event("paid"))
+    for _ in range(trigger_events.MOST + 1):
+        world.clock.advance(1)
+        rest(world)
+    assert offered(tracker.view("/thanks")) == [message]
+
+
+def test_deciding_borrows_no_connection_of_the_writers(tracker: Tracker, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = {"event": "never heard of", "field": "count", "operator": "=", "value": 0, "within_days": 7}
+    message = create(world, {"type": "page"}, audience=measured)
+    create(world, {"type": "event", "event": "neither of this"})
+    prove(tracker)
+    tracker.view()
+    borrowed: list[str] = []
+    read = world.services.written.read
+
+    def spy() -> Any:
+        borrowed.append(threading.current_thread().name)
+        return read()
+
+    monkeypatch.setattr(world.services.written, "read", spy)
+    assert offered(poll(tracker)) == []
+    assert offered(tracker.view()) == [message]
+    world.clock.advance(HOUR)
+    assert {name for name in borrowed if not name.startswith("writer")} == set()
+
+
+def test_a_fault_while_a_person_is_loaded_is_told_and_is_no_person_that_has_gone(
+    tracker: Tracker, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    create(world, {"type": "page"}, audience={"event": "saved", "field": "count", "operator": "=", "value": 0, "within_days": 3})
+    tracker.view()
+    monkeypatch.setattr(facts, "_measures", lambda *_: {})
+    assert offered(tracker.view()) == []
+    assert [record for record in caplog.records if "offers" in record.getMessage()]

@@ -81,3 +81,11 @@ def test_at_the_end_those_of_other_threads_end_too(pool: FilePool) -> None:
         pool.close_all()
     with pytest.raises(sqlite3.ProgrammingError):
         theirs.execute("SELECT 1")
+
+
+def test_a_connection_that_comes_back_after_all_were_ended_is_lent_to_nobody(pool: FilePool) -> None:
+    with ThreadPoolExecutor(1) as other:
+        other.submit(pool.connect).result()
+        pool.close_all()
+        other.submit(pool.close).result()
+    assert lent(pool).execute("SELECT 1").fetchone() == (1,)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from collector.domain import people
+from collector.domain.content import MissingValue, render
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, serving
 
@@ -36,6 +38,36 @@ def test_a_draft_tells_how_many_it_is_for_and_who_lacks_what_it_needs(rest: Rest
     audience = {"field": "custom_attributes.plan", "operator": "=", "value": "pro"}
     message = made(rest, audience=audience, content={"body": 'Hi {{first_name}}, on {{plan | fallback: "no plan"}}'})
     assert reach(rest, message) == {"people": 2, "without": 2, "lacking": {"first_name": 2}, "of_event": [], "impossible": False}
+
+
+PEOPLE = (
+    {"name": "Ada Example", "phone": "1"},
+    {"name": "Ada"},
+    {"name": ""},
+    {"custom_attributes": {"first_name": "Ada", "last_name": "Example", "phone": "2", "user_id": "x"}},
+    {"name": "", "custom_attributes": {"first_name": "Ada", "phone": ""}},
+    {"name": "Ada Example", "custom_attributes": {"last_name": "", "phone": "3"}},
+    {"phone": "", "custom_attributes": {"phone": "4"}},
+    {},
+)
+
+
+@pytest.mark.parametrize("path", ["name", "first_name", "last_name", "phone", "user_id", "email", "never_heard_of"])
+def test_those_who_are_counted_as_lacking_it_are_those_who_cannot_be_shown_it(rest: Rest, path: str) -> None:
+    message = made(rest, content={"body": f"Hello {{{{{path}}}}}"})
+    contacts = [rest.contact(role="user", external_id=f"u-{number}", **fields)["id"] for number, fields in enumerate(PEOPLE)]
+    services, site = rest.world.services, rest.world.site
+    lacking = 0
+    with services.database.read() as connection:
+        definition = services.auto_messages.get(connection, site.id, message["id"]).definition
+        for contact in contacts:
+            person, _ = people.by_contact_id(connection, site.id, contact)
+            known = people.values(connection, site.id, services.names, person, rest.clock())
+            try:
+                render(definition, known, None, site.zone)
+            except MissingValue:
+                lacking += 1
+    assert reach(rest, message)["without"] == lacking
 
 
 def test_what_the_event_has_to_bring_is_named(rest: Rest) -> None:
