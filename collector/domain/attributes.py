@@ -12,8 +12,9 @@ leaves what those of the identities that remain say. A value that was set, as `u
 unset, it gives way again.
 """
 
+import functools
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ class Standing(NamedTuple):
     @property
     def is_said(self) -> bool:
         """Whether nothing but visits gives it, and what they say stands there."""
-        return not self.own and self.visited is not None and self.stored.source == VISITS and self.stored.value == _json(self.visited)
+        return not self.own and self.visited is not None and self.stored.source == VISITS and self.stored.value == _said(self.visited).value
 
     @property
     def folded(self) -> Folded:
@@ -192,18 +193,33 @@ def standing(
         yield Standing(*key, own, visited.get(key), folded[0] if folded else UNSET)
 
 
-def fold_own(own: Iterable[tuple[str, Own]], visited: str | None = None) -> Folded:
+def fold_own(own: Collection[tuple[str, Own]], visited: str | None = None) -> Folded:
     """Return what a person's identities, each with its kind, make of their own values of one attribute and of what visits say."""
+    if not own and visited is not None:  # nearly always, of those that visits give
+        return _said(visited)
     candidates = [(source, _RANKS[kind], at, value) for kind, (value, at, source) in own]
     unset = [one for one in candidates if one[3] == _NULL]
     known = [one for one in candidates if one[3] != _NULL and not any(_takes_away(null, one) for null in unset)]
     source, _, at, text = max(known or unset, default=(None, 0, None, _NULL))
     if text == _NULL and visited is not None:
-        return Folded(_json(visited), None, fold(visited), None, VISITS)
+        return _said(visited)
     if source is None:
         return UNSET
     value = json.loads(text)
     return Folded(text, _number(value), fold(value) if isinstance(value, str) else None, at, source)
+
+
+def _said(text: str) -> Folded:
+    """Return what stands there where visits say a text. The same browsers, campaigns and referrers come again and again."""
+    return _known_said(text) if len(text) <= _KEPT else _folded_said(text)
+
+
+def _folded_said(text: str) -> Folded:
+    return Folded(_json(text), None, fold(text), None, VISITS)
+
+
+_KEPT = 256  # characters
+_known_said = functools.lru_cache(maxsize=2_048)(_folded_said)
 
 
 def _takes_away(null: tuple[int, int, int, str], value: tuple[int, int, int, str]) -> bool:

@@ -14,9 +14,11 @@ _Part = list[int]
 def count(tx: Connection, site: int, rows: Sequence[EventRow], principals: Mapping[int, int]) -> None:
     """Add events that were inserted to the halves of their identities and of these principals, each row once."""
     own: dict[tuple[int, int], _Part] = {}
-    for row in rows:
-        at = row[5]
-        present = own.setdefault((row[4], row[3]), [0, at, at])
+    for _, _, _, identity, name, at, *_ in rows:
+        present = own.get((name, identity))
+        if present is None:
+            own[name, identity] = [1, at, at]
+            continue
         present[0] += 1
         if at > present[1]:
             present[1] = at

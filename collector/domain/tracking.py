@@ -152,8 +152,8 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 def _names_of(submission: Submission) -> Iterator[tuple[str, str]]:
-    for event in submission.events:
-        yield EVENT, event.name
+    for name in {event.name for event in submission.events}:
+        yield EVENT, name
     for change in submission.changes:
         for name in change.values:
             yield ATTRIBUTE, name
@@ -312,52 +312,57 @@ class _Group:
         return msgspec.structs.replace(submission, events=events, answered=changed) if changed else submission
 
     def admit(self, accepted: Sequence[tuple[Submission, Outcome]]) -> "_Admitted":
-        """Sort out what is to be stored: refuse an event whose name has no number, or that comes too late; the others are not counted yet.
-
-        One pass, because whatever is done here is done for every event there is.
-        """
+        """Sort out what is to be stored; it is not counted yet."""
         admitted = _Admitted()
-        homes, spans, active = admitted.homes, admitted.spans, admitted.active
-        site, home_of = self.site, self.known.home
         numbers = {text: number for (kind, text), number in self.numbers.items() if kind == EVENT}
         for submission, outcome in accepted:
-            owner = self.identities[submission.owner]
-            identity, not_before, client = owner.id, owner.not_before, submission.client
-            present = submission.browser and submission.present
-            unverified = int(submission.browser and owner.kind == USER and not submission.verified)
-            results: list[bool | Reason] = [False] * len(submission.events)
-            outcome.events = results
-            latest, visit, span = active.get(identity, 0), None, None
-            for place, event in enumerate(submission.events):
-                at, number = event.at, numbers.get(event.name)
-                if number is None:
-                    results[place] = Reason.NAME_LIMIT
-                    continue
-                if at <= not_before:
-                    results[place] = Reason.PERSON_DELETED
-                    continue
-                home = home_of(event_id_time(event.id), at)
-                if home is None:
-                    results[place] = Reason.TOO_OLD
-                    continue
-                rows, places = homes.setdefault(home, ([], []))
-                rows.append((site, home, event.id, identity, number, at, unverified, event.visit, event.page, event.metadata))
-                places.append((results, place))
-                if not present:
-                    continue
-                latest = max(latest, at)
-                if event.visit is None:
-                    continue
-                if span is None or event.visit != visit:  # nearly all events of a submission are of one visit
-                    visit = event.visit
-                    span = spans.get((identity, visit))
-                    if span is None:
-                        span = spans[identity, visit] = visits.Span(at, at, event.page, client)
-                        continue
-                span.widen(at, event.page, client)
-            if latest and present:
-                active[identity] = latest
+            outcome.events = self.admit_events(submission, numbers, admitted)
         return admitted
+
+    def admit_events(self, submission: Submission, numbers: Mapping[str, int], admitted: "_Admitted") -> list[bool | Reason]:
+        """Refuse an event whose name has no number, or that comes too late; the others are taken, unless they turn out to be repeats.
+
+        One pass and few calls, because whatever is done here is done for every event there is.
+        """
+        results: list[bool | Reason] = [True] * len(submission.events)
+        owner, site, spans, home_of = self.identities[submission.owner], self.site, admitted.spans, self.known.home
+        identity, not_before, client = owner.id, owner.not_before, submission.client
+        present = submission.browser and submission.present
+        unverified = int(submission.browser and owner.kind == USER and not submission.verified)
+        latest, visit, span, home = admitted.active.get(identity, 0), None, None, None
+        into: _Home = ([], [])
+        for place, event in enumerate(submission.events):
+            at, number = event.at, numbers.get(event.name)
+            if number is None or at <= not_before:
+                results[place] = Reason.NAME_LIMIT if number is None else Reason.PERSON_DELETED
+                continue
+            week = home_of(event_id_time(event.id), at)
+            if week is None:
+                results[place] = Reason.TOO_OLD
+                continue
+            if week != home:  # nearly all events of a submission are of one week
+                home, into = week, admitted.into(week)
+            into[0].append((site, week, event.id, identity, number, at, unverified, event.visit, event.page, event.metadata))
+            into[1].append((results, place))
+            if not present:
+                continue
+            if at > latest:  # noqa: PLR1730 (a call less for each event)
+                latest = at
+            if event.visit is None:
+                continue
+            if span is None or event.visit != visit:  # and of one visit
+                visit = event.visit
+                span = spans.get((identity, visit))
+                if span is None:
+                    span = spans[identity, visit] = visits.Span(at, at, event.page, client)
+                    continue
+            if at > span.end:
+                span.end = at
+            elif at <= span.start:
+                span.widen(at, event.page, client)
+        if latest and present:
+            admitted.active[identity] = latest
+        return results
 
     def touch(self, admitted: "_Admitted") -> visits.Followed | None:
         """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither."""
@@ -395,9 +400,9 @@ class _Group:
                 del new[known]
             for known in self.slices.insert(self.tx, self.site, home, [new[event_id] for event_id in sorted(new)], self.now):
                 del new[known]
-            for row, (results, place) in zip(rows, places, strict=True):
-                if new.get(row[2]) is row:
-                    results[place] = True
+            if len(new) < len(rows):  # else all of them are taken, nearly always
+                for row, (results, place) in zip(rows, places, strict=True):
+                    results[place] = new.get(row[2]) is row
             counted += new.values()
         totals.count(self.tx, self.site, counted, self.principals())
 
@@ -475,3 +480,7 @@ class _Admitted:
         self.spans: dict[visits.Key, visits.Span] = {}
         self.active: dict[int, int] = {}
         """When browsers were active last (ms), by identity."""
+
+    def into(self, home: int) -> "_Home":
+        """Return where the events of a slice go."""
+        return self.homes.setdefault(home, ([], []))

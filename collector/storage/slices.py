@@ -138,8 +138,9 @@ class Slices:
     @staticmethod
     def _found(tx: Connection, site: int, number: int, ids: Sequence[bytes]) -> set[bytes]:
         found: set[bytes] = set()
-        for start in range(0, len(ids), _CHUNK):
-            among, parameters = tx.among(ids[start : start + _CHUNK])
+        chunk = _CHUNK if tx.engine == "sqlite" else max(len(ids), 1)  # there all of them travel as one value
+        for start in range(0, len(ids), chunk):
+            among, parameters = tx.among(ids[start : start + chunk])
             sql = f"SELECT id FROM events_{number} WHERE site = ? AND slice = ? AND id {among}"
             found.update(bytes(row[0]) for row in tx.rows(sql, (site, number, *parameters)))
         return found
