@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, tzinfo
 from itertools import pairwise, product
 from typing import Any
-from urllib.parse import urlsplit
 
 from collector.domain.audiences import where_matches
 from collector.domain.names import PAGE_VIEW
@@ -15,6 +14,7 @@ from collector.values.days import day_bounds
 from collector.values.errors import Refusal
 from collector.values.fields import is_link
 from collector.values.metadata import clean_metadata
+from collector.values.page_rules import path_of
 from collector.values.query_tree import DAYS, SPANS, TEXT, EventMeasure, MessageMeasure, Money, Test, WhereRule
 from collector.values.text import fold
 
@@ -75,7 +75,7 @@ def metadata(measure: EventMeasure, now_ms: int, zone: tzinfo) -> dict[str, Any]
             return None
         if not needless:
             made[key] = content
-    if views and made.keys() >= _OF_EVERY_PAGE and (urlsplit(made["url"]).path or "/") != made["path"]:
+    if views and made.keys() >= _OF_EVERY_PAGE and path_of(made["url"]) != made["path"]:
         return None
     return made if len(made) <= 20 else None
 
@@ -87,7 +87,7 @@ def _of_page(key: str, contents: Iterable[Any]) -> Iterator[str]:
             continue
         if key == "path":
             path = content if content.startswith("/") else f"/{content}"
-            if urlsplit(f"{_HOST}{path}").path == path:
+            if path_of(f"{_HOST}{path}") == path:
                 yield path
         elif key in {"url", "referrer"}:
             yield content if is_link(content, web_only=True) else f"{_URL}{content}"

@@ -1,11 +1,13 @@
 """Goals: whether those who got a message, or were held out from it, have done since what it was for.
 
-A goal is met where its query holds within so many days of the receipt; where it held at the receipt already it does not count. So only
+A goal is met where its query holds within so many days of the receipt; where it held at the receipt already it does not count, also where
+that becomes known afterwards: the visitor turns out to be a customer, what had been done is reported late. So only
 those are asked who got the message with the goal it has now: of who had it with another one, nobody knows. Who meets it is found among
 everybody who has not met it yet, by the same SQL as every search. Where the days ended before anybody looked, what was known when they
 ended decides: so it makes no difference how long nobody looked, nor that what was done in those days arrives only afterwards.
 """
 
+import functools
 from typing import NamedTuple
 
 from collector.domain import facts, people
@@ -33,6 +35,8 @@ class Receipt(NamedTuple):
     identity: int
     n: int
     until: int
+    already: bool = False
+    """Whether the goal held at the receipt: of the person as it is known by now, another device and what was reported late included."""
 
 
 def met(
@@ -57,14 +61,17 @@ def met(
             sql = f"SELECT d.identity, d.n, d.claimed_at, i.principal_id {waiting} AND i.principal_id IN ({among}) ORDER BY 1, 2"
             rows = connection.rows(sql, (*parameters, *found.parameters, *parameters))
     receipts = [(Receipt(identity, n, claimed_at + span), principal) for identity, n, claimed_at, principal in rows]
+    asked = functools.partial(_held, database, site, names, goal.query, retention_ms)
+    # Only of what was done and shown is known exactly what it was then; of the rest the claim knew more.
+    by_deeds = needs(goal.query).attributes <= {"page_view_count"}
     return [
-        one
+        one._replace(already=by_deeds and asked(principal, one.until - span - 1))
         for one, principal in receipts
-        if one.until >= now_ms or _held(database, site, names, principal, goal.query, one.until, retention_ms)
+        if one.until >= now_ms or asked(principal, one.until)
     ]
 
 
-def _held(database: Database, site: Site, names: Names, principal: int, query: Node, then_ms: int, retention_ms: int) -> bool:
+def _held(database: Database, site: Site, names: Names, query: Node, retention_ms: int, principal: int, then_ms: int) -> bool:
     """Say whether a query held of a person at a time that has passed."""
     with database.snapshot() as connection:
         try:
@@ -97,9 +104,10 @@ def _first_version(connection: Connection, site: Site, message: AutoMessage) -> 
 
 
 def note(tx: Connection, site: int, message: AutoMessage, receipts: list[Receipt], now_ms: int) -> None:
-    """Note when goals were met. Whoever was first stays."""
+    """Note when goals were met, and which do not count since they had been met before. Whoever was first stays."""
     for receipt in receipts:
+        noted, value = ("goal_before", 1) if receipt.already else ("goal_at", min(now_ms, receipt.until))
         tx.run(
-            "UPDATE deliveries SET goal_at = ? WHERE site = ? AND identity = ? AND message = ? AND n = ? AND goal_at IS NULL",
-            (min(now_ms, receipt.until), site, receipt.identity, message.id, receipt.n),
+            f"UPDATE deliveries SET {noted} = ? WHERE site = ? AND identity = ? AND message = ? AND n = ? AND goal_at IS NULL",
+            (value, site, receipt.identity, message.id, receipt.n),
         )

@@ -115,8 +115,10 @@ def lift(shown: Numbers, held_out: Numbers, *, goal: bool) -> dict[str, Any]:
     if not goal:
         return {"available": False, "in_words": "There is no goal to compare by."}
     if not held_out["eligible"] or not shown["eligible"]:
-        nobody = "Nobody is held out" if not held_out["eligible"] else "Nobody has got it"
-        return {"available": False, "in_words": f"{nobody} yet, so there is nothing to compare with."}
+        arm, nobody = (held_out, "Nobody is held out yet") if not held_out["eligible"] else (shown, "Nobody has got it yet")
+        if arm["sent"]:
+            nobody = f"{'Whoever is held out' if arm is held_out else 'Whoever has got it'} had reached the goal before"
+        return {"available": False, "in_words": f"{nobody}, so there is nothing to compare with."}
     arms = [{"people": arm["eligible"], "goal": arm["goal"], "rate": round(arm["goal"] / arm["eligible"], 4)} for arm in (shown, held_out)]
     difference, lower, upper = newcombe(shown["goal"], shown["eligible"], held_out["goal"], held_out["eligible"])
     return {

@@ -5,6 +5,7 @@ only where `audiences.matches` says of the facts after it that the verdict has t
 is bounded; where it finds nothing, it says why.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import tzinfo
 from itertools import permutations
@@ -21,6 +22,8 @@ from collector.values.clock import DAY
 from collector.values.fields import seconds
 from collector.values.query_tree import Group, Node, needs, walk
 
+MOST_SECONDS = 1.0
+"""Of computing: what a trial costs depends on how much is measured of the person, and meanwhile others wait for the interpreter."""
 _MOST_TRIALS = 4_000
 _MOST_TRIALS_OF_ONE = 1_000
 _RULES_COST_LESS = 10
@@ -118,6 +121,7 @@ class _Search:
         self.left = _MOST_TRIALS
         self.rules = list(walk(node))
         self.unfinished = False
+        self._until = time.thread_time() + MOST_SECONDS
 
     def best(self) -> tuple[Step, ...] | None:
         """Return the steps of the nearest change that was found."""
@@ -132,7 +136,7 @@ class _Search:
                     if repr(deeds) not in tried:
                         tried[repr(deeds)] = deeds
                         found += [self.least(steps) for steps in self.arranged(self.node, deeds, self.wanted)]
-                    if self.left <= 0:
+                    if self.is_over():
                         break
             if found:
                 return min(found, key=lambda steps: cost(steps, self.now))
@@ -150,6 +154,8 @@ class _Search:
         together = (node.operator in {"AND", "NOT"}) is wanted
         made: list[_Option] = [_Option((), 0)] if together else []
         for child in node.value:
+            if self.has_given_up():
+                return []
             options = self.options(child, of_child, outlook, now_ms)
             if together:
                 merged = [(_merged(one.deeds, other.deeds), one.cost + other.cost) for one in made for other in options]
@@ -166,12 +172,12 @@ class _Search:
         has_it = self.verdict(rule, alone, now_ms) is wanted
         made = []
         for deeds in ((), *proposals(rule, self.rules, outlook, now_ms)):
-            if self.left <= 0 or (has_it and any(isinstance(one, SetsAttribute) for one in deeds)):
+            if self.is_over() or (has_it and any(isinstance(one, SetsAttribute) for one in deeds)):
                 break
             steps = next(self.arranged(rule, deeds, wanted, alone, now_ms), None)
             if steps is not None:
                 made.append(_Option(deeds, sum(_weight(step, now_ms) for step in steps) + (1 if has_it and deeds else 0)))
-        self.unfinished = self.left <= 0
+        self.unfinished = self.is_over()
         self.left = whole - (_MOST_TRIALS_OF_ONE - self.left) // _RULES_COST_LESS
         return _nearest(made)
 
@@ -195,8 +201,16 @@ class _Search:
                     if self.turns(node, order[place:], wanted, before, until):
                         yield _resolved((*order[:place], Waits(until), *order[place:]), now_ms)
                         break
-                    if self.left <= 0:
+                    if self.is_over():
                         return
+
+    def is_over(self) -> bool:
+        """Say whether nothing more may be tried: not for what is looked at, or not at all."""
+        return self.left <= 0 or self.has_given_up()
+
+    def has_given_up(self) -> bool:
+        """Say whether the time is spent."""
+        return time.thread_time() > self._until
 
     def turns(self, node: Node, deeds: Deeds, wanted: bool, outlook: Outlook, now_ms: int) -> bool:
         """Say whether a node has a verdict after these."""
@@ -232,6 +246,8 @@ class _Search:
 
     def why_none(self) -> str:
         """Return in words why no change was found."""
+        if self.has_given_up():
+            return f"A change was looked for among {len(self.rules):,} rules for as long as is allowed, and none was found."
         stuck = list(dict.fromkeys(self.stuck(self.node, self.wanted)))
         turned = "hold" if self.wanted else "no longer hold"
         reasons = "; ".join(reason.in_words for reason in stuck[:_MOST_REASONS])

@@ -116,7 +116,13 @@ class Series(msgspec.Struct, frozen=True):
 
     def following(self, happened: Happened) -> "Series":
         """Return it with more events."""
-        fitting = [one for one in happened if self.takes(one[1])]
+        return self._with([one for one in happened if self.takes(one[1])])
+
+    def repeated(self, times: Iterable[int], metadata: Mapping[str, Any]) -> "Series":
+        """Return it with an event that happens at each of these times (ms)."""
+        return self._with([(at, metadata) for at in times]) if self.takes(metadata) else self
+
+    def _with(self, fitting: Happened) -> "Series":
         events = sorted((*self.events, *fitting), key=lambda one: one[0])
         return Series(self.measure, self.zone, self.fixed, events, [at for at, _ in events])
 
@@ -215,11 +221,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
         first = now_ms if known.first_ms is None else min(known.first_ms, now_ms)
         latest = now_ms + deed.times - 1
         last = latest if known.last_ms is None else max(known.last_ms, latest)
-        happened = [(now_ms + place, deed.metadata) for place in range(deed.times)]
-        series = {
-            key: one.following(happened) if one.measure.event == deed.event and one.takes(deed.metadata) else one
-            for key, one in self.series.items()
-        }
+        times = range(now_ms, now_ms + deed.times)
+        series = {key: one.repeated(times, deed.metadata) if one.measure.event == deed.event else one for key, one in self.series.items()}
         return msgspec.structs.replace(
             self,
             totals={**self.totals, deed.event: Total(known.count + deed.times, first, last)},

@@ -242,6 +242,12 @@ class Sites:
             tx.run("UPDATE sites SET identity_secrets = ? WHERE id = ?", (again, number))
         return len(rows)
 
+    @staticmethod
+    def has_paused_messages(connection: Connection, site: int) -> bool:
+        """Say whether a site's messages are paused as of now: what is kept of a site may be some seconds old."""
+        settings = str(connection.value("SELECT settings FROM sites WHERE id = ?", (site,)))
+        return msgspec.json.decode(settings, type=SiteSettings).messages_paused
+
     def change(self, tx: Connection, site: int, **settings: Any) -> None:
         """Change some of a site's settings, by their names in SiteSettings. Whoever asked for it calls `forget` after the commit."""
         tx.run("UPDATE sites SET settings = settings WHERE id = ?", (site,))  # the lock

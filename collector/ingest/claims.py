@@ -173,6 +173,8 @@ class _Claim:
         if not same:
             if not self.services.auto_messages.is_current(tx, self.site.id, ready.message):
                 return None
+            if self.services.sites.has_paused_messages(tx, self.site.id):  # by way of another collector, a moment ago
+                return _no("state")
             delivery.grant(tx, self.site, ready.message, recipient, ready.owner.id, self.request.nonce, ready.moment, arm or SHOWN)
         if arm == HELD_OUT:
             return _no("holdout")

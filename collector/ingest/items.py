@@ -4,7 +4,6 @@ import functools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,6 +17,7 @@ from collector.values.errors import Reason, Refusal
 from collector.values.fields import MAX_NAME, clean_event_name
 from collector.values.ids import UUID_LENGTH, uuid7_bytes, uuid7s_bytes
 from collector.values.metadata import clean_metadata
+from collector.values.page_rules import path_of
 from collector.values.questions import MAX_ANSWER
 from collector.values.text import replace_unstorable
 
@@ -154,14 +154,6 @@ def page_metadata(page: dict[str, str]) -> dict[str, str]:
         if page.get(key):
             metadata[key] = page[key]
     return metadata
-
-
-def path_of(url: str) -> str:
-    """Return the path of an address, `/` where it has none."""
-    try:
-        return urlsplit(url).path or "/"
-    except ValueError:
-        return "/"
 
 
 _KEPT_PAGE = 512

@@ -40,7 +40,6 @@ class Collection:
         self.told: list[dict[str, Any]] = []
         """What the page hears of messages beside what may be claimed: what has to go, and what a test link shows."""
         self.offered = NOTHING
-        self.in_trial = False
         self.views: set[bytes] = set()
         """The views that something happened in."""
         self.rules: str | None = None
@@ -55,6 +54,11 @@ class Collection:
     def refuse(self, index: int, refusal: Refusal) -> None:
         """Note that an item, or a part of it, is refused."""
         self.refused.append({"index": index, **refusal.as_json()})
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it is left to be stored."""
+        return not (self.submission.events or self.submission.changes or self.submission.reports)
 
     def reported(self) -> set[str]:
         """Return the deliveries (nonces) of which something new was reported."""
@@ -102,6 +106,8 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
     page = collection.envelope.page
     if page is not None and not collection.envelope.items:
         yield from ask_messages(collection, offers.poll(collection.sender, items.shown_url(page), collection.now), LATER)
+        return collection.answer()
+    if collection.is_empty:  # what says nothing makes nobody
         return collection.answer()
     yield from apply_rules(collection)
     try:
@@ -168,7 +174,6 @@ def clean_items(c: Collection) -> None:
         if flags:
             c.flagged += [{"index": index, "code": code.value, "field": field} for code, field in flags]
     c.views = {view for text in views if (view := items.view_bytes(text)) is not None}
-    c.answered = c.in_trial and not (c.submission.events or c.submission.changes or c.submission.reports)
 
 
 def leave_trial(c: Collection, item: wire.EventItem) -> wire.EventItem:
@@ -176,7 +181,6 @@ def leave_trial(c: Collection, item: wire.EventItem) -> wire.EventItem:
     trial = trials.find(c.services.keyring, c.site, item.page.url if item.page else "", c.now)
     if trial is None:
         return trial_pages.unmarked(item)
-    c.in_trial = True
     if item.name == PAGE_VIEW:
         c.told = [{"id": trial.message, "trigger": "test"}]
     raise Refusal(Reason.TEST)

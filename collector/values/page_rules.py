@@ -16,7 +16,7 @@ import msgspec
 
 from collector.values.errors import Reason, Refusal
 from collector.values.fields import shown
-from collector.values.text import storable
+from collector.values.text import replace_unstorable, storable
 
 MAX_NODES = 200
 MAX_PATTERN = 2_048
@@ -73,7 +73,7 @@ def page_of(url: str) -> Page | None:
         whole = parts._replace(netloc=parts.netloc.lower())
         return Page(
             names,
-            _path(parts.path or "/"),
+            decoded_path(parts.path or "/"),
             tuple(parse_qsl(parts.query, keep_blank_values=True)),
             (whole.geturl(), whole._replace(fragment="").geturl()),
         )
@@ -144,7 +144,7 @@ def _field_rule(raw: object, operator: object, value: object, field: str) -> Fie
         raise _refusal(f"{field}.value", value, f"text of at most {MAX_PATTERN} code points")
     if not value and not (subject == "query" and operator == "is"):
         raise _refusal(f"{field}.value", value, "some text")
-    ready: dict[str, Callable[[str], str]] = {"host": _host, "path": _path}
+    ready: dict[str, Callable[[str], str]] = {"host": _host, "path": decoded_path}
     pattern = ready[subject](value) if subject in ready else value
     if operator == "wildcard":
         try:
@@ -211,7 +211,15 @@ def _host(text: str) -> str:
         return lowered
 
 
-def _path(text: str) -> str:
+def path_of(url: str) -> str:
+    """Return the path of an address as rules compare it and people read it; `/` where it has none."""
+    try:
+        return replace_unstorable(decoded_path(urlsplit(url).path)) or "/"
+    except ValueError:
+        return "/"
+
+
+def decoded_path(text: str) -> str:
     """Return a path percent-decoded, but for encoded slashes, which separate nothing."""
     if "%" not in text:
         return text

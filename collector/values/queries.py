@@ -44,6 +44,8 @@ from collector.values.visit_context import VISIT_FIELDS
 
 MAX_NODES = 200
 MAX_LIST = 1_000
+MAX_LISTED = 5_000
+"""Values in all lists of a query together."""
 MAX_VALUE = 2_048  # code points of a text to compare with
 MAX_SPAN = 10_000_000  # days, hours or minutes
 
@@ -98,6 +100,7 @@ class _Parser:
         self.retention_days = retention_days
         self.time_zone = time_zone
         self.nodes = 0
+        self.listed = 0
 
     def node(self, raw: object, field: str) -> Node:
         self.count(field)
@@ -202,6 +205,7 @@ class _Parser:
         if kind == "time":
             value = self.begun(value, place)
         if operator in SETS:
+            self.list(value, place)
             return _set_test(kind, operator, value, place, stored=stored)
         if isinstance(value, dict) and stored and kind == "any" and operator in EQUALITY | ORDER:
             money = _money(value, place)
@@ -234,6 +238,12 @@ class _Parser:
             allowed = "first or last of an event, or what was done with a message" if kind == "time" else "the count of an event"
             raise _refusal(f"{field}.field", measure.field, f"{allowed}: nothing else is compared with this")
         return measure
+
+    def list(self, value: object, field: str) -> None:
+        self.listed += len(value) if isinstance(value, list) else 0
+        if self.listed > MAX_LISTED:
+            found = f"There are {self.listed:,} values in lists up to here"
+            raise Refusal(Reason.QUERY_INVALID, field, f"{found}; allowed are at most {MAX_LISTED:,} in a query.")
 
     def count(self, field: str) -> None:
         self.nodes += 1

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from collector.domain import nearest_change
 from collector.domain.outlook import Happens
 from collector.values.clock import DAY
 from tests.domain.test_explanation import MISSING, attribute, change, event, group, refusal
@@ -96,3 +97,13 @@ def test_what_cannot_come_to_be_has_no_change_and_says_so(query: dict[str, Any])
 def created() -> dict[str, list[tuple[int, dict[str, Any]]]]:
     """Somebody who paid yesterday."""
     return {"paid": [(DAY, {})]}
+
+
+def test_a_search_among_rules_that_get_in_each_others_way_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest_change, "MOST_SECONDS", 0.02)
+    rules = [event("cart", "count", "=", number, where=[attribute_of("n", ">", number)]) for number in range(30)]
+    assert refusal(group("AND", *rules)) == "A change was looked for among 30 rules for as long as is allowed, and none was found."
+
+
+def attribute_of(key: str, operator: str, value: Any) -> dict[str, Any]:
+    return {"field": f"metadata.{key}", "operator": operator, "value": value}

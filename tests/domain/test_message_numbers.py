@@ -51,7 +51,9 @@ def test_a_message_that_harms_is_said_to() -> None:
     ("shown", "held_out", "goal", "why"),
     [
         (arm(5, 1), arm(5, 1), False, "There is no goal"),
-        (arm(5, 1), arm(0, 0), True, "Nobody is held out"),
+        (arm(5, 1), arm(0, 0), True, "Nobody is held out yet"),
+        (arm(5, 1), {**arm(0, 0), "sent": 3}, True, "Whoever is held out had reached the goal before"),
+        ({**arm(0, 0), "sent": 3}, arm(5, 1), True, "Whoever has got it had reached the goal before"),
         (arm(0, 0), arm(5, 1), True, "Nobody has got it"),
     ],
 )

@@ -3,11 +3,14 @@
 import gzip
 import json
 import secrets
+from typing import Any
 
 import pytest
 
+from collector.domain.selection import select
 from collector.values.clock import DAY, HOUR
 from collector.values.ids import new_uuid7
+from collector.values.queries import parse
 from tests.ingest.test_messages import create
 from tests.support.browserless import Tracker
 from tests.support.world import World
@@ -349,3 +352,32 @@ def test_a_flood_of_new_people_is_bounded_and_costs_known_visitors_nothing(datab
     assert known.post("/collect", known.envelope(known.event())).status_code == 429
     world.clock.advance(60_000)
     assert stranger.view()["accepted"] == 1
+
+
+@pytest.mark.parametrize("items", [[], [{"name": "", "at": 1}], [{"at": 5}]], ids=["nothing", "no name", "too old"])
+@pytest.mark.parametrize("user", [None, "u-new"])
+def test_an_envelope_of_which_nothing_is_taken_makes_nobody(tracker: Tracker, world: World, items: list[Any], user: str | None) -> None:
+    if user is not None:
+        tracker.identify(user)
+    answer = tracker.collect(*(tracker.event(**{"name": "x", **fields}) for fields in items))
+    assert (answer["accepted"], len(answer["refused"])) == (0, len(items))
+    assert world.rows("SELECT count(*) FROM identities") == [(0,)]
+
+
+def test_the_path_of_a_view_is_what_people_read_and_page_rules_compare(tracker: Tracker, world: World) -> None:
+    tracker.collect(tracker.event(url="https://shop.example/%C3%BCber-uns/Stra%C3%9Fe/a%2Fb?x=%C3%BC"))
+    tracker.collect(tracker.event(url="https://shop.example/%00/%FF"))
+    found = {json.loads(metadata)["path"] for (metadata,) in world.rows("SELECT metadata FROM events")}
+    assert found == {"/über-uns/Straße/a%2Fb", "/\ufffd/\ufffd"}
+    for operator, value in (("=", "/über-uns/Straße/a%2Fb"), ("~", "STRASSE"), ("^", "/ÜBER")):
+        rule = {"field": "metadata.path", "operator": operator, "value": value}
+        query = {"event": "page-view", "field": "count", "operator": "=", "value": 1, "where": [rule]}
+        services = world.services
+        with (
+            services.database.read() as connection,
+            select(connection, world.site, services.names, parse(query, retention_days=90), world.clock(), services.settings.retention) as (
+                people,
+                _,
+            ),
+        ):
+            assert people.count(connection) == 1

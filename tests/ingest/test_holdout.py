@@ -128,6 +128,54 @@ def test_what_was_done_before_the_receipt_does_not_count(tracker: Tracker, world
     assert reached(world, message) == 0
 
 
+def test_what_a_visitor_had_done_as_the_customer_it_turns_out_to_be_does_not_count(
+    tracker: Tracker, new_tracker: Callable[..., Tracker], world: World, keeper: GoalKeeper
+) -> None:
+    message = create(world, goal=GOAL)
+    tracker.identify("customer")
+    tracker.collect(tracker.event("bought"))
+    world.clock.advance(40 * DAY)
+    elsewhere = new_tracker()
+    elsewhere.view()
+    assert elsewhere.claim(message)["message"]
+    world.clock.advance(HOUR)
+    elsewhere.identify("customer")
+    elsewhere.view()
+    for _ in range(2):
+        keeper.look(world.clock())
+        assert reached(world, message) == 0
+    elsewhere.collect(elsewhere.event("bought"))
+    keeper.look(world.clock())
+    assert reached(world, message) == 0, "it had been met before"
+
+
+def test_what_was_done_before_the_receipt_and_is_told_after_it_does_not_count(tracker: Tracker, world: World, keeper: GoalKeeper) -> None:
+    message = create(world, goal=GOAL)
+    tracker.identify("customer")
+    tracker.view()
+    done = world.clock()
+    world.clock.advance(MINUTE)
+    assert tracker.claim(message)["message"]
+    world.clock.advance(MINUTE)
+    world.send(("user", "customer"), world.event("bought", at=done), browser=False)
+    keeper.look(world.clock())
+    assert reached(world, message) == 0
+
+
+def test_an_attribute_that_changed_after_the_receipt_was_not_so_before_it(tracker: Tracker, world: World, keeper: GoalKeeper) -> None:
+    """What it had been is known no more afterwards, and the claim knew."""
+    not_free = {"field": "custom_attributes.plan", "operator": "!=", "value": "free"}
+    message = create(world, goal={"query": not_free, "days": 7})
+    tracker.identify("customer")
+    tracker.view()
+    world.set(("user", "customer"), {"custom_attributes.plan": "free"}, browser=False)
+    assert tracker.claim(message)["message"]
+    world.clock.advance(HOUR)
+    world.set(("user", "customer"), {"custom_attributes.plan": "pro"}, browser=False)
+    keeper.look(world.clock())
+    assert reached(world, message) == 1
+
+
 def test_after_its_days_a_goal_is_not_met_any_more(tracker: Tracker, world: World, keeper: GoalKeeper) -> None:
     message = create(world, goal=GOAL)
     tracker.view()

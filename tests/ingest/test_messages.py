@@ -493,6 +493,13 @@ def test_that_a_claim_was_refused_shows_that_claims_work(
     assert tracker.post("/claim", claim_of(tracker, message)).json["message"]
 
 
+def test_messages_that_another_collector_was_told_to_pause_are_granted_no_more(tracker: Tracker, world: World) -> None:
+    message, site = create(world), world.site.id
+    tracker.view()
+    world.services.writer.run(site, lambda tx: world.services.sites.change(tx, site, messages_paused=True))
+    assert tracker.claim(message) == {"message": None, "reason": "state"}
+
+
 def claim_of(tracker: Tracker, message: str) -> dict[str, Any]:
     """The body of a claim."""
     body = {key: value for key, value in tracker.envelope().items() if key != "items"}
