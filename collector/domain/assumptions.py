@@ -34,7 +34,7 @@ class Assumption(StrEnum):
     EVENTS = "events", "An event opens a message at the next thing that a browser sends, within a day; no page that stays open asks again."
     SECONDS = (
         "seconds",
-        "Somebody has stayed in a page until the next thing known of the visit; the last page of a visit was left at once.",
+        "Somebody has stayed in a page until the next thing known of it or of the visit; where nothing more is known, it was left at once.",
     )
     IN_VIEW = "in_view", "Scrolling far enough, and the intent to leave, come with each page view at once."
     UNPROVED = "unproved", "A browser that merely says to be a user is taken for one of that user's own."
