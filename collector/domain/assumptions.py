@@ -17,6 +17,14 @@ class Assumption(StrEnum):
         "Live messages, segments, limits between messages and the time zone are on every day those of today.",
     )
     JOINED = "joined", "Who is one person is told by the merges that stand today, each since its own time; what was undone never was."
+    TABS = (
+        "tabs",
+        "Whatever is done is done in the page that was opened last in that browser; of several tabs, or devices, it may have been another.",
+    )
+    SIGNED_IN = (
+        "signed_in",
+        "Pages say who is signed in before their view is sent; one that says so later is a visitor's until the next thing done in it.",
+    )
     ATTRIBUTES = (
         "attributes",
         "These attributes are taken as they are today, for their past is not kept: {names}.",

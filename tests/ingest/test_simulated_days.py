@@ -302,6 +302,53 @@ def test_a_page_that_is_not_known_is_none_of_another_device(world: World, browse
 # Where it is not alike, it says so
 
 
+def test_who_says_after_the_view_went_out_who_is_signed_in_gets_more(world: World, browser: Callable[[], Visitor]) -> None:
+    """The collector hears of the view again then, and counts and keeps nothing of that."""
+    ids, visitor = create(world, "users", audience=USERS, **ALWAYS), browser()
+    for path in ("/", "/docs"):
+        visitor.tracker.user = None
+        visitor.look(path)
+        world.clock.advance(SECOND)
+        signed_in(visitor)
+        visitor.hear(visitor.tracker.collect({**visitor.tracker.event(visit=visitor.visit), "id": visitor.view}))
+        world.clock.advance(MINUTE)
+    asked = scene(world, ids, 1)
+    assert len(served(world)) == 2
+    assert simulated(world, asked) == set()
+    assert asked.rewound.assumptions.keys() >= {Assumption.SIGNED_IN}
+
+
+@pytest.mark.parametrize(
+    ("fields", "matters"),
+    [
+        ({}, False),
+        ({"trigger": {"type": "time", "seconds": 5}, "content": {"body": 'Hello {{first_name | fallback: "you"}}'}}, False),
+        ({"content": {"body": "Hello {{first_name}}"}}, True),
+        ({"audience": {"event": "saved", **COUNT, "value": 2}}, True),
+        ({"trigger": {"type": "event", "event": "saved"}}, True),
+    ],
+)
+def test_who_is_signed_in_matters_where_something_is_asked_of_somebody(world: World, fields: dict[str, Any], matters: bool) -> None:
+    assert (Assumption.SIGNED_IN in scene(world, create(world, "hello", **fields), 1).rewound.assumptions) is matters
+
+
+def test_of_two_tabs_the_one_opened_last_is_where_something_is_done(world: World, browser: Callable[[], Visitor]) -> None:
+    saved = create(world, "saved", trigger={"type": "event", "event": "saved"}, ignore_caps=True)
+    create(world, "hello", page={"field": "path", "operator": "is", "value": "/"}, **ALWAYS)
+    first = browser()
+    second = Visitor(first.tracker)
+    second.visit = first.visit
+    for tab, path in ((first, "/"), (second, "/docs")):
+        tab.look(path)
+        world.clock.advance(SECOND)
+    first.tracker.url = "https://shop.example/"
+    first.do("saved", {})
+    asked = scene(world, saved, 1)
+    assert [one[1] for one in served(world)] == ["hello"]
+    assert sorted(one[1] for one in simulated(world, asked)) == ["hello", "saved"]
+    assert asked.rewound.assumptions.keys() >= {Assumption.TABS}
+
+
 def test_who_stays_in_the_last_page_of_a_visit_gets_more(world: World) -> None:
     ids = create(world, "waiting", trigger={"type": "time", "seconds": 20}, frequency={"type": "every_time"}, ignore_caps=True)
     crowd(world, 40, 4, lingers=True)
