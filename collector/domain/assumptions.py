@@ -17,6 +17,14 @@ class Assumption(StrEnum):
         "Live messages, segments, limits between messages and the time zone are on every day those of today.",
     )
     JOINED = "joined", "Who is one person is told by the merges that stand today, each since its own time; what was undone never was."
+    TABS = (
+        "tabs",
+        "Whatever is done is done in the page that was opened last in that browser; of several tabs, or devices, it may have been another.",
+    )
+    SIGNED_IN = (
+        "signed_in",
+        "Pages say who is signed in before their view is sent; one that says so later is a visitor's until the next thing done in it.",
+    )
     ATTRIBUTES = (
         "attributes",
         "These attributes are taken as they are today, for their past is not kept: {names}.",
@@ -34,7 +42,7 @@ class Assumption(StrEnum):
     EVENTS = "events", "An event opens a message at the next thing that a browser sends, within a day; no page that stays open asks again."
     SECONDS = (
         "seconds",
-        "Somebody has stayed in a page until the next thing known of the visit; the last page of a visit was left at once.",
+        "Somebody has stayed in a page until the next thing known of it or of the visit; where nothing more is known, it was left at once.",
     )
     IN_VIEW = "in_view", "Scrolling far enough, and the intent to leave, come with each page view at once."
     UNPROVED = "unproved", "A browser that merely says to be a user is taken for one of that user's own."

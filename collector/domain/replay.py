@@ -18,11 +18,10 @@ from collector.domain.content import MissingValue, render
 from collector.domain.deliveries import SHOWN
 from collector.domain.delivery import OFFERED, PAGE_AND_TRIGGER_HOLD, Moment, TriggerEvent
 from collector.domain.identities import LEAD, USER, Identity, Key
-from collector.domain.names import PAGE_VIEW
+from collector.domain.page_views import View, views_of
 from collector.domain.past import Happened, Past, Wanted
 from collector.domain.rewinding import Rewound
 from collector.domain.sites import Site
-from collector.domain.visits import IDLE
 from collector.values.clock import MINUTE
 from collector.values.messages import IN_THE_VIEW
 
@@ -51,23 +50,11 @@ class Scene(msgspec.Struct, frozen=True):
     until: int
 
 
-class _View(msgspec.Struct):
-    """A page that somebody looks at, its id where it is known; since when, and how long it is known to have been open (ms)."""
-
-    id: bytes | None
-    at: int
-    until: int
-    shows: bool = False
-    """Whether a message stands in it, so that no other can."""
-
-
 class _Sight(msgspec.Struct, frozen=True):
-    """A browser's page that a message may show in."""
+    """A browser's page that a message may show in, as what happened last in it tells: a page may say later who is signed in."""
 
     identity: Identity
-    visit: bytes | None
-    """What tells the browsers apart that one user has."""
-    view: _View
+    view: View
     url: str
     unverified: bool
 
@@ -105,9 +92,11 @@ class _Walk:
         self.of |= {one.id: self.someone([one]) for one in past.identities if one.id in past.joined}
         self.joins = sorted((_joined(self.events, self.identities, lead, at), lead) for lead, at in past.joined.items() if lead in self.of)
         self.contexts: dict[tuple[int, bytes], str] = {}
-        self.views: dict[tuple[int, bytes | None], _View] = {}
-        self.ends = _ends(self.events)
-        self.due: list[tuple[int, int, int, AutoMessage, _Sight]] = []
+        self.views = views_of(self.events, self.identities)
+        self.sights: dict[View, _Sight] = {}
+        self.shows: set[View] = set()
+        """The views in which a message stands, so that no other can."""
+        self.due: list[tuple[int, int, int, AutoMessage, View]] = []
         self.order = count()
         self.begin(past)
 
@@ -136,13 +125,14 @@ class _Walk:
             self.of[lead] = self.whole
         for event in happened:
             self.of[identity].count(event, self.contexts.get((identity, event.visit or b""), ""))
-            if event.name == PAGE_VIEW and event.in_browser:
-                self.views[identity, event.visit] = _View(event.id, at, self.ends[event.id])
         sent = [event for event in happened if event.in_browser]
-        if sent and self.scene.since <= at <= self.scene.until:
-            last = sent[-1]
-            view = self.views.setdefault((identity, last.visit), _View(None, at, at))
-            yield from self.show(_Sight(self.identities[identity], last.visit, view, last.url or "", last.unverified), at)
+        if not sent:
+            return
+        last = sent[-1]
+        view = self.views[last.id]
+        self.sights[view] = _Sight(self.identities[identity], view, last.url or "", last.unverified)
+        if self.scene.since <= at <= self.scene.until:
+            yield from self.show(self.sights[view], at)
 
     def show(self, sight: _Sight, at: int) -> Iterator[Given]:
         """Claim what the page now shown could bring up, best first; what waits for something in the page is claimed when it is due."""
@@ -155,7 +145,7 @@ class _Walk:
             recipient = self.of[sight.identity.id].recipient(at)
             offered = delivery.foresee(self.scene.site, message, recipient, sight.moment(at), PAGE_AND_TRIGGER_HOLD) == OFFERED
             if offered and due <= max(at, sight.view.until):
-                heapq.heappush(self.due, (due, self.scene.rewound.live.rank[message.id], next(self.order), message, sight))
+                heapq.heappush(self.due, (due, self.scene.rewound.live.rank[message.id], next(self.order), message, sight.view))
         yield from self.wait(at)
 
     def offers(self, sight: _Sight, at: int) -> list[tuple[AutoMessage, TriggerEvent | None]]:
@@ -179,15 +169,14 @@ class _Walk:
         return [(one.kind, one.value) for one in leads] or [_NOBODY]
 
     def wait(self, until: int) -> Iterator[Given]:
-        """Let time pass: what waits in pages that are still shown is claimed when it is due."""
+        """Let time pass: what waits in pages, all of them still shown then, is claimed when it is due."""
         while self.due and self.due[0][0] <= until:
-            at, _, _, message, sight = heapq.heappop(self.due)
-            if self.views[sight.identity.id, sight.visit] is sight.view:
-                yield from self.claim(message, sight, at)
+            at, _, _, message, view = heapq.heappop(self.due)
+            yield from self.claim(message, self.sights[view], at)
 
     def claim(self, message: AutoMessage, sight: _Sight, at: int, event: TriggerEvent | None = None) -> Iterator[Given]:
         """Decide everything, as a claim does, and grant it."""
-        if sight.view.shows:
+        if sight.view in self.shows:
             return
         site, moment, someone = self.scene.site, sight.moment(at, event), self.of[sight.identity.id]
         recipient = someone.recipient(at)
@@ -199,7 +188,8 @@ class _Walk:
         except MissingValue:
             return
         granted = delivery.granted(site, message, recipient, sight.identity.id, f"{next(self.order)}", moment, arm)
-        sight.view.shows = arm == SHOWN
+        if arm == SHOWN:
+            self.shows.add(sight.view)
         someone.grant(msgspec.structs.replace(granted, seen_at=at if arm == SHOWN else None))
         yield Given(message, arm, at)
 
@@ -213,22 +203,3 @@ def _joined(events: Sequence[Happened], identities: Mapping[int, Identity], lead
     since = max(last + 1, merged_at - MINUTE)
     sent = [event for event in events if since <= event.at <= merged_at and identities[event.identity].kind == USER and event.in_browser]
     return next((event.at for event in sent if event.visit == sent[-1].visit), merged_at)
-
-
-def _ends(events: Sequence[Happened]) -> dict[bytes, int]:
-    """Return until when each page view is known to have been open (ms): until the next thing its browser sent in the same visit, up to
-    the next page view.
-    """
-    found: dict[bytes, int] = {}
-    until: dict[tuple[int, bytes | None], int] = {}
-    for event in reversed(events):
-        if not event.in_browser:
-            continue
-        browser = (event.identity, event.visit)
-        if event.name == PAGE_VIEW:
-            end = until.get(browser, event.at)
-            found[event.id] = end if event.visit is not None or end - event.at < IDLE else event.at
-            until[browser] = event.at
-        else:
-            until.setdefault(browser, event.at)
-    return found

@@ -21,7 +21,7 @@ from collector.values.errors import Reason, Refusal
 from collector.values.messages import IN_THE_VIEW, Schedule
 from collector.values.page_rules import query_names
 from collector.values.queries import parse
-from collector.values.query_tree import PAST_SPANS, AttributeRule, Group, MessageMeasure, Node, Test
+from collector.values.query_tree import NOTHING, PAST_SPANS, AttributeRule, Group, MessageMeasure, Node, Test
 from collector.values.visit_context import VISIT_FIELDS
 
 REWOUND = VISIT_FIELDS | {
@@ -31,7 +31,7 @@ REWOUND = VISIT_FIELDS | {
 SET_ONCE = "signed_up_at"
 """The date that does not move."""
 _ANY_RETENTION = 36_500
-_ALWAYS = (Assumption.ARRIVED, Assumption.FRESH, Assumption.UNANSWERED, Assumption.TODAY, Assumption.JOINED)
+_ALWAYS = (Assumption.ARRIVED, Assumption.FRESH, Assumption.UNANSWERED, Assumption.TODAY, Assumption.JOINED, Assumption.TABS)
 
 
 class Rewound(msgspec.Struct, frozen=True):
@@ -82,6 +82,7 @@ def rewound(connection: Connection, site: Site, message: AutoMessage, others: Se
     triggers = {one.definition.trigger.type for one in messages}
     asked = [one.definition.page for one in messages if one.definition.page is not None]
     for assumption, holds in {
+        Assumption.SIGNED_IN: "event" in triggers or any(one.needs != NOTHING or any(_shown(one)) for one in messages),
         Assumption.PAUSED: site.settings.messages_paused,
         Assumption.PAGES: any(query_names(page) for page in asked),
         Assumption.TOTALS: any(one.needs.totals or "page_view_count" in one.needs.attributes for one in messages),

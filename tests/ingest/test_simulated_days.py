@@ -1,6 +1,8 @@
 """What a simulation says of some days is what happened on them: the same people are served for real, and then replayed."""
 
-from collections.abc import Iterator
+import hashlib
+import hmac
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,11 +13,11 @@ from collector.domain.assumptions import Assumption
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.replay import Scene, replay
 from collector.domain.simulation import scene_of, simulate
-from collector.values.clock import DAY, SECOND
+from collector.values.clock import DAY, HOUR, MINUTE, SECOND
 from collector.values.ids import new_uuid7
 from collector.values.messages import clean_auto_message
 from collector.web.browser import Responder
-from tests.ingest.visitors import Crowd
+from tests.ingest.visitors import Crowd, Visitor
 from tests.support.browserless import ENTRIES, Tracker
 from tests.support.clock import FakeClock
 from tests.support.world import World, lead
@@ -126,6 +128,25 @@ def crowd(world: World, people: int, seed: int, **options: Any) -> None:
     Crowd(world, lambda: Tracker(world, client), people=people, days=DAYS, seed=seed, **options).serve()
 
 
+@pytest.fixture
+def browser(world: World) -> Callable[[], Visitor]:
+    """Opens a browser of its own; what it does without a visit given is done in its first."""
+    client = Client(ENTRIES["wsgi"](Responder(world.services)))
+
+    def opened() -> Visitor:
+        made = Visitor(Tracker(world, client))
+        made.visit = new_uuid7(world.clock())
+        return made
+
+    return opened
+
+
+def signed_in(visitor: Visitor, user: str = "u") -> None:
+    """Say in the page now shown who is signed in."""
+    secret = visitor.world.site.identity_secrets[0].encode()
+    visitor.tracker.identify(user, hash=hmac.new(secret, user.encode(), hashlib.sha256).hexdigest())
+
+
 def test_the_days_that_were_served_are_simulated_alike(world: World, long: bool) -> None:
     people = 200 if long else 50
     ids = {name: create(world, name, **fields) for name, fields in MESSAGES.items()}
@@ -147,7 +168,185 @@ def test_the_days_that_were_served_are_simulated_alike(world: World, long: bool)
         assert result.looked_at == len(world.rows("SELECT DISTINCT principal_id FROM identities"))
 
 
+# Which page something happened in
+
+
+def test_days_with_pages_that_are_left_alone_and_say_late_who_is_signed_in_are_simulated_alike(world: World, long: bool) -> None:
+    ids = {name: create(world, name, **fields) for name, fields in MESSAGES.items()}
+    crowd(world, 200 if long else 30, seed=2, returns=True)
+    real = served(world)
+    assert real
+    assert simulated(world, scene(world, ids["pricing"], DAYS + 1)) == real
+
+
+ALWAYS: dict[str, Any] = {"frequency": {"type": "every_time"}, "ignore_caps": True}
+USERS = {"field": "role", "operator": "=", "value": "user"}
+
+
+def test_a_message_stays_where_the_page_says_later_who_is_signed_in(world: World, browser: Callable[[], Visitor]) -> None:
+    ids, visitor = create(world, "hello", **ALWAYS), browser()
+    for path in ("/", "/docs"):  # at the first a visitor becomes a user, the other is recorded for the lead that is the user's by then
+        visitor.tracker.user = None
+        visitor.look(path)
+        world.clock.advance(MINUTE)
+        signed_in(visitor)
+        visitor.do("saved", {})
+        world.clock.advance(MINUTE)
+    assert len(served(world)) == 2
+    assert simulated(world, scene(world, ids, 1)) == served(world)
+
+
+def test_what_a_page_did_last_tells_who_is_signed_in_there(world: World, browser: Callable[[], Visitor]) -> None:
+    """From then on it gets what is for users, what waits in it too."""
+    ids, visitor = create(world, "users", audience=USERS, **ALWAYS), browser()
+    create(world, "waiting", trigger={"type": "time", "seconds": 90}, audience=USERS, priority=1, **ALWAYS)
+    for path in ("/", "/docs"):
+        visitor.tracker.user = None
+        visitor.look(path)
+        world.clock.advance(MINUTE)
+        signed_in(visitor)
+        visitor.do("saved", {})
+        world.clock.advance(MINUTE)
+    assert [one[3] for one in sorted(served(world), key=lambda one: one[3])] == [world.clock() - 3 * MINUTE, world.clock() - MINUTE]
+    assert simulated(world, scene(world, ids, 1)) == served(world)
+
+
+def test_what_waits_in_a_page_is_claimed_by_who_is_signed_in_by_then(world: World, browser: Callable[[], Visitor]) -> None:
+    ids, visitor = create(world, "waiting", trigger={"type": "time", "seconds": 90}, audience=USERS, **ALWAYS), browser()
+    visitor.look("/")
+    world.clock.advance(MINUTE)
+    signed_in(visitor)
+    visitor.do("saved", {})
+    world.clock.advance(MINUTE // 2)
+    visitor.claim_due()
+    world.clock.advance(MINUTE)
+    visitor.look("/docs")
+    assert [one[3] for one in served(world)] == [world.clock() - MINUTE]
+    assert simulated(world, scene(world, ids, 1)) == served(world)
+
+
+@pytest.mark.parametrize("user", [None, "u"])
+def test_a_page_that_was_left_alone_for_long_is_the_same_page(world: World, browser: Callable[[], Visitor], user: str | None) -> None:
+    """What is done there begins a new visit, and shows nothing a second time; the next page does."""
+    ids, visitor = create(world, "hello", **ALWAYS), browser()
+    if user:
+        signed_in(visitor, user)
+    visitor.look("/")
+    for _ in range(3):
+        world.clock.advance(40 * MINUTE)
+        visitor.visit = new_uuid7(world.clock())
+        visitor.do("saved", {})
+    world.clock.advance(MINUTE)
+    visitor.look("/docs")
+    assert len(served(world)) == 2
+    assert simulated(world, scene(world, ids, 1)) == served(world)
+
+
+def test_who_was_in_a_page_after_long_has_stayed_there(world: World, browser: Callable[[], Visitor]) -> None:
+    ids, visitor = create(world, "waiting", trigger={"type": "time", "seconds": 20}, **ALWAYS), browser()
+    visitor.look("/")
+    world.clock.advance(20 * SECOND)
+    visitor.claim_due()
+    world.clock.advance(HOUR)
+    visitor.visit = new_uuid7(world.clock())
+    visitor.do("saved", {})
+    assert [one[3] for one in served(world)] == [world.clock() - HOUR]
+    assert simulated(world, scene(world, ids, 1)) == served(world)
+
+
+@pytest.mark.parametrize("told_apart", [True, False])
+def test_the_page_of_one_device_is_not_that_of_another(world: World, browser: Callable[[], Visitor], told_apart: bool) -> None:
+    """A user of two devices, which leads tell apart only where something was done there before signing in."""
+    page = {"field": "path", "operator": "is", "value": "/pricing"}
+    ids, laptop, phone = create(world, "pricing", page=page, **ALWAYS), browser(), browser()
+    for device in (laptop, phone):
+        if told_apart:
+            device.look("/")
+            world.clock.advance(SECOND)
+        signed_in(device)
+        device.look("/pricing")
+        world.clock.advance(MINUTE)
+    phone.look("/docs")
+    world.clock.advance(HOUR)
+    phone.visit = new_uuid7(world.clock())
+    phone.look("/docs")
+    for device in (laptop, phone):  # the laptop's page has its message still, the phone's has none
+        world.clock.advance(MINUTE)
+        laptop.visit = laptop.visit if device is phone else new_uuid7(world.clock())
+        device.do("saved", {})
+    world.clock.advance(MINUTE)
+    phone.look("/pricing")
+    assert len(served(world)) == 3
+    assert simulated(world, scene(world, ids, 1)) == served(world)
+
+
+@pytest.mark.parametrize("told_apart", [True, False])
+def test_a_page_that_is_not_known_is_none_of_another_device(world: World, browser: Callable[[], Visitor], told_apart: bool) -> None:
+    """One that was opened before the timeline began, say: what is done there by a lead, or at another address, is no other device's."""
+    ids, laptop, phone = create(world, "hello", **ALWAYS), browser(), browser()
+    signed_in(laptop)
+    laptop.look("/")
+    world.clock.advance(HOUR)
+    phone.view, phone.visit = new_uuid7(world.clock()), new_uuid7(world.clock())
+    if told_apart:
+        phone.do("saved", {})
+        world.clock.advance(SECOND)
+    else:
+        phone.tracker.url = "https://shop.example/docs"
+    signed_in(phone)
+    phone.do("saved", {})
+    assert len(served(world)) == 2
+    assert simulated(world, scene(world, ids, 1)) == served(world)
+
+
 # Where it is not alike, it says so
+
+
+def test_who_says_after_the_view_went_out_who_is_signed_in_gets_more(world: World, browser: Callable[[], Visitor]) -> None:
+    """The collector hears of the view again then, and counts and keeps nothing of that."""
+    ids, visitor = create(world, "users", audience=USERS, **ALWAYS), browser()
+    for path in ("/", "/docs"):
+        visitor.tracker.user = None
+        visitor.look(path)
+        world.clock.advance(SECOND)
+        signed_in(visitor)
+        visitor.hear(visitor.tracker.collect({**visitor.tracker.event(visit=visitor.visit), "id": visitor.view}))
+        world.clock.advance(MINUTE)
+    asked = scene(world, ids, 1)
+    assert len(served(world)) == 2
+    assert simulated(world, asked) == set()
+    assert asked.rewound.assumptions.keys() >= {Assumption.SIGNED_IN}
+
+
+@pytest.mark.parametrize(
+    ("fields", "matters"),
+    [
+        ({}, False),
+        ({"trigger": {"type": "time", "seconds": 5}, "content": {"body": 'Hello {{first_name | fallback: "you"}}'}}, False),
+        ({"content": {"body": "Hello {{first_name}}"}}, True),
+        ({"audience": {"event": "saved", **COUNT, "value": 2}}, True),
+        ({"trigger": {"type": "event", "event": "saved"}}, True),
+    ],
+)
+def test_who_is_signed_in_matters_where_something_is_asked_of_somebody(world: World, fields: dict[str, Any], matters: bool) -> None:
+    assert (Assumption.SIGNED_IN in scene(world, create(world, "hello", **fields), 1).rewound.assumptions) is matters
+
+
+def test_of_two_tabs_the_one_opened_last_is_where_something_is_done(world: World, browser: Callable[[], Visitor]) -> None:
+    saved = create(world, "saved", trigger={"type": "event", "event": "saved"}, ignore_caps=True)
+    create(world, "hello", page={"field": "path", "operator": "is", "value": "/"}, **ALWAYS)
+    first = browser()
+    second = Visitor(first.tracker)
+    second.visit = first.visit
+    for tab, path in ((first, "/"), (second, "/docs")):
+        tab.look(path)
+        world.clock.advance(SECOND)
+    first.tracker.url = "https://shop.example/"
+    first.do("saved", {})
+    asked = scene(world, saved, 1)
+    assert [one[1] for one in served(world)] == ["hello"]
+    assert sorted(one[1] for one in simulated(world, asked)) == ["hello", "saved"]
+    assert asked.rewound.assumptions.keys() >= {Assumption.TABS}
 
 
 def test_who_stays_in_the_last_page_of_a_visit_gets_more(world: World) -> None:

@@ -98,14 +98,18 @@ class Crowd:
         seed: int,
         *,
         lingers: bool = False,
+        returns: bool = False,
         dismisses: bool = False,
         says: dict[str, Any] | None = None,
     ) -> None:
-        """Draw them. Who `lingers` stays in a visit's last page; users say attributes of themselves in the second half of the days."""
+        """Draw them. Who `lingers` stays in a visit's last page; who `returns`, in one browser, does something in it after long, and some
+        pages say only then who is signed in; users say attributes of themselves in the second half of the days.
+        """
         self.world = world
         self.tracker = tracker
         self.days = days
         self.lingers = lingers
+        self.returns = returns
         self.dismisses = dismisses
         self.says = says
         self.draw = random.Random(seed)
@@ -154,7 +158,7 @@ class Crowd:
             free = self.visit(first, begins, state, user, proved) + HOUR
             if free > span:
                 break
-        if joined and draw.random() < 0.4:
+        if joined and not self.returns and draw.random() < 0.4:
             other = self.browser()
             free = self.visit(other, draw.randrange(span), "lead", user, proved) + HOUR
             self.visit(other, max(free, joined), "user", user, proved)
@@ -168,6 +172,10 @@ class Crowd:
         def arrive() -> None:
             visitor.visit = new_uuid7(self.world.clock())
             visitor.tracker.user = None
+            if not late:
+                sign_in()
+
+        def sign_in() -> None:
             if state == "user":
                 secret = self.world.site.identity_secrets[0].encode()
                 proof = {"hash": hmac.new(secret, user.encode(), hashlib.sha256).hexdigest()} if proved else {}
@@ -175,6 +183,12 @@ class Crowd:
                 if self.says and begins > self.days * DAY // 2:
                     visitor.tracker.collect({"type": "identify", "at": self.world.clock(), "attributes": self.says})
 
+        def return_later() -> None:
+            sign_in()
+            visitor.visit = new_uuid7(self.world.clock())
+            visitor.do("saved", {"plan": "pro"})
+
+        late = self.returns and draw.random() < 0.4
         self.at(begins, arrive)
         at = begins + 1
         for _ in range(draw.randint(1, 5)):
@@ -185,6 +199,9 @@ class Crowd:
                 at += draw.randrange(SECOND, 2 * MINUTE)
                 name, plan = draw.choice(("saved", "cart", "checked-out")), draw.choice(("pro", "free"))
                 self.at(at, lambda name=name, plan=plan: visitor.do(name, {"plan": plan}))  # type: ignore[misc]
+        for _ in range(draw.randint(0, 2) if self.returns else 0):
+            at += 31 * MINUTE + draw.randrange(2 * HOUR)
+            self.at(at, return_later)
         if not self.lingers:
             self.at(at, visitor.leave)
         return at
