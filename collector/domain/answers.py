@@ -46,7 +46,7 @@ def take(tx: Connection, site: int, person: int, report: Report) -> Taken | bool
     if row is None:
         return Reason.DELIVERY_UNKNOWN
     definition, claimed_at, view, salt = row
-    question = _question(definition)
+    question = question_of(definition)
     try:
         if question is None:
             return Reason.ANSWER_INVALID
@@ -72,7 +72,7 @@ def attribute_names(connection: Connection, site: int, messages: Collection[str]
         f"WHERE v.site = ? AND m.public_id IN ({some})",
         (site, *messages, site, *messages),
     )
-    questions = (_question(definition) for (definition,) in rows)
+    questions = (question_of(definition) for (definition,) in rows)
     return {name for question in questions if question is not None and (name := question.attribute_name) is not None}
 
 
@@ -99,6 +99,6 @@ class _Definition(msgspec.Struct, frozen=True):
 _definition = msgspec.json.Decoder(_Definition)
 
 
-def _question(definition: str) -> Question | None:
+def question_of(definition: str) -> Question | None:
     """Return the question of a stored definition."""
     return _definition.decode(definition).content.question

@@ -298,7 +298,7 @@ class AutoMessages:
         def change(_version: int, definition: dict[str, Any]) -> AutoMessageDefinition:
             if stamp is not None and stamp != stamp_of(definition):
                 raise MessageChanged
-            return clean_auto_message({**definition, "state": state}, retention_days=_ANY_RETENTION)
+            return clean_auto_message({**definition, "state": state}, retention_days=_ANY_RETENTION, stored=state != "live")
 
         return self.update(tx, site, public_id, change, now_ms)
 
@@ -361,7 +361,7 @@ class AutoMessages:
     def _message(connection: Connection, site: int, row: _Row) -> AutoMessage | None:
         """Return a stored message; one that cannot be read must not silence the others, so it is reported and passed over."""
         try:
-            definition = clean_auto_message(json.loads(row[6]), retention_days=_ANY_RETENTION)
+            definition = clean_auto_message(json.loads(row[6]), retention_days=_ANY_RETENTION, stored=True)
         except (Problem, ValueError):
             log.error("the stored message %s cannot be read", row[1])  # noqa: TRY400 (its content is nobody's business)
             return None

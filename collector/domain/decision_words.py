@@ -34,7 +34,7 @@ OUTCOMES = {
     "schedule": "It was meant for this person, but held back by its schedule",
     "frequency": "It was meant for this person, but held back because of how often it may be shown to one person",
     "caps": "It was meant for this person, but held back by the limits across messages",
-    "content": "It was meant for this person, but held back because a value in its text was missing",
+    "content": "It was meant for this person, but held back because a value in its text was missing, or all of it was blank",
 }
 """What was decided, by how it is kept."""
 _PLACED = {"is": "is", "starts": "starts with", "contains": "contains", "wildcard": "matches"}

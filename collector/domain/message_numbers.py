@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from collector.domain import answers
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.deliveries import HELD_OUT, SHOWN
 from collector.domain.identities import marks
@@ -23,20 +24,18 @@ _TIMES = ("claimed_at", "seen_at", "clicked_at", "dismissed_at", "answered_at", 
 _Z = 1.959963984540054
 """The standard normal quantile of a two-sided interval of 95 %."""
 
-MOST_ANSWERS = 50
-"""Different answers that are counted, beside those that the question names."""
-
 Numbers = dict[str, int]
 
 
 class Behind(msgspec.Struct, frozen=True):
     """Names one number of a message: a step of the funnel (`matched`, `held_out` or one of STEPS); with `clicked` a link, with `answered`
-    an answer that it is counted by.
+    an answer that it is counted by, or (`other`) those that the present question does not name.
     """
 
     step: str
     link: str | None = None
     answer: Answer | None = None
+    other: bool = False
 
 
 def stats(connection: Connection, site: int, message: AutoMessage) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def stats(connection: Connection, site: int, message: AutoMessage) -> dict[str, 
     return {
         **numbers,
         "links": [{"link": link, "clicked": clicked} for link, clicked in links],
-        "answers": [{"answer": answer, "answered": people} for answer, people in _answers(connection, site, message)],
+        **_answers(connection, site, message),
         "rates": _rates(numbers),
         "holdout": {"percent": definition.holdout_percent, "people": numbers["held_out"], "goal": held_out["goal"]},
         "lift": lift(shown, held_out, goal=definition.goal is not None),
@@ -79,6 +78,10 @@ def behind(
     if number.link is not None:
         wanted += " AND link = ?"
         parameters.append(number.link)
+    if number.answer is not None or number.other:
+        now_asked, asked = _now_asked(connection, site, message)
+        wanted += f" AND {now_asked}" if number.answer is not None else f" AND answer IS NOT NULL AND NOT ({now_asked})"
+        parameters += asked
     if number.answer is not None:
         wanted += " AND answer = ?"
         parameters.append(json.dumps(number.answer, ensure_ascii=False))
@@ -90,20 +93,49 @@ def behind(
     return [(person, at) for person, at in rows], total
 
 
-def _answers(connection: Connection, site: int, message: AutoMessage) -> list[tuple[Answer, int]]:
-    """Return how many people gave each answer: all that the question names, in its order, then others that were taken once."""
+def _answers(connection: Connection, site: int, message: AutoMessage) -> dict[str, Any]:
+    """Return how many people gave each answer that the present question names, in its order, and how many gave others (`other_answers`):
+    to what was asked before an edit. Nobody's own words are among them.
+    """
+    named = _named(message)
+    if not named:
+        return {"answers": [], "other_answers": 0}
+    now_asked, asked = _now_asked(connection, site, message)
+    answered = f"FROM {_EVERYBODY} WHERE first_arm = ? AND answer IS NOT NULL AND"
+    rows = connection.rows(
+        f"SELECT answer, count(DISTINCT person) {answered} {now_asked} GROUP BY answer", (site, message.id, site, SHOWN, *asked)
+    )
+    others_sql = f"SELECT count(DISTINCT person) {answered} NOT ({now_asked})"
+    counted = {json.loads(answer): people for answer, people in rows}
+    return {
+        "answers": [{"answer": answer, "answered": counted.get(answer, 0)} for answer in named],
+        "other_answers": int(connection.value(others_sql, (site, message.id, site, SHOWN, *asked))),
+    }
+
+
+def _named(message: AutoMessage) -> Sequence[Answer]:
+    """Return the answers that a message's question names: choices or ratings."""
     question = message.definition.content.question
     if question is None or question.kind not in ("choice", "rating"):
-        return []
+        return ()
     lowest, highest = SCALES[question.scale or "1-5"]
-    named: Sequence[Answer] = question.choices or () if question.kind == "choice" else range(lowest, highest + 1)
-    rows = connection.rows(
-        f"SELECT answer, count(DISTINCT person) FROM {_EVERYBODY} WHERE first_arm = ? AND answer IS NOT NULL "
-        f"GROUP BY answer ORDER BY 2 DESC, 1 LIMIT {MOST_ANSWERS + len(named)}",
-        (site, message.id, site, SHOWN),
-    )
-    counted = {json.loads(answer): people for answer, people in rows}
-    return [(answer, counted.pop(answer, 0)) for answer in named] + list(counted.items())[:MOST_ANSWERS]
+    return question.choices or () if question.kind == "choice" else range(lowest, highest + 1)
+
+
+def _now_asked(connection: Connection, site: int, message: AutoMessage) -> tuple[str, list[str | int]]:
+    """Return the condition for answers that the present question names, given where what was asked was of its kind and scale.
+
+    A 5 of 5 is no 5 of 10, and what somebody wrote is no choice, even of the same words.
+    """
+    named = [json.dumps(answer, ensure_ascii=False) for answer in _named(message)]
+    if not named:
+        return "1 = 0", []
+    present = message.definition.content.question
+    sql = "SELECT version, definition FROM auto_message_versions WHERE site = ? AND message = ?"
+    before = [(version, answers.question_of(definition)) for version, definition in connection.rows(sql, (site, message.id))]
+    alike = [version for version, asked in before if asked and present and (asked.kind, asked.scale) == (present.kind, present.scale)]
+    among, versions = connection.among([message.version, *alike])
+    return f"answer IN ({marks(named)}) AND version {among}", [*named, *versions]
 
 
 def lift(shown: Numbers, held_out: Numbers, *, goal: bool) -> dict[str, Any]:
@@ -168,8 +200,8 @@ def _everybody(messages: str) -> str:
     """Return the query of all deliveries of these messages, each with its person and that person's arm; staff is left out."""
     times = ", ".join(f"d.{column}" for column in _TIMES)
     return (
-        f"(SELECT d.site, d.message, d.identity, d.n, i.principal_id AS person, {times}, d.goal_before, d.answer, first_value(d.arm) "
-        "OVER (PARTITION BY d.message, i.principal_id ORDER BY d.claimed_at, d.identity, d.n) AS first_arm "
+        f"(SELECT d.site, d.message, d.identity, d.n, d.version, i.principal_id AS person, {times}, d.goal_before, d.answer, "
+        "first_value(d.arm) OVER (PARTITION BY d.message, i.principal_id ORDER BY d.claimed_at, d.identity, d.n) AS first_arm "
         "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
         f"WHERE d.site = ? AND d.message IN ({messages}) AND {others('i.principal_id')}) everybody"
     )

@@ -1,22 +1,22 @@
 """What going live means: how many people a message's audience describes now, and how many of them could not be shown it."""
 
+from datetime import tzinfo
+
 import msgspec
 
 from collector.domain import counting
 from collector.domain.columns import Columns
-from collector.domain.content import EVENT
+from collector.domain.content import EVENT, GIVEN_BY
 from collector.domain.names import Names
 from collector.domain.sites import Site
 from collector.storage.database import Connection
-from collector.values.errors import Refusal
+from collector.values.errors import Reason, Refusal
 from collector.values.messages import AutoMessageDefinition
 from collector.values.queries import parse
 from collector.values.query_tree import Group, Node
 
 EVERYBODY = Group("NOT", ())
 """Holds for everybody: nothing is asked."""
-_MADE_OF = {"first_name": "name", "last_name": "name", "user_id": "external_id"}
-"""What variables are made of that are no field by their own name."""
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -33,9 +33,15 @@ class Reach(msgspec.Struct, frozen=True):
     """Whether nobody at all can be shown it."""
 
 
-def impossible(definition: AutoMessageDefinition) -> bool:
-    """Say whether a message can be shown to nobody: it opens without the event that has to bring what it cannot do without."""
-    return definition.trigger.type != "event" and any(path.startswith(EVENT) for path in definition.content.required())
+def impossible(definition: AutoMessageDefinition, now_ms: int, zone: tzinfo) -> list[Refusal]:
+    """Return why a message can be shown to nobody, whoever they are and whatever they do; nothing where it can."""
+    found: list[Refusal] = []
+    if definition.trigger.type != "event" and any(path.startswith(EVENT) for path in definition.content.required()):
+        text = "Nobody can be shown it: it opens without an event, so its variables of one have no value; give them a fallback."
+        found.append(Refusal(Reason.CONTENT_IMPOSSIBLE, "content", text))
+    if definition.schedule.is_over(now_ms, zone):
+        found.append(Refusal(Reason.SCHEDULE_OVER, "schedule", "Nobody can be shown it: its schedule is never open again."))
+    return found
 
 
 def reach(
@@ -54,14 +60,14 @@ def reach(
         without=count(Group("AND", (audience, Group("OR", tuple(lacks.values()))))) if lacks else 0,
         lacking={path: count(Group("AND", (audience, node))) for path, node in lacks.items()},
         of_event=[path for path in required if path.startswith(EVENT)],
-        impossible=impossible(definition),
+        impossible=bool(impossible(definition, now_ms, site.zone)),
     )
 
 
 def _lacks(path: str) -> Node:
     """Return the query for who has no value for a variable, neither a field of ours nor one of the site's; an empty text is none."""
     lacks: list[Node] = []
-    for field in (_MADE_OF.get(path, path), f"custom_attributes.{path}"):
+    for field in (GIVEN_BY.get(path, path), f"custom_attributes.{path}"):
         try:
             unknown = _rule(field, "is_unknown")
             if path == "last_name" and field == "name":

@@ -14,7 +14,7 @@ import msgspec
 from collector.domain import delivery
 from collector.domain.as_of_then import AsOfThen
 from collector.domain.auto_messages import AutoMessage
-from collector.domain.content import MissingValue, render
+from collector.domain.content import fill_in
 from collector.domain.deliveries import SHOWN
 from collector.domain.delivery import OFFERED, PAGE_AND_TRIGGER_HOLD, Moment, TriggerEvent
 from collector.domain.identities import LEAD, USER, Identity, Key
@@ -183,9 +183,7 @@ class _Walk:
         arm = delivery.decide(site, message, recipient, moment).arm
         if arm is None:
             return
-        try:
-            render(message.definition, recipient.facts.attributes if sight.may_know(recipient.person.role) else {}, event, site.zone)
-        except MissingValue:
+        if fill_in(site, message, recipient, moment, personal=sight.may_know(recipient.person.role)).content is None:
             return
         granted = delivery.granted(site, message, recipient, sight.identity.id, f"{next(self.order)}", moment, arm)
         if arm == SHOWN:

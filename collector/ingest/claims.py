@@ -10,9 +10,8 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import deliveries, delivery, identities, people, trials, trigger_events
+from collector.domain import content, deliveries, delivery, identities, people, trials, trigger_events
 from collector.domain.auto_messages import AutoMessage
-from collector.domain.content import MissingValue, render
 from collector.domain.deliveries import HELD_OUT, SHOWN
 from collector.domain.delivery import Moment, Recipient, TriggerEvent
 from collector.domain.identities import Identity
@@ -165,11 +164,10 @@ class _Claim:
             if arm is None:
                 self.held_back_by = decision.held_back_by
                 return _no(decision.reason or "state")
-        try:
-            content = self.render(ready)
-        except MissingValue:  # of those who are held out too: what could not be shown is compared with nothing
-            self.held_back_by = "content"
-            return _no("content")
+        filled = self.fill_in(ready)
+        if filled.content is None:  # of those who are held out too: what could not be shown is compared with nothing
+            self.held_back_by = content.RULE
+            return _no(content.RULE)
         if not same:
             if not self.services.auto_messages.is_current(tx, self.site.id, ready.message):
                 return None
@@ -185,14 +183,14 @@ class _Claim:
                 "delivery": self.request.nonce,
                 "type": message.definition.type,
                 **self.site.looks,
-                **content,
+                **filled.content,
             }
         }
 
-    def render(self, ready: _Ready) -> dict[str, Any]:
+    def fill_in(self, ready: _Ready) -> content.Filled:
         """Fill in the variables. What is personal is given only to a lead of its own or a verified user."""
-        known = ready.recipient.facts.attributes if self.sender.may_know(ready.recipient.person.role) else {}
-        return render(ready.message.definition, known, ready.moment.event, self.site.zone)
+        personal = self.sender.may_know(ready.recipient.person.role)
+        return content.fill_in(self.site, ready.message, ready.recipient, ready.moment, personal=personal)
 
     def trigger(self, connection: Connection, person: people.Person) -> TriggerEvent | None:
         """Return the triggering event as stored, where it is one of this person's, and this browser may hear of it."""

@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 
 from collector.domain import facts, people, trials
-from collector.domain.content import MissingValue, render_example
+from collector.domain.content import RULE, render_example
 from collector.domain.sites import Site
 from collector.domain.trials import Trial
 from collector.ingest import wire
 from collector.services import Services
 from collector.storage.database import Connection
+from collector.values.body import NotShowable
 from collector.values.query_tree import NOTHING
 
 
@@ -38,8 +39,8 @@ def answer(services: Services, site: Site, trial: Trial, request: wire.ClaimRequ
             content = render_example(found.definition, known, site.zone)
         except LookupError:
             return {"message": None, "reason": "test"}
-        except MissingValue:
-            return {"message": None, "reason": "content"}
+        except NotShowable:
+            return {"message": None, "reason": RULE}
     kind = found.definition.type
     return {"message": {"id": found.public_id, "delivery": request.nonce, "type": kind, "test": True, **site.looks, **content}}
 

@@ -15,7 +15,7 @@ from markdown_it.token import Token
 
 from collector.values.errors import Reason, Refusal
 from collector.values.fields import MAX_LINK, is_link, shown
-from collector.values.text import replace_unstorable
+from collector.values.text import is_blank, replace_unstorable
 
 MAX_BODY = 20_000
 MAX_VARIABLES = 100
@@ -34,12 +34,17 @@ _TAGS = frozenset({"p", "strong", "em", "a", "ul", "ol", "li", "br", "h1", "h2",
 _SMALLER = {"h4": "h3", "h5": "h3", "h6": "h3"}
 
 
-class MissingVariable(Exception):
-    """A variable has no value for this person and no fallback, so the message does not send."""
+class NotShowable(Exception):
+    """The content cannot be shown to this person, so the message does not send."""
 
-    def __init__(self, name: str) -> None:
+
+class MissingVariable(NotShowable):
+    """A variable has no value for this person and no fallback, or (`unfit`) one that its address cannot take."""
+
+    def __init__(self, name: str, *, unfit: bool = False) -> None:
         super().__init__(name)
         self.name = name
+        self.unfit = unfit
 
 
 class Variable(msgspec.Struct, frozen=True):
@@ -138,11 +143,18 @@ def render_url(address: Template, values: Mapping[str, str]) -> str:
             continue
         value = _value(part, values)
         if not value.strip("."):  # a segment of dots leads out of its folder, encoded or not
-            raise MissingVariable(part.path)
+            raise MissingVariable(part.path, unfit=True)
         url += quote(value, safe="" if "?" in url else safe)
     if len(url) > MAX_LINK or not is_link(url):
-        raise MissingVariable(next(part.path for part in address if isinstance(part, Variable)))
+        raise MissingVariable(next(part.path for part in address if isinstance(part, Variable)), unfit=True)
     return url
+
+
+def shows(part: Body | Template | None, values: Mapping[str, str] | None = None) -> bool:
+    """Say whether a body, title or label has something to see: text that is not blank, an image, a variable; of that, with `values`, what
+    it comes to for one person. Raises MissingVariable.
+    """
+    return any(_shows(piece, values) for piece in part or ())
 
 
 def variables(*parts: Body | Template | None) -> frozenset[str]:
@@ -161,6 +173,14 @@ def _variables(parts: Iterable[str | Variable | Element]) -> Iterator[Variable]:
             yield part
         elif isinstance(part, Element):
             yield from _variables((*part.children, *(part.address or ()), *part.alt))
+
+
+def _shows(piece: str | Variable | Element, values: Mapping[str, str] | None) -> bool:
+    if isinstance(piece, Element):
+        return piece.tag == "img" or shows(piece.children, values)
+    if isinstance(piece, Variable):
+        return values is None or not is_blank(_value(piece, values))
+    return not is_blank(piece)
 
 
 def _value(variable: Variable, values: Mapping[str, str]) -> str:

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     # flags: the value was taken, but changed
     STRING_CUT = "string_cut", "The text was longer than 255 code points (an answer: 2,000) and was cut."
     CHARACTER_REPLACED = "character_replaced", "U+0000 or a lone surrogate became U+FFFD."
+    SCHEDULE_OVER = "schedule_over", "Nobody can be shown it: its schedule has ended, or holds no hour before its end."
     CONTENT_IMPOSSIBLE = "content_impossible", "Nobody can be shown it: a variable can have no value, and has no fallback."
     TIME_CLAMPED = "time_clamped", "The time lay after arrival and was set to the arrival."
 

@@ -4,19 +4,22 @@ All errors are collected, each with its path (`content.buttons[0].url`).
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import msgspec
 
-from collector.values.body import MAX_BODY, Body, Template, parse_body, parse_text, parse_url, required, variables
+from collector.values.body import MAX_BODY, Body, Template, parse_body, parse_text, parse_url, required, shows, variables
 from collector.values.checker import Checker
+from collector.values.clock import DAY, MINUTE
 from collector.values.errors import Problem, Reason, Refusal
 from collector.values.fields import clean_event_name, ms_of, parse_iso, parse_time, seconds, shown
 from collector.values.page_rules import PageRule, parse_page_rule, rule_json
 from collector.values.queries import parse, parse_where
 from collector.values.query_tree import Node, WhereRule, to_json, where_json
 from collector.values.questions import REPLY, Question, clean_question
+from collector.values.text import is_blank
 
 TYPES = ("popup", "banner", "chat")
 STATES = ("draft", "live", "paused", "archived")
@@ -65,6 +68,15 @@ class Content(msgspec.Struct, frozen=True):
     def required(self) -> frozenset[str]:
         """Return the names of the variables without which it cannot be shown."""
         return required(*self._texts())
+
+    def shows(self, kind: str, values: Mapping[str, str] | None = None) -> bool:
+        """Say whether a message of this type has anything to see, with `values` for one person (or raises MissingVariable).
+
+        The place for a reply that every chat has says nothing by itself.
+        """
+        asks = self.question is not None and not (kind == "chat" and self.question == REPLY)
+        labels = [button.label for button in self.buttons]
+        return asks or self.image_url is not None or any(shows(part, values) for part in (self.title, self.body, *labels))
 
     def _texts(self) -> "list[Body | Template | None]":
         return [self.title, self.body, self.image_url, *(part for button in self.buttons for part in (button.label, button.url))]
@@ -117,6 +129,17 @@ class Schedule(msgspec.Struct, frozen=True):
         minute, day = local.hour * 60 + local.minute, local.weekday()
         return any(day in one.days and one.start <= minute < one.end for one in self.hours)
 
+    def is_over(self, now_ms: int, zone: tzinfo) -> bool:
+        """Say whether it is open at no time from now on: its end has come, or no hour of it lies before that."""
+        if self.ends_at_ms is None:
+            return False
+        start = now_ms if self.starts_at_ms is None else max(now_ms, self.starts_at_ms)
+        if start >= self.ends_at_ms or not self.hours:
+            return start >= self.ends_at_ms
+        # Hours begin with a minute, and each comes within two weeks, also where the clocks are set over one of them.
+        until = min(self.ends_at_ms, start + 15 * DAY)
+        return not any(self.is_open(at, zone) for at in (start, *range(start - start % MINUTE + MINUTE, until, MINUTE)))
+
 
 class Goal(msgspec.Struct, frozen=True):
     """What a recipient is to do, within so many days of receipt."""
@@ -150,22 +173,24 @@ class AutoMessageDefinition(msgspec.Struct, frozen=True, kw_only=True):
         return decoded
 
 
-def clean_auto_message(raw: object, *, retention_days: int, time_zone: tzinfo = UTC) -> AutoMessageDefinition:
+def clean_auto_message(raw: object, *, retention_days: int, time_zone: tzinfo = UTC, stored: bool = False) -> AutoMessageDefinition:
     """Return the definition. Raises Problem (400) with every error.
 
     `retention_days` bounds `within_days`. Times of the schedule without a zone of their own, and days, are in `time_zone`, the site's.
-    `id` and `version` are ignored, so that a definition can be sent back as it was given out.
+    `id` and `version` are ignored, so that a definition can be sent back as it was given out. Of one that was `stored` it is not asked
+    whether there is anything to show: what was taken once has to be read, and the claim holds it back.
     """
     if not isinstance(raw, dict):
         raise Problem(400, [Refusal(Reason.BODY_INVALID, None, "The body is a JSON object.")])
-    return _Cleaner(retention_days, time_zone).definition(raw)
+    return _Cleaner(retention_days, time_zone, stored=stored).definition(raw)
 
 
 class _Cleaner(Checker):
     """Cleans one definition and collects what is wrong with it."""
 
-    def __init__(self, retention_days: int, time_zone: tzinfo) -> None:
+    def __init__(self, retention_days: int, time_zone: tzinfo, *, stored: bool) -> None:
         super().__init__()
+        self.stored = stored
         self.retention_days = retention_days
         self.time_zone = time_zone
 
@@ -208,8 +233,6 @@ class _Cleaner(Checker):
     def content(self, raw: object, json: dict[str, Any]) -> Content:
         part = self.part(raw, "content", {"title", "body", "image_url", "buttons", "question", "position", "sender"})
         title, body, image = (self.text(part.get(name), f"content.{name}", most) for name, most in _CONTENT_TEXTS.items())
-        if isinstance(raw, dict) and all(raw.get(name) in (None, "") for name in _CONTENT_TEXTS):
-            self.error("content.body", "There is nothing to show: no title, body or image.", Reason.FIELD_MISSING)
         places = POSITIONS[json["type"]]
         buttons = part.get("buttons")
         if buttons is not None and (not isinstance(buttons, list) or len(buttons) > MAX_BUTTONS):
@@ -229,6 +252,9 @@ class _Cleaner(Checker):
             sender=self.sender(part, json["type"]),
             question=question,
         )
+        wrong = any((error.field or "").startswith("content") for error in self.errors)
+        if isinstance(raw, dict) and not (self.stored or wrong or cleaned.shows(json["type"])):
+            self.error("content.body", "There is nothing to show: no text, image, question or button.", Reason.FIELD_MISSING)
         json["content"] = {"title": title or None, "body": body or "", "image_url": image or None, "buttons": [shape for _, shape in pairs]}
         json["content"] |= {
             "question": None if question is None else msgspec.to_builtins(question),
@@ -240,7 +266,8 @@ class _Cleaner(Checker):
     def button(self, raw: object, field: str) -> tuple[Button, dict[str, Any]]:
         part = self.part(raw, field, {"label", "action", "url", "event"}, required=True)
         label = self.text(part.get("label"), f"{field}.label", 120)
-        if not label and not self.has_error(f"{field}.label"):
+        blank = not label or (is_blank(label) and not self.stored)
+        if blank and not self.has_error(f"{field}.label"):
             self.error(f"{field}.label", "A button has a label.", Reason.FIELD_MISSING)
         action = self.choice(part.get("action"), ACTIONS, f"{field}.action")
         url = self.text(part.get("url"), f"{field}.url", 4_000)

@@ -8,6 +8,8 @@ import unicodedata
 
 _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
+_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""What Unicode calls letters and marks, or a pattern, and everybody sees as a blank."""
 
 
 def storable(text: str) -> bool:
@@ -18,6 +20,11 @@ def storable(text: str) -> bool:
 def replace_unstorable(text: str) -> str:
     """Return the text with U+0000 and lone surrogates turned into U+FFFD."""
     return text if storable(text) else _NOT_STORABLE.sub(REPLACEMENT, text)
+
+
+def is_blank(text: str) -> bool:
+    """Say whether nothing of a text can be seen: it has only white space, without width too, and characters that draw nothing."""
+    return all(sign.isspace() or sign in _FILLERS or unicodedata.category(sign) in ("Cf", "Cc") for sign in text)
 
 
 def normalise(text: str) -> str:

@@ -94,6 +94,24 @@ def test_nothing_is_stored(tracker: Tracker, world: World) -> None:
     assert numbers(world, message)["matched"] == 0
 
 
+def test_what_the_page_says_of_the_visitor_is_stored_all_the_same(tracker: Tracker, world: World, draft: str) -> None:
+    tracker.url = opened(world, draft)
+    answer = tracker.collect(tracker.event(), {"type": "identify", "at": world.clock(), "attributes": {"plan": "pro"}})
+    assert [entry["code"] for entry in answer["refused"]] == ["test"]
+    assert answer["accepted"] == 1
+    found = stored(world)
+    assert (found["identities"], found["events"]) == (1, 0)
+
+
+def test_what_comes_to_blanks_shows_in_no_test_either(tracker: Tracker, world: World) -> None:
+    message = create(world, state="draft", content={"body": '{{first_name | fallback: ""}}'})
+    tracker.view()
+    with world.services.database.read() as connection:
+        contact = connection.value("SELECT public_id FROM identities WHERE kind = 'lead'")
+    tracker.url = opened(world, message, contact)
+    assert tried(tracker, message) == {"message": None, "reason": "content"}
+
+
 def test_a_test_uses_nothing_up(tracker: Tracker, world: World) -> None:
     message = create(world, frequency={"type": "once"})
     tracker.url = opened(world, message)

@@ -275,3 +275,44 @@ def test_any_json_is_a_definition_or_refused_with_fields(raw):
             error.message.encode()
         return
     assert cleaned(definition.as_json()) == definition
+
+
+BLANKS = [
+    *("", "   ", "\u00a0\u200b\u2060\ufeff", "&nbsp;", "&#8203;"),
+    *("[a]: https://x.example", "[](https://x.example)", "***", "> ", "- ", "#"),
+]
+
+
+@pytest.mark.parametrize("kind", ["popup", "banner", "chat"])
+@pytest.mark.parametrize("text", BLANKS)
+def test_a_message_without_anything_to_see_is_refused(kind, text):
+    blank = text if "&" not in text and not text.isascii() else " "
+    raw = LEAST | {"type": kind, "content": {"title": blank, "body": text, "sender": "Ada"}}
+    assert errors(raw) == {("content.body", "field_missing")}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"title": "Hi"},
+        {"body": "<!-- text all the same -->"},
+        {"body": "\\"},
+        {"body": "> - **`x`**"},
+        {"body": "![](https://x.example/a.png)"},
+        {"body": '{{first_name | fallback: ""}}'},
+        {"image_url": "https://x.example/a.png"},
+        {"question": {"kind": "rating"}},
+        {"buttons": [{"label": "Go", "action": "dismiss"}]},
+    ],
+)
+def test_text_images_variables_questions_and_buttons_can_be_seen(content):
+    assert cleaned(LEAST | {"content": content}).content.shows("popup")
+
+
+def test_a_button_has_a_label_that_can_be_seen():
+    assert errors(with_button(label="\u200b ", action="dismiss")) == {("content.buttons[0].label", "field_missing")}
+
+
+def test_what_was_stored_once_is_read_whatever_it_shows():
+    raw = LEAST | {"content": {"body": "   ", "buttons": [{"label": " ", "action": "dismiss"}]}}
+    assert cleaned(raw, stored=True).content.body == ()

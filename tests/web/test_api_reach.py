@@ -87,5 +87,24 @@ def test_what_nobody_could_be_shown_is_said_when_it_is_made_and_changed_and_aske
     assert (mended.status_code, "warnings" in mended.json) == (200, False)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "over"),
+    [  # it is Mon 21 Sep 2026, 16:13 in the site's zone
+        ({"ends_at": "2026-09-21T16:13:00"}, True),
+        ({"ends_at": "2026-09-21T16:30:00"}, False),
+        ({"starts_at": "2026-09-22T09:00:00", "ends_at": "2026-09-23T09:00:00"}, False),
+        ({"hours": [{"days": ["sun"], "from": "09:00", "to": "10:00"}], "ends_at": "2026-09-27T09:00:00"}, True),
+        ({"hours": [{"days": ["sun"], "from": "09:00", "to": "10:00"}], "ends_at": "2026-09-27T09:00:01"}, False),
+        ({"hours": [{"days": ["sun"], "from": "09:00", "to": "10:00"}]}, False),
+    ],
+)
+def test_what_is_over_is_shown_to_nobody(rest: Rest, schedule: dict[str, Any], over: bool) -> None:
+    message = made(rest, schedule=schedule, content={"body": "Hello"})
+    told = [(one["code"], one["field"]) for one in message.get("warnings", [])]
+    assert told == ([("schedule_over", "schedule")] if over else [])
+    assert reach(rest, message)["impossible"] is over
+    assert ("warnings" in rest.put(f"/auto_messages/{message['id']}", {"priority": 1}).json) is over
+
+
 def test_another_site_knows_nothing_of_it(rest: Rest) -> None:
     assert rest.get("/auto_messages/nobody-knows/reach").status_code == 404

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from werkzeug.test import Client
 
@@ -16,7 +17,7 @@ from tests.support.clock import START, FakeClock
 from tests.support.world import user
 from tests.web.test_api_support import Rest, problem, serving
 
-RULES = ["state", "schedule", "audience", "page", "trigger", "holdout", "frequency", "caps", "consent"]
+RULES = ["state", "schedule", "audience", "page", "trigger", "holdout", "frequency", "caps", "content", "consent"]
 NEVER_SHOWN = "It was never shown to this person; until acted: it comes back until it is clicked, answered or dismissed."
 PRICING_OFTEN = {
     "event": "page-view",
@@ -90,6 +91,7 @@ def test_a_message_for_everybody_would_show_and_each_rule_says_so(rest: Rest, tr
         "Nobody is held out.",
         NEVER_SHOWN,
         "No message was shown within 24 hours; the most is 3.",
+        "It says the same to everybody.",
     ]
     assert "only their browser knows" in said(found, "consent")[1]
 
@@ -254,6 +256,105 @@ def test_a_user_is_asked_about_as_signed_in(rest: Rest, tracker: Tracker) -> Non
     tracker.identify("u-1")
     tracker.view()
     assert why(rest, visitor(rest, tracker), made)["would_show"] is True
+
+
+def content_of(rest: Rest, tracker: Tracker, made: str, **asked: str) -> tuple[bool, bool | None, str]:
+    found = why(rest, visitor(rest, tracker), made, **asked)
+    return found["would_show"], *said(found, "content")
+
+
+def test_a_value_that_is_missing_is_named_with_what_would_show_the_message(rest: Rest, tracker: Tracker) -> None:
+    made = message(rest, content={"body": "Hi {{first_name}}"})
+    tracker.view()
+    assert tracker.claim(made)["reason"] == "content"
+    words = "This person has no first_name, and there is no fallback. Setting name, or a fallback, would show it."
+    assert content_of(rest, tracker, made) == (False, False, words)
+    found = verdict(why(rest, visitor(rest, tracker), made), "content")
+    assert (found["expected"], found["actual"]) == (["first_name"], {"variable": "first_name", "why": "missing"})
+    tracker.collect({"type": "identify", "at": rest.clock(), "attributes": {"name": "Ann Lee"}})
+    assert content_of(rest, tracker, made) == (True, True, "Everything in it has a value.")
+    assert tracker.claim(made)["message"]
+
+
+def test_no_change_of_the_audience_is_said_to_show_what_lacks_a_value(rest: Rest, tracker: Tracker) -> None:
+    made = message(rest, audience=PRICING_OFTEN, content={"body": "On {{plan}}"})
+    tracker.view("/pricing")
+    found = why(rest, visitor(rest, tracker), made)
+    assert said(found, "audience")[1].endswith("would bring this person into its audience.")
+    assert said(found, "content")[1] == "This person has no plan, and there is no fallback. Setting plan, or a fallback, would mend that."
+
+
+def test_whether_a_user_is_proved_is_left_open_where_it_decides(rest: Rest, tracker: Tracker) -> None:
+    made = message(rest, content={"body": "Hi {{first_name}}"})
+    contact_id = rest.contact(role="user", external_id="u-1", name="Ann Lee")["id"]
+    tracker.identify("u-1")
+    tracker.view()
+    assert tracker.claim(made)["reason"] == "content"
+    words = (
+        "It depends on whether your server proves this user’s id in the browser: first_name is personal and has no fallback, so it shows "
+        "where the id is proved, and nowhere else."
+    )
+    assert content_of(rest, tracker, made) == (True, None, words)
+    services, site = rest.world.services, msgspec.structs.replace(rest.world.site, verification="required")
+    services.writer.run(0, lambda tx: services.sites.update(tx, site))
+    services.sites.forget()
+    assert said(why(rest, contact_id, made), "content") == (True, "Everything in it has a value.")
+
+
+def test_a_value_that_a_user_lacks_would_show_it_where_the_user_is_proved(rest: Rest, tracker: Tracker) -> None:
+    made = message(rest, content={"body": "On {{plan}}"})
+    tracker.identify("u-1")
+    tracker.view()
+    words = (
+        "This person has no plan, and there is no fallback. Setting plan, or a fallback, would show it; the value only where your server "
+        "proves this user’s id."
+    )
+    assert content_of(rest, tracker, made) == (False, False, words)
+
+
+def test_a_fallback_shows_what_the_own_value_would_break(rest: Rest, tracker: Tracker) -> None:
+    made = message(rest, content={"body": '[Go](https://shop.example/{{plan | fallback: "free"}})'})
+    rest.contact(role="user", external_id="u-1", custom_attributes={"plan": ".."})
+    tracker.identify("u-1")
+    tracker.view()
+    assert tracker.claim(made)["message"]
+    words = (
+        "It depends on whether your server proves this user’s id in the browser: where it is, the value of plan does not fit into the "
+        "address that it stands in; elsewhere fallbacks stand, and it shows."
+    )
+    found = why(rest, visitor(rest, tracker), made)
+    assert said(found, "content") == (None, words)
+
+
+def test_what_an_event_has_to_bring_is_open_without_one(rest: Rest, tracker: Tracker) -> None:
+    made = message(rest, trigger={"type": "event", "event": "saved"}, content={"body": "{{event.metadata.item}}"})
+    both = message(rest, trigger={"type": "event", "event": "saved"}, content={"body": "{{event.metadata.item}} {{plan}}"})
+    without, whole = tracker.event("saved"), tracker.event("saved", metadata={"item": "A cup"})
+    tracker.collect(without, whole)
+    words = "It depends on an event, and none was given: it has to bring event.metadata.item."
+    assert content_of(rest, tracker, made) == (True, None, words)
+    words = "The event brings no item, and there is no fallback. An event that does, or a fallback, would show it."
+    assert content_of(rest, tracker, made, event_id=without["id"]) == (False, False, words)
+    assert content_of(rest, tracker, made, event_id=whole["id"])[:2] == (True, True)
+    words = "This person has no plan, and there is no fallback. Setting plan, or a fallback, would show it."
+    assert content_of(rest, tracker, both) == (False, False, words)
+
+
+def test_what_opens_without_an_event_has_nothing_of_one(rest: Rest, tracker: Tracker) -> None:
+    made = message(rest, content={"body": "{{event.metadata.item}}"})
+    saved = tracker.event("saved", metadata={"item": "A cup"})
+    tracker.collect(saved)
+    words = "It opens without an event, so event.metadata.item has no value, and there is no fallback. A fallback would show it."
+    assert content_of(rest, tracker, made, event_id=saved["id"]) == (False, False, words)
+    assert tracker.claim(made, event=saved["id"])["reason"] == "content"
+
+
+def test_what_comes_to_blanks_says_so(rest: Rest, tracker: Tracker) -> None:
+    made = message(rest, content={"body": '{{first_name | fallback: ""}}'})
+    tracker.view()
+    assert tracker.claim(made)["reason"] == "content"
+    words = "Nothing of it can be seen: for this person all of it is blank. A value for first_name, or text beside it, would show it."
+    assert content_of(rest, tracker, made) == (False, False, words)
 
 
 def test_past_decisions_of_a_visitor_stay_with_the_user_it_becomes(rest: Rest, tracker: Tracker) -> None:

@@ -160,6 +160,19 @@ def test_that_there_is_no_event_to_bring_it_is_said(on: Console) -> None:
     assert "Nobody can be shown it: it opens without an event, so nothing stands for event.metadata.item ." in text
 
 
+def test_that_its_schedule_has_ended_is_said(on: Console) -> None:
+    over = draft(
+        on,
+        schedule={"ends_at": 1_000_000_000},
+        content={"body": "{{event.metadata.item}}"},
+        trigger={"type": "event", "event": "cart"},
+    )
+    text = Parsed(on.page(path(over, "/live"))).text
+    assert "Nobody can be shown it: its schedule is never open again." in text
+    assert "The event has to bring event.metadata.item ; otherwise it is not shown." in text
+    assert "never open again" not in Parsed(on.page(path(draft(on), "/live"))).text
+
+
 def test_that_its_content_is_public_is_said(on: Console) -> None:
     text = Parsed(on.page(path(draft(on), "/live"))).text
     assert "What it says is public." in text

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from collector.domain import deliveries, message_numbers
+from collector.domain.auto_messages import AutoMessage
 from collector.domain.deliveries import Delivery, Report
 from collector.values.clock import HOUR, MINUTE
 from collector.values.messages import clean_auto_message
@@ -24,9 +25,8 @@ def on(database_url: str, clock: FakeClock) -> Iterator[Console]:
 
 def delivered(on: Console, message: Any, who: Any, n: int = 1, **times: int) -> None:
     person = on.world.person(who)
-    row = Delivery(
-        person.id, message.id, n, 1, "shown", f"{message.id}-{person.id}-{n}", START - HOUR, None, None, None, None, None, None, None
-    )
+    nonce = f"{message.id}-{person.id}-{n}"
+    row = Delivery(person.id, message.id, n, message.version, "shown", nonce, START - HOUR, *[None] * 7)
     on.services.writer.run(on.site.id, lambda tx: deliveries.insert(tx, on.site.id, row))
     for action, at in times.items():
         report = Report(message.public_id, row.nonce, action, at, "https://shop.example/team" if action == "clicked" else None)
@@ -204,11 +204,63 @@ def test_each_number_of_a_message_leads_to_the_people_behind_it(on: Console) -> 
 
 
 @pytest.mark.parametrize(
-    "query", ["", "step=nobody", "step=seen&link=x", "step=sent&answer=x", "step=answered&answer=x&kind=rating", "step=clicked&link=%00"]
+    "query",
+    [
+        *("", "step=nobody", "step=seen&link=x", "step=clicked&link=%00"),
+        *("step=sent&answer=x", "step=sent&other=1", "step=answered&answer=x&kind=rating"),
+    ],
 )
 def test_a_number_that_is_none_has_nobody_behind_it(on: Console, query: str) -> None:
     message = on.message()
     assert on.get(f"/messages/{message.public_id}/people?{query}").status_code == 404
+
+
+def test_answers_to_what_was_asked_before_are_one_number(on: Console) -> None:
+    message = on.message(content={"title": "Why?", "question": {"kind": "text"}})
+
+    def answered(name: str, answer: str | int) -> None:
+        on.did(user(name), "signed-up")
+        delivered(on, message, user(name))
+        person = on.world.person(user(name))
+        report = Report(message.public_id, f"{message.id}-{person.id}-1", "answered", START, None, answer)
+        on.services.writer.run(on.site.id, lambda tx: deliveries.record(tx, on.site.id, person.id, report))
+
+    def asks(**question: Any) -> AutoMessage:
+        def change(_version: int, definition: dict[str, Any]) -> Any:
+            content = {**definition["content"], "question": question}
+            return clean_auto_message({**definition, "content": content}, retention_days=90)
+
+        edited: AutoMessage = on.services.writer.run(
+            on.site.id, lambda tx: on.services.auto_messages.update(tx, on.site.id, message.public_id, change, START)
+        )
+        return edited
+
+    def counted() -> tuple[dict[Any, int], int]:
+        with on.services.database.read() as connection:
+            told = message_numbers.stats(connection, on.site.id, message)
+        return {line["answer"]: line["answered"] for line in told["answers"] if line["answered"]}, told["other_answers"]
+
+    answered("u-1", "Because of my illness")
+    answered("u-2", "Pro")
+    assert counted() == ({}, 0)
+    message = asks(kind="choice", choices=["Pro", "Team"])
+    answered("u-3", "Pro")
+    answered("u-4", "Team")
+    assert counted() == ({"Pro": 1, "Team": 1}, 2)
+    message = asks(kind="choice", choices=["Pro", "Solo"])
+    assert counted() == ({"Pro": 1}, 3)
+    message = asks(kind="rating", scale="1-5")
+    answered("u-5", 5)
+    assert counted() == ({5: 1}, 4)
+    message = asks(kind="rating", scale="0-10")
+    answered("u-6", 5)
+    assert counted() == ({5: 1}, 5)
+    page = Parsed(section(on.page(f"/messages/{message.public_id}"), "numbers-title"))
+    assert "5 people answered what was asked before." in page.text
+    assert "illness" not in page.text
+    (link,) = [link for link in page.hrefs if "other=1" in link]
+    assert people_of(on, link) == {on.contact_id(user(f"u-{number}")) for number in range(1, 6)}
+    assert people_of(on, f"/console/messages/{message.public_id}/people?step=answered&answer=5&kind=rating") == {on.contact_id(user("u-6"))}
 
 
 def test_choices_are_counted_in_the_order_they_are_offered_in(on: Console) -> None:

@@ -47,6 +47,15 @@ def test_each_rule_is_said_with_the_tree_of_the_audience(on: Console) -> None:
     assert "b>team" not in "".join(Parsed(page).tags)
 
 
+def test_a_value_that_is_missing_stands_against_it_whatever_the_audience_lacks(on: Console) -> None:
+    made = on.message(audience=PRICING_OFTEN, content={"body": "Hi {{first_name}}"})
+    on.viewed(lead(), "/")
+    text = Parsed(section(on.page(f"/people/{on.contact_id(lead())}/why/{made.public_id}"), "verdicts")).text
+    assert "No 2 rules against it" in text
+    assert "✗ Does not hold: Content. This person has no first_name, and there is no fallback." in text
+    assert "One more page view would bring this person into its audience." in text
+
+
 def test_what_is_no_page_is_refused_beside_its_field(on: Console) -> None:
     made = on.message()
     on.viewed(lead(), "/")

@@ -25,7 +25,7 @@ def create(services: Services, site: Site) -> tuple[Response, int]:
     now = services.clock()
     message: AutoMessage = services.writer.run(site.id, lambda tx: services.auto_messages.create(tx, site.id, definition, now))
     services.auto_messages.forget(site.id)
-    return jsonify(_told(message)), 201
+    return jsonify(_told(message, site, now)), 201
 
 
 def index(services: Services, site: Site) -> Response:
@@ -63,7 +63,7 @@ def update(services: Services, site: Site, message_id: str) -> Response:
     except LookupError:
         raise _not_found() from None
     services.auto_messages.forget(site.id)
-    return jsonify(_told(changed))
+    return jsonify(_told(changed, site, services.clock()))
 
 
 def delete(services: Services, site: Site, message_id: str) -> Response:
@@ -112,12 +112,10 @@ def _find(services: Services, connection: Connection, site: Site, message_id: st
     return found
 
 
-def _told(message: AutoMessage) -> dict[str, Any]:
+def _told(message: AutoMessage, site: Site, now_ms: int) -> dict[str, Any]:
     """Return a message as it was stored, with a warning where it will never be shown: one that no page can tell of."""
-    if not impossible(message.definition):
-        return message.as_json()
-    text = "Nobody can be shown it: it opens without an event, so its variables of one have no value; give them a fallback."
-    return {**message.as_json(), "warnings": [{"code": Reason.CONTENT_IMPOSSIBLE, "field": "content", "message": text}]}
+    against = impossible(message.definition, now_ms, site.zone)
+    return {**message.as_json(), "warnings": [one.as_json() for one in against]} if against else message.as_json()
 
 
 def _not_found() -> Problem:

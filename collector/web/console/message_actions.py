@@ -100,6 +100,7 @@ def _ask(services: Services, public_id: str, *, changed: bool = False, wrong: li
         "message_live.html",
         message=found,
         reach=numbers,
+        over=found.definition.schedule.is_over(now, site.zone),
         counted_at=now,
         query=msgspec.json.encode(audience).decode() if audience else None,
         stamp=stamp_of(found.definition.as_json()),

@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from collector.domain import facts, people, trials
 from collector.domain.auto_messages import AutoMessage
-from collector.domain.content import MissingValue, render_example
+from collector.domain.content import MissingValue, NothingToSee, render_example
 from collector.domain.identities import USER
 from collector.domain.people import Person
 from collector.domain.sites import Site
@@ -38,9 +38,9 @@ def register(bp: Blueprint, services: Services) -> None:
             person = _person(connection, site, who) if who else None
             if who and person is None:
                 wrong.append(Wrong("There is nobody of this user id, email or contact id.", "", "who"))
-            lacking = _lacking(services, connection, site, found, person)
-            if lacking is not None:
-                wrong.append(Wrong(f"This person has no value for {lacking}, and there is no fallback: it would not be shown.", "", "who"))
+            against = _against(services, connection, site, found, person)
+            if against is not None:
+                wrong.append(Wrong(f"{against}: it would not be shown.", "", "who"))
         if wrong:
             return _form(found, page, who, wrong), 400
         trial = Trial(found.public_id, None if person is None else person.contact_id)
@@ -77,8 +77,8 @@ def _person(connection: Connection, site: Site, who: str) -> Person | None:
         return None
 
 
-def _lacking(services: Services, connection: Connection, site: Site, found: AutoMessage, person: Person | None) -> str | None:
-    """Return the variable that a message cannot be shown without to this person."""
+def _against(services: Services, connection: Connection, site: Site, found: AutoMessage, person: Person | None) -> str | None:
+    """Return in words why a message's content cannot be shown to this person."""
     if person is None:
         return None
     retention = services.settings.retention
@@ -86,5 +86,9 @@ def _lacking(services: Services, connection: Connection, site: Site, found: Auto
     try:
         render_example(found.definition, known, site.zone)
     except MissingValue as missing:
-        return missing.name
+        if missing.unfit:
+            return f"This person’s value for {missing.name} does not fit into the address that it stands in"
+        return f"This person has no value for {missing.name}, and there is no fallback"
+    except NothingToSee:
+        return "All of it is blank for this person"
     return None

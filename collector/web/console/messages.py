@@ -111,14 +111,15 @@ def register(bp: Blueprint, services: Services) -> None:
 def _number() -> Behind:
     """Return the number that the address names, or answer 404."""
     step, link, said = (request.args.get(part) for part in ("step", "link", "answer"))
-    if step not in _STEPS or (link is not None and step != "clicked") or (said is not None and step != "answered"):
+    other = "other" in request.args
+    if step not in _STEPS or (link is not None and step != "clicked") or ((said is not None or other) and step != "answered"):
         abort(404)
     if not storable(link or "") or not storable(said or ""):
         abort(404)
     answer: Answer | None = said
     if said is not None and request.args.get("kind") == "rating":
         answer = int(said) if said.isascii() and said.isdigit() and len(said) < _LONGEST_RATING else abort(404)
-    return Behind(step, link, answer)
+    return Behind(step, link, answer, other)
 
 
 def find(services: Services, connection: Connection, site: Site, public_id: str) -> AutoMessage:

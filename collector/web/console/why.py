@@ -29,6 +29,7 @@ LABELS = {
     "holdout": "Holdout",
     "frequency": "How often",
     "caps": "Limits across messages",
+    "content": "Content",
     "consent": "Consent",
 }
 """The rules as marketers call them."""
