@@ -108,7 +108,7 @@ def _filled(definition: AutoMessageDefinition, values: Mapping[str, str]) -> dic
             for button in content.buttons
         ],
     }
-    if not content.shows(definition.type, values):
+    if not content.shows(values):
         raise NothingToSee
     return filled
 

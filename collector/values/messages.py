@@ -69,14 +69,13 @@ class Content(msgspec.Struct, frozen=True):
         """Return the names of the variables without which it cannot be shown."""
         return required(*self._texts())
 
-    def shows(self, kind: str, values: Mapping[str, str] | None = None) -> bool:
-        """Say whether a message of this type has anything to see, with `values` for one person (or raises MissingVariable).
+    def shows(self, values: Mapping[str, str] | None = None) -> bool:
+        """Say whether there is anything to see, with `values` for one person (or raises MissingVariable).
 
-        The place for a reply that every chat has says nothing by itself.
+        A question has no words of its own, and nobody knows what a field is for that nothing is said about.
         """
-        asks = self.question is not None and not (kind == "chat" and self.question == REPLY)
         labels = [button.label for button in self.buttons]
-        return asks or self.image_url is not None or any(shows(part, values) for part in (self.title, self.body, *labels))
+        return self.image_url is not None or any(shows(part, values) for part in (self.title, self.body, *labels))
 
     def _texts(self) -> "list[Body | Template | None]":
         return [self.title, self.body, self.image_url, *(part for button in self.buttons for part in (button.label, button.url))]
@@ -253,8 +252,8 @@ class _Cleaner(Checker):
             question=question,
         )
         wrong = any((error.field or "").startswith("content") for error in self.errors)
-        if isinstance(raw, dict) and not (self.stored or wrong or cleaned.shows(json["type"])):
-            self.error("content.body", "There is nothing to show: no text, image, question or button.", Reason.FIELD_MISSING)
+        if isinstance(raw, dict) and not (self.stored or wrong or cleaned.shows()):
+            self.error("content.body", "There is nothing to show: no text, image or button.", Reason.FIELD_MISSING)
         json["content"] = {"title": title or None, "body": body or "", "image_url": image or None, "buttons": [shape for _, shape in pairs]}
         json["content"] |= {
             "question": None if question is None else msgspec.to_builtins(question),

@@ -301,12 +301,15 @@ def test_a_message_without_anything_to_see_is_refused(kind, text):
         {"body": "![](https://x.example/a.png)"},
         {"body": '{{first_name | fallback: ""}}'},
         {"image_url": "https://x.example/a.png"},
-        {"question": {"kind": "rating"}},
         {"buttons": [{"label": "Go", "action": "dismiss"}]},
     ],
 )
-def test_text_images_variables_questions_and_buttons_can_be_seen(content):
-    assert cleaned(LEAST | {"content": content}).content.shows("popup")
+def test_text_images_variables_and_buttons_can_be_seen(content):
+    assert cleaned(LEAST | {"content": content}).content.shows()
+
+
+def test_a_question_without_a_word_is_refused():
+    assert errors(LEAST | {"content": {"question": {"kind": "rating"}}}) == {("content.body", "field_missing")}
 
 
 def test_a_button_has_a_label_that_can_be_seen():
