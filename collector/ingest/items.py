@@ -1,7 +1,7 @@
 """One item of an envelope, cleaned: a wire item becomes an event, a change of attributes or a report, with its time corrected."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from typing import Any
 
@@ -29,7 +29,6 @@ LONGEST_ADDRESS = 2_048
 LONGEST_TITLE = 255
 
 Flags = list[tuple[Reason, str]]
-_NONE: Mapping[str, bytes] = {}
 
 
 class Times(msgspec.Struct, frozen=True):
@@ -86,35 +85,45 @@ def shown_url(page: wire.Page) -> str:
     return replace_unstorable(trials.without(page.url))[:LONGEST_ADDRESS]
 
 
-def event_ids(found: Sequence[object]) -> dict[str, bytes]:
+class Events:
+    """Cleans the events of one envelope. Most are of one visit and of few pages, one after the other, so the last ones are kept at hand."""
+
+    def __init__(self, found: Sequence[object], when: Times) -> None:
+        self._when = when
+        self._ids = _event_ids(found)
+        self._visit: tuple[str | None, bytes | None] = (None, None)
+        self._page: wire.Page | None = None
+        self._described: tuple[str | None, str | None] = (None, _EMPTY_VIEW)
+
+    def clean(self, item: wire.EventItem, flags: Flags) -> Event:
+        """Return an event, or raise the Refusal that says what is wrong with it."""
+        event_id = self._ids.get(item.id) or uuid7_bytes(item.id)
+        if event_id is None:
+            raise Refusal(Reason.ID_INVALID, "id", "expected a UUIDv7")
+        name = _name(item.name)
+        at = self._when.correct(item.at, flags)
+        if item.visit != self._visit[0]:
+            visit = None if item.visit is None else view_bytes(item.visit)
+            if visit is None and item.visit is not None:
+                raise Refusal(Reason.ID_INVALID, "visit", "expected a UUIDv7")
+            self._visit = (item.visit, visit)
+        if item.page != self._page:
+            self._page, self._described = item.page, (None, _EMPTY_VIEW) if item.page is None else _page(item.page)
+        page, metadata = self._described
+        if name != PAGE_VIEW:
+            metadata = None
+            if item.metadata is not None:
+                cleaned, found = clean_metadata(item.metadata, self._when.time_zone)
+                flags += found
+                metadata = _json(cleaned)
+        return Event(event_id, name, at, self._visit[1], page, metadata)
+
+
+def _event_ids(found: Sequence[object]) -> dict[str, bytes]:
     """Return the ids of the events among the items of an envelope where all of them are in order, else none of them."""
     texts = [item.id for item in found if isinstance(item, wire.EventItem)]
     made = uuid7s_bytes(texts) if texts else None
     return {} if made is None else dict(zip(texts, made, strict=True))
-
-
-def clean_event(item: wire.EventItem, when: Times, flags: Flags, known: Mapping[str, bytes] = _NONE) -> Event:
-    """Return an event, or raise the Refusal that says what is wrong with it; `known` are ids (`event_ids`) that are in order."""
-    event_id = known.get(item.id) or uuid7_bytes(item.id)
-    if event_id is None:
-        raise Refusal(Reason.ID_INVALID, "id", "expected a UUIDv7")
-    name = _name(item.name)
-    at = when.correct(item.at, flags)
-    visit = None
-    if item.visit is not None:
-        visit = view_bytes(item.visit)
-        if visit is None:
-            raise Refusal(Reason.ID_INVALID, "visit", "expected a UUIDv7")
-    page, view = (None, _EMPTY_VIEW) if item.page is None else _page(item.page)
-    if name == PAGE_VIEW:
-        metadata: str | None = view
-    elif item.metadata is None:
-        metadata = None
-    else:
-        cleaned, found = clean_metadata(item.metadata, when.time_zone)
-        flags += found
-        metadata = _json(cleaned)
-    return Event(event_id, name, at, visit, page, metadata)
 
 
 def clean_change(item: wire.IdentifyItem, when: Times, flags: Flags) -> tuple[AttributeChange, list[Refusal]]:

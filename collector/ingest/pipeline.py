@@ -147,7 +147,7 @@ def clean_items(c: Collection) -> None:
     sender = c.sender
     client = agents.client(c.headers)
     c.submission = Submission(owner=sender.owner, lead=sender.lead, verified=sender.verified, client=client, internal=c.headers.internal)
-    known = items.event_ids(c.envelope.items)
+    events = items.Events(c.envelope.items, when)
     views: set[str] = set()
     for index, raw in enumerate(c.envelope.items):
         flags: items.Flags = []
@@ -156,7 +156,7 @@ def clean_items(c: Collection) -> None:
             if isinstance(item, wire.EventItem):
                 if trial_pages.is_marked(item):
                     item = leave_trial(c, item)
-                c.submission.events.append(items.clean_event(item, when, flags, known))
+                c.submission.events.append(events.clean(item, flags))
                 c.places["event"].append(index)
                 if item.view and item.view != item.id:
                     views.add(item.view)

@@ -4,7 +4,6 @@ What a value is follows from its shape (number, boolean, text, link, `{url, valu
 the key's ending. Cleaned metadata is JSON-ready and cleaning it again changes nothing.
 """
 
-import functools
 import re
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
@@ -78,8 +77,14 @@ _Keys = tuple[tuple[str, str, bool], ...]
 
 def _keys(raw: tuple[object, ...]) -> _Keys:
     """Return each key as it is stored, its path, and whether its value is a date. Events of one name have the same keys."""
-    small = set(map(type, raw)) == {str} and sum(map(len, raw)) <= _KEPT_KEYS  # type: ignore[arg-type]  # they are of str
-    return _known_keys(raw) if small else _examined(raw)
+    known = _known_keys.get(raw)
+    if known is None:
+        known = _examined(raw)
+        if set(map(type, raw)) == {str} and sum(map(len, raw)) <= _KEPT_KEYS:  # type: ignore[arg-type]  # they are of str
+            if len(_known_keys) >= _MOST_KEPT:
+                _known_keys.clear()
+            _known_keys[raw] = known
+    return known
 
 
 def _examined(raw: tuple[object, ...]) -> _Keys:
@@ -97,7 +102,8 @@ def _examined(raw: tuple[object, ...]) -> _Keys:
 
 _KEPT_KEYS = 512
 _SMALL = 2**53
-_known_keys = functools.lru_cache(maxsize=2_048)(_examined)
+_MOST_KEPT = 2_048
+_known_keys: dict[tuple[object, ...], _Keys] = {}
 
 
 def clean_key(raw: object, *, code: Reason = Reason.METADATA_KEY_INVALID, prefix: str = "metadata") -> str:
