@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -22,7 +21,6 @@ log = logging.getLogger(__name__)
 Work = Callable[[Connection], Any]
 _ATTEMPTS = 6
 _GATHER_SECONDS = 0.002
-_LONG_SECONDS = 0.008
 _NEVER = 2**62
 
 
@@ -117,7 +115,6 @@ class Writer:
         self._refused = False
         self._turn = threading.Lock()
         self._sizes = [0] * threads
-        self._seconds = 0.0
         names = ["writer", *(f"writer {number}" for number in range(2, threads + 1))]
         self._threads = [threading.Thread(target=self._loop, args=(place,), name=name, daemon=True) for place, name in enumerate(names)]
         for thread in self._threads:
@@ -199,7 +196,6 @@ class Writer:
                 group = self._take()
                 self._bytes -= sum(unit.size for unit in group)
                 self._sizes[place] = len(group)
-            began = time.monotonic()
             try:
                 for part in self._transactions(group):
                     self._commit(part)
@@ -211,15 +207,9 @@ class Writer:
                 self._closing = True
                 self._turn_away(group)
                 raise
-            self._seconds = time.monotonic() - began
 
     def _enough(self) -> int:
-        """Return how many to wait for: as many as asked a moment ago, shared out among the threads.
-
-        Of a single thread's long transactions two are better than one: while one is written the next comes in.
-        """
-        if len(self._threads) == 1 and self._seconds > _LONG_SECONDS:
-            return (self._sizes[0] + len(self._queue)) // 2
+        """Return how many to wait for: as many as asked a moment ago, shared out among the threads."""
         return sum(self._sizes) // len(self._sizes)
 
     def _turn_away(self, group: Sequence[_Unit]) -> None:
