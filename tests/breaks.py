@@ -73,7 +73,7 @@ BREAKS = (
     Break(
         "duplicates are counted",
         (
-            (TRACKING, "                if new.get(row[2]) is row:", "                if True:"),
+            (TRACKING, "            if len(new) < len(rows):", "            if False:"),
             (TRACKING, "            counted += new.values()", "            counted += rows"),
         ),
         ("outages::before its answer arrives", "durability::kills[sqlite]", "durability::kills[postgresql]"),

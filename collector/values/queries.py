@@ -44,7 +44,7 @@ from collector.values.visit_context import VISIT_FIELDS
 
 MAX_NODES = 200
 MAX_LIST = 1_000
-MAX_LISTED = 5_000
+MAX_LISTED = 20_000
 """Values in all lists of a query together."""
 MAX_VALUE = 2_048  # code points of a text to compare with
 MAX_SPAN = 10_000_000  # days, hours or minutes

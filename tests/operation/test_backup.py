@@ -339,6 +339,14 @@ def test_a_killed_restore_leaves_the_old_or_the_new_whole(
     )
 
 
+def size_of(path: Path) -> int:
+    """The size of a file that may come and go meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
 def moments(url: str, backup: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
     """Yield names of moments, and ways to see that a restore is there: what it has written beside the database, what its server does."""
     if url.startswith("sqlite"):
@@ -346,7 +354,7 @@ def moments(url: str, backup: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
         size = backup.stat().st_size
         yield "begun", draft.exists
         for part in (0.3, 1.0):
-            yield f"{part} written", lambda part=part: draft.exists() and draft.stat().st_size >= part * size  # type: ignore[misc]
+            yield f"{part} written", lambda part=part: size_of(draft) >= part * size  # type: ignore[misc]
         yield "written", draft.with_name(draft.name + "-wal").exists
         return
     server, _, name = url.rpartition("/")

@@ -90,12 +90,18 @@ def out_while_full_and_in_by_itself(collector: Collector, disk: SmallDisk) -> No
     disk.fill()
     load.wait_for_answers(503, 50)
     load.abandon()  # as a load balancer keeps everybody away
+    loads = [load]
+    while readiness(collector)[0] == 200 and len(loads) < 20:  # the last commit may have found room that was left in a page
+        loads.append(Load(collector))
+        loads[-1].wait_for_answers(503, 20)
+        loads[-1].abandon()
     for _ in range(3):
         assert readiness(collector) == (503, False)
     assert collector.client.get("/healthz").status == 200
     disk.free()
     assert readiness(collector) == (200, True)
-    check_acknowledged(collector, load)
+    for one in loads:
+        check_acknowledged(collector, one)
 
 
 @on_sqlite

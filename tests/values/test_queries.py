@@ -327,7 +327,7 @@ def test_any_json_is_parsed_or_refused_with_a_field(raw):
 
 def test_the_lists_of_a_query_hold_so_many_values_together() -> None:
     rule = {"event": "x", "field": "count", "operator": "IN", "value": list(range(1_000))}
-    assert parse({"operator": "OR", "value": [rule] * 5}, retention_days=90)
+    assert parse({"operator": "OR", "value": [rule] * 20}, retention_days=90)
     with pytest.raises(Refusal) as refused:
-        parse({"operator": "OR", "value": [rule] * 6}, retention_days=90)
-    assert (refused.value.field, "at most 5,000" in refused.value.message) == ("query.value[5].value", True)
+        parse({"operator": "OR", "value": [rule] * 21}, retention_days=90)
+    assert (refused.value.field, "at most 20,000" in refused.value.message) == ("query.value[20].value", True)

@@ -6,7 +6,7 @@ import pytest
 
 from collector.domain import segments
 from collector.values.errors import Refusal
-from collector.values.queries import MAX_LIST, MAX_NODES
+from collector.values.queries import MAX_LIST, MAX_LISTED, MAX_NODES
 from tests.support.asking import Asking
 
 X = "custom_attributes.x"
@@ -91,15 +91,18 @@ def test_200_different_messages(asking: Asking) -> None:
 
 def test_lists_may_be_long_and_many(asking: Asking) -> None:
     asking.having(X, a=5, b="text 7", c=True, d=None)
-    numbers = [{"field": X, "operator": "IN", "value": [*range(1, MAX_LIST), number + 2_000]} for number in range(70)]
-    texts = [{"field": X, "operator": "NIN", "value": [f"text {number}" for number in range(MAX_LIST)]} for _ in range(70)]
+    most = MAX_LISTED // MAX_LIST
+    numbers = [{"field": X, "operator": "IN", "value": [*range(1, MAX_LIST), number + 2_000]} for number in range(most)]
+    texts = [{"field": X, "operator": "NIN", "value": [f"text {number}" for number in range(MAX_LIST)]} for _ in range(most)]
     assert asking.found(group("AND", numbers)) == {"a"}
     assert asking.found(group("AND", texts)) == {"a", "c", "d"}
-    assert asking.found(group("OR", [*numbers, *texts])) == {"a", "c", "d"}
-    dates = [{"field": "signed_up_at", "operator": "NIN", "value": [*range(MAX_LIST)]} for _ in range(70)]
+    assert asking.found(group("OR", [*numbers[: most // 2], *texts[: most // 2]])) == {"a", "c", "d"}
+    dates = [{"field": "signed_up_at", "operator": "NIN", "value": [*range(MAX_LIST)]} for _ in range(most)]
     assert asking.found(group("AND", dates)) == {"a", "b", "c", "d"}
-    counts = [{"event": "saved", "field": "count", "operator": "NIN", "value": [*range(1, MAX_LIST)]} for _ in range(70)]
+    counts = [{"event": "saved", "field": "count", "operator": "NIN", "value": [*range(1, MAX_LIST)]} for _ in range(most)]
     assert asking.found(group("AND", counts)) == {"a", "b", "c", "d"}
+    segments = segments_of(asking, *(group("AND", rules) for rules in (numbers, texts, dates, counts)))
+    assert asking.found({"field": "segment_id", "operator": "IN", "value": segments}) == {"a", "b", "c", "d"}
 
 
 def test_a_query_about_many_segments_stands_for_all_their_rules(asking: Asking) -> None:
