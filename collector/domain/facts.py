@@ -109,7 +109,7 @@ _Happened = Iterator[tuple[str, int, dict[str, Any]]]
 def _happened(
     connection: Connection, site: Site, names: Names, person: Person, measures: Collection[EventMeasure], now_ms: int, retention_ms: int
 ) -> _Happened:
-    """Read what measures are about, each event as far back as the one asks that asks for most."""
+    """Read what measures are about, each event as far back as any of them asks."""
     spans: dict[str, int] = {}
     for one in measures:
         span = retention_ms if one.within_days is None else min(one.within_days * DAY, retention_ms)

@@ -354,7 +354,7 @@ def moments(url: str, backup: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
         size = backup.stat().st_size
         yield "begun", draft.exists
         for part in (0.3, 1.0):
-            yield f"{part} written", lambda part=part: size_of(draft) >= part * size  # type: ignore[misc]
+            yield f"{part} written", lambda part=part: size_of(draft) >= part * size  # type: ignore[misc]  # of a default no type is inferred
         yield "written", draft.with_name(draft.name + "-wal").exists
         return
     server, _, name = url.rpartition("/")
