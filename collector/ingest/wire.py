@@ -168,7 +168,8 @@ def _decode_by_items(body: bytes) -> Envelope | LooseEnvelope:
     except msgspec.ValidationError as error:
         raise _bad_body(error, body) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _convert(body, LooseEnvelope)  # type: ignore[no-any-return]  # of the type it is given
+        envelope: LooseEnvelope = _convert(body, LooseEnvelope)
+        return envelope
 
 
 def decode(body: bytes, kind: type[_Request]) -> _Request:
@@ -196,14 +197,7 @@ def decode_item(raw: Any) -> Item:
     if isinstance(raw, EventItem | IdentifyItem | MessageItem):
         return raw
     try:
-        if not isinstance(raw, msgspec.Raw):
-            return msgspec.convert(raw, Item)  # type: ignore[no-any-return]  # a union of types, to mypy anything
-        try:
-            return _item.decode(raw)  # type: ignore[no-any-return]  # a union of types, to mypy anything
-        except msgspec.ValidationError:
-            raise
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return msgspec.convert(_loads(bytes(raw)), Item)  # type: ignore[no-any-return]  # a union of types, to mypy anything
+        item: Item = _decode_raw(raw) if isinstance(raw, msgspec.Raw) else msgspec.convert(raw, Item)
     except msgspec.ValidationError as error:
         code, field, message = explain(error)
         raise Refusal(Reason.ITEM_INVALID if code is Reason.FIELD_INVALID and field is None else code, field, message) from None
@@ -211,6 +205,17 @@ def decode_item(raw: Any) -> Item:
         raise Refusal(Reason.ITEM_INVALID, None, "a lone surrogate stands where none may be") from None
     except (ValueError, RecursionError):
         raise Refusal(Reason.ITEM_INVALID, None, "expected a JSON object, not nested too deeply") from None
+    return item
+
+
+def _decode_raw(raw: msgspec.Raw) -> Item:
+    try:
+        item: Item = _item.decode(raw)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        item = msgspec.convert(_loads(bytes(raw)), Item)
+    return item
 
 
 def explain(error: msgspec.ValidationError) -> tuple[Reason, str | None, str]:
