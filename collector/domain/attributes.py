@@ -244,7 +244,7 @@ def of_person(connection: Connection, site: int, names: Names, principal_id: int
 
 def read(connection: Connection, site: int, names: Names, principal_id: int) -> tuple[dict[str, Any], int | None]:
     """Return the person's values by attribute name, what was unset left out, and when any was set or unset last (ms)."""
-    rows = connection.rows(*question_of_values(site, principal_id))
+    rows = connection.asked(question_of_values(site, principal_id))
     changed_at = max([row[2] for row in rows if row[2] is not None], default=None)
     known = zip(names.texts(connection, site, [row[0] for row in rows]), rows, strict=True)
     return {name: value for name, row in known if (value := _decode(row[1])) is not None}, changed_at
@@ -255,7 +255,8 @@ _decode = msgspec.json.Decoder().decode
 
 def question_of_values(site: int, principal_id: int) -> Question:
     """Return what `read` asks."""
-    return "SELECT attr, value, set_at FROM attributes WHERE site = ? AND identity = ? AND value IS NOT NULL", (site, principal_id)
+    sql = "SELECT attr, value, set_at FROM attributes WHERE site = ? AND identity = ? AND value IS NOT NULL"
+    return Question(sql, (site, principal_id))
 
 
 def _json(value: object) -> str:

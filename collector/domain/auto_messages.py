@@ -98,8 +98,8 @@ _Row = tuple[Any, ...]
 class Here(msgspec.Struct, frozen=True):
     """What may come up on one page, of a site's live messages and in their order."""
 
-    on_page: list[AutoMessage]
-    """Those triggered by the page, or by something in its view."""
+    on_page: list[tuple[AutoMessage, None]]
+    """Those triggered by the page, or by something in its view; no event opened them."""
     awaited: list[AutoMessage]
     """Those triggered by an event."""
     needs: Needs
@@ -131,8 +131,8 @@ class Live:
         """Return the messages whose page rule holds at this address."""
         found = self._found.get(url)
         if found is None:
-            on_page = _at_home(self._on_pages, url)
-            found = Here(on_page, _at_home(self._on_events, url), united([message.needs for message in on_page]))
+            on_page = [(message, None) for message in _at_home(self._on_pages, url)]
+            found = Here(on_page, _at_home(self._on_events, url), united([message.needs for message, _ in on_page]))
             if len(self._found) >= _MOST_PAGES:
                 self._found.clear()
             self._found[url] = found

@@ -75,12 +75,13 @@ class Delivery(msgspec.Struct, frozen=True):
 
 _COLUMNS = ", ".join(Delivery.__struct_fields__)
 _COLUMNS_OF_D = ", ".join(f"d.{field}" for field in Delivery.__struct_fields__)
+_OF_BYTES = frozenset({"event", "view"})
 _BY_TIME = itemgetter(*(Delivery.__struct_fields__.index(field) for field in ("claimed_at", "message", "identity", "n")))
 
 
 def of_person(connection: Connection, site: int, person: int) -> list[Delivery]:
     """Return all deliveries of all identities of a person, oldest first."""
-    return [_delivery(row) for row in sorted(connection.rows(*question_of_person(site, person)), key=_BY_TIME)]
+    return [_delivery(row) for row in sorted(connection.asked(question_of_person(site, person)), key=_BY_TIME)]
 
 
 def question_of_person(site: int, person: int) -> Question:
@@ -89,7 +90,7 @@ def question_of_person(site: int, person: int) -> Question:
         f"SELECT {_COLUMNS_OF_D} FROM identities i JOIN deliveries d ON d.site = i.site AND d.identity = i.id "
         "WHERE i.site = ? AND i.principal_id = ?"
     )
-    return sql, (site, person)
+    return Question(sql, (site, person), _OF_BYTES)
 
 
 def last_view(connection: Connection, site: int, person: int, nonces: Collection[str]) -> tuple[bytes, str] | None:

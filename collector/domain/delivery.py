@@ -4,7 +4,6 @@ A decision is a list of verdicts in the order of RULES, each with what was expec
 the decision itself and never a second opinion.
 """
 
-import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -37,9 +36,6 @@ OFFERED = "offered"
 
 MEANT = frozenset({"audience", "page", "trigger"})
 """The rules by which a message is meant for somebody here and now; the others only hold it back."""
-
-PAGE_AND_TRIGGER_HOLD = frozenset({"page", "trigger"})
-"""What whoever found a message by its page's rule need not ask again, where the page alone, or nothing any more, has to trigger it."""
 
 COMPUTED = frozenset({"created_at", "last_active_at", "last_seen_at", "page_view_count", "session_count"})
 """What a signed-out browser may be told apart by, of a user: what it did. Everything that was said about the user is not."""
@@ -76,6 +72,7 @@ class Recipient(msgspec.Struct):
     """Whether it is one of the staff, from whom caps hold nothing back."""
     _by_message: dict[int, list[Delivery]] | None = None
     _today: tuple[int, tuple[int, int | None]] | None = None
+    _has_turn: tuple[int, bool] | None = None
 
     def had(self, message: AutoMessage) -> Sequence[Delivery]:
         """Return the deliveries of one message."""
@@ -102,6 +99,15 @@ class Recipient(msgspec.Struct):
             times = [delivery.claimed_at for delivery in self.deliveries if now_ms - delivery.claimed_at < DAY]
             self._today = (now_ms, (len(times), max(times, default=None)))
         return self._today[1]
+
+    def has_turn(self, site: Site, now_ms: int) -> bool:
+        """Return whether the site's gap and its daily maximum let one more message show."""
+        if self._has_turn is None or self._has_turn[0] != now_ms:
+            today, last = self.today(now_ms)
+            limits = site.settings
+            turn = today < limits.messages_per_day and (last is None or now_ms - last >= limits.message_gap)
+            self._has_turn = (now_ms, turn)
+        return self._has_turn[1]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -177,14 +183,14 @@ def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Momen
     return Decision([Verdict(rule.name, rule.holds(*asked), *rule.told(*asked)) for rule in RULES])
 
 
-def foresee(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, known: frozenset[str] = frozenset()) -> str | None:
+def foresee(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment, *, found: bool = False) -> str | None:
     """Say what a claim would come to, by the same rules: OFFERED where there is something to claim; where it is meant for the person
     all the same, the rule that holds it back; else None.
 
-    Who is held out claims like everybody else, so that both arms meet the same limits. Rules that are `known` to hold, or are asked
-    afterwards (`is_triggered`), are not asked here.
+    Who is held out claims like everybody else, so that both arms meet the same limits. What was `found` by its page's rule is not asked for
+    that again, nor for its trigger: that is the page alone, or is asked afterwards (`is_triggered`).
     """
-    for holds in _meant(known):
+    for holds in _MEANT_ONCE_FOUND if found else _MEANT:
         if not holds(site, message, recipient, moment):
             return None
     for name, holds in _HOLDING_BACK:
@@ -240,11 +246,15 @@ def _schedule_told(site: Site, message: AutoMessage, recipient: Recipient, momen
 
 
 def _audience_holds(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
-    if message.definition.audience is None:
-        return True
-    holds = message.holds or compiled(message.definition.audience)
+    holds = message.holds
+    if holds is None:
+        if message.definition.audience is None:
+            return True
+        holds = compiled(message.definition.audience)
     if not holds(recipient.facts, moment.now, site.zone):
         return False
+    if moment.asserted:  # nearly always, or it is a lead
+        return True
     # Somebody at the browser of a user who is not signed in: the audience has to hold for a visitor with this history as well.
     return not _is_not_signed_in(recipient, moment) or holds(_as_lead(recipient.facts), moment.now, site.zone)
 
@@ -340,11 +350,7 @@ def _is_leased(had: Sequence[Delivery], moment: Moment) -> bool:
 
 
 def _caps_hold(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> bool:
-    if message.definition.ignore_caps or recipient.uncapped:
-        return True
-    today, last = recipient.today(moment.now)
-    limits = site.settings
-    return today < limits.messages_per_day and (last is None or moment.now - last >= limits.message_gap)
+    return recipient.has_turn(site, moment.now) or message.definition.ignore_caps or recipient.uncapped
 
 
 def _caps_told(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Told:
@@ -370,12 +376,9 @@ RULES = (
 )
 
 
+_MEANT = tuple(rule.holds for rule in RULES if rule.name in MEANT)
+_MEANT_ONCE_FOUND = tuple(rule.holds for rule in RULES if rule.name in MEANT - {"page", "trigger"})
 _HOLDING_BACK = tuple((rule.name, rule.holds) for rule in RULES if rule.name not in MEANT and rule.name != "holdout")
-
-
-@functools.cache
-def _meant(known: frozenset[str]) -> tuple[Holds, ...]:
-    return tuple(rule.holds for rule in RULES if rule.name in MEANT - known)
 
 
 def grant(

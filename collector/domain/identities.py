@@ -28,6 +28,7 @@ _COLUMNS = (
     "id, kind, value, secret_hash, public_id, principal_id, created_at, not_before, active_at, own_active_at, verified, unverified_at, "
     "visit_count, visit_started_at, visit_ended_at, previous_visit_ended_at"
 )
+_OF_BYTES = frozenset({"secret_hash"})
 
 _LOCK = (
     "WITH k (kind, value) AS ({keys}), w AS MATERIALIZED (SELECT i.id, i.principal_id FROM k "
@@ -134,7 +135,7 @@ def by_public_id(connection: Connection, site: int, public_id: str) -> Identity 
 
 def of_person(connection: Connection, site: int, principal_id: int) -> list[Identity]:
     """Return all identities of a person, the principal first, then the oldest first."""
-    found = [_identity(row) for row in connection.rows(*question_of_person(site, principal_id))]
+    found = [_identity(row) for row in connection.asked(question_of_person(site, principal_id))]
     return found if len(found) == 1 else sorted(found, key=lambda one: (one.absorbed, one.created_at, one.id))
 
 
@@ -152,7 +153,7 @@ def of_people(connection: Connection, site: int, people: Collection[int]) -> dic
 
 def question_of_person(site: int, principal_id: int) -> Question:
     """Return what `of_person` asks."""
-    return f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id = ?", (site, principal_id)
+    return Question(f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND principal_id = ?", (site, principal_id), _OF_BYTES)
 
 
 class Visits(NamedTuple):

@@ -86,6 +86,9 @@ class Names:
     def texts(self, connection: Connection, site: int, numbers: Collection[int]) -> list[str]:
         """Return the texts of numbers that stand in some row, in their order. Those that are not in memory are asked for together."""
         known, standard = self._texts, _STANDARD_TEXTS
+        found = [text for number in numbers if (text := known.get((site, number)) or standard.get(number))]
+        if len(found) == len(numbers):  # nearly always
+            return found
         unknown = [number for number in numbers if (site, number) not in known and number not in standard]
         for start in range(0, len(unknown), _CHUNK):
             of_names, parameters = connection.among(unknown[start : start + _CHUNK])

@@ -146,14 +146,14 @@ def of_identities(members: list[Identity]) -> Person:
 
 def totals(connection: Connection, site: int, names: Names, person: int) -> dict[str, Total]:
     """Return the person's event totals by name."""
-    rows = connection.rows(*question_of_totals(site, person))
+    rows = connection.asked(question_of_totals(site, person))
     texts = names.texts(connection, site, [row[0] for row in rows])
     return {text: Total(count, first, last) for text, (_, count, first, last) in zip(texts, rows, strict=True)}
 
 
 def question_of_totals(site: int, person: int) -> Question:
     """Return what `totals` asks."""
-    return "SELECT name, count, first, last FROM totals WHERE site = ? AND identity = ? AND count > 0", (site, person)
+    return Question("SELECT name, count, first, last FROM totals WHERE site = ? AND identity = ? AND count > 0", (site, person))
 
 
 def _members(person: Person) -> list[int]:

@@ -16,7 +16,7 @@ from collector.domain.as_of_then import AsOfThen
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.content import fill_in
 from collector.domain.deliveries import SHOWN
-from collector.domain.delivery import OFFERED, PAGE_AND_TRIGGER_HOLD, Moment, TriggerEvent
+from collector.domain.delivery import OFFERED, Moment, TriggerEvent
 from collector.domain.identities import LEAD, USER, Identity, Key
 from collector.domain.page_views import View, views_of
 from collector.domain.past import Happened, Past, Wanted
@@ -143,7 +143,7 @@ class _Walk:
                 continue
             due = at if trigger.seconds is None else max(at, sight.view.at + round(trigger.seconds * 1_000))
             recipient = self.of[sight.identity.id].recipient(at)
-            offered = delivery.foresee(self.scene.site, message, recipient, sight.moment(at), PAGE_AND_TRIGGER_HOLD) == OFFERED
+            offered = delivery.foresee(self.scene.site, message, recipient, sight.moment(at), found=True) == OFFERED
             if offered and due <= max(at, sight.view.until):
                 heapq.heappush(self.due, (due, self.scene.rewound.live.rank[message.id], next(self.order), message, sight.view))
         yield from self.wait(at)
@@ -152,7 +152,7 @@ class _Walk:
         """Return what the page, and what happened within a day, could open; best first."""
         live, someone = self.scene.rewound.live, self.of[sight.identity.id]
         here = live.at(sight.url)
-        found: list[tuple[AutoMessage, TriggerEvent | None]] = [(message, None) for message in here.on_page]
+        found: list[tuple[AutoMessage, TriggerEvent | None]] = [*here.on_page]
         for message in here.awaited:
             for event in someone.waiting(message.definition.trigger.event or "", self.known_to(sight)):
                 if delivery.is_triggered(self.scene.site, message, someone.recipient(at), sight.moment(at, event)):

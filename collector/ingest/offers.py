@@ -16,7 +16,7 @@ import msgspec
 from collector.domain import deliveries, delivery, identities, people, trigger_events
 from collector.domain.audiences import Total
 from collector.domain.auto_messages import AutoMessage, Live
-from collector.domain.delivery import OFFERED, PAGE_AND_TRIGGER_HOLD, Moment, Recipient, TriggerEvent
+from collector.domain.delivery import OFFERED, Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
 from collector.domain.tracking import Event, Outcome
 from collector.ingest.senders import Verified
@@ -163,7 +163,7 @@ class Offers:
                 log.warning(_SPENT, site.key)
                 break
             if occasions is None:  # the page alone triggers it
-                outcome = delivery.foresee(site, message, recipient, shown, PAGE_AND_TRIGGER_HOLD)
+                outcome = delivery.foresee(site, message, recipient, shown, found=True)
                 if outcome is not None:
                     outcomes.append((message.id, outcome))
                     if outcome == OFFERED:
@@ -184,8 +184,7 @@ class Offers:
         """Return what earlier events, or those of the back end, bring up; the timeline is asked once, and only where all else holds."""
         site, person = contact.site, recipient.person
         shown = contact.moment(contact.url)
-        foresee = functools.partial(delivery.foresee, recipient=recipient, moment=shown, known=PAGE_AND_TRIGGER_HOLD)
-        ready = [one for one in messages if foresee(site, one) == OFFERED]
+        ready = [one for one in messages if delivery.foresee(site, one, recipient, shown, found=True) == OFFERED]
         events = {message.definition.trigger.event or "" for message in ready}
         only = None if contact.sender.may_know(person.role) else contact.sender.lead.key
         waiting = trigger_events.waiting(connection, site.id, self._services.names, person, events, contact.now, only)
@@ -259,7 +258,7 @@ class _Contact(msgspec.Struct, frozen=True):
         return Moment(now=self.now, page_url=url, asserted=self.sender.user_id is not None, event=event, view=self.view)
 
 
-_Now = list[tuple[AutoMessage, Sequence[Event] | None]]
+_Now = Sequence[tuple[AutoMessage, Sequence[Event] | None]]
 _Found = list[tuple[AutoMessage, bytes | None]]
 
 
@@ -285,10 +284,10 @@ def _candidates(live: Live, contact: _Contact) -> _Candidates:
     events, here = contact.events, live.at(contact.url)
     if contact.polls:
         return _Candidates([], here.awaited, live.rank)
-    found: _Now = [(message, None) for message in here.on_page]
     triggered = {name for name in {event.name for event in events} if live.after(name)}
     if not triggered:  # nearly always
-        return _Candidates(found, here.awaited, live.rank, here.needs)
+        return _Candidates(here.on_page, here.awaited, live.rank, here.needs)
+    found: list[tuple[AutoMessage, Sequence[Event] | None]] = [*here.on_page]
     for name in triggered:
         occasions = [event for event in reversed(events) if event.name == name][:_MOST_OCCASIONS]
         found += [(message, occasions) for message in live.after(name)]

@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
+import msgspec
 import psycopg
 
 from collector.storage.faults import back_off, is_transient, is_unavailable
@@ -45,8 +46,12 @@ _BLOCK = 256  # rows in one INSERT
 _MOST_VARIABLES = 8_192  # of a list; a statement may have 32,766 in all, and be about several
 
 
-Question = tuple[str, tuple[Any, ...]]
-"""A query and its parameters."""
+class Question(NamedTuple):
+    """A query whose columns have each a name of its own, its parameters, and which of the columns hold bytes."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+    of_bytes: frozenset[str] = frozenset()
 
 
 class Connection:
@@ -59,26 +64,30 @@ class Connection:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
-        if self._read_ahead:
-            found = self._read_ahead.pop((sql, tuple(parameters)), None)
-            if found is not None:
-                return found
         rows: list[tuple[Any, ...]] = self._execute(sql, parameters).fetchall()
         return rows
 
-    def read_ahead(self, *questions: "Question") -> None:
-        """Ask several questions at once; `rows` then has the answers, each for the next who asks.
+    def asked(self, question: Question) -> list[tuple[Any, ...]]:
+        """Return the rows of a question; for the first who asks, those that were read ahead."""
+        found = self._read_ahead.pop(question, None) if self._read_ahead else None
+        return self.rows(question.sql, question.parameters) if found is None else found
 
-        PostgreSQL is waited for once. To SQLite there is no way to go, but it takes and gives back its locks once instead of each time.
+    def read_ahead(self, *questions: Question) -> None:
+        """Ask several questions at once; `asked` then has the answers, all of one moment, each for the next who asks.
+
+        PostgreSQL hears one statement: its driver takes more time for each than this takes to read. To SQLite there is no way to go, but
+        it takes and gives back its locks once instead of each time.
         """
         if self.engine == "postgresql":
-            with self._raw.pipeline():
-                cursors = [self._raw.execute(self._dialect(sql), parameters) for sql, parameters in questions]
-            self._read_ahead = {question: cursor.fetchall() for question, cursor in zip(questions, cursors, strict=True)}
+            sql = _together(tuple(question.sql for question in questions))
+            answers: list[list[tuple[Any, ...]]] = [[] for _ in questions]
+            for place, text in self._execute(sql, [value for question in questions for value in question.parameters]):
+                answers[place].append(_row_of(text, questions[place].of_bytes))
+            self._read_ahead = dict(zip(questions, answers, strict=True))
         elif not self._raw.in_transaction:
             self._raw.execute("BEGIN")
             try:
-                self._read_ahead = {(sql, parameters): self._execute(sql, parameters).fetchall() for sql, parameters in questions}
+                self._read_ahead = {question: self._execute(question.sql, question.parameters).fetchall() for question in questions}
             finally:
                 self._raw.execute("COMMIT")
 
@@ -247,6 +256,23 @@ def _blocks(rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Sequence[Any]]]:
 def _insert_sql(into: str, columns: tuple[str, ...], rows: int, then: str) -> str:
     row = f"({', '.join('?' * len(columns))})"
     return f"INSERT INTO {into} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} {then}"
+
+
+@functools.lru_cache(maxsize=64)
+def _together(queries: tuple[str, ...]) -> str:
+    """Return the statement of PostgreSQL's that asks these queries; its rows are a query's place and one row of it as JSON."""
+    return " UNION ALL ".join(f"SELECT {place}, row_to_json(q)::text FROM ({query}) q" for place, query in enumerate(queries))
+
+
+_unescape = psycopg.pq.Escaping().unescape_bytea
+
+
+def _row_of(text: str, of_bytes: frozenset[str]) -> tuple[Any, ...]:
+    row = msgspec.json.decode(text)
+    for name in of_bytes:
+        if row[name] is not None:
+            row[name] = bytes(_unescape(row[name].encode()))
+    return tuple(row.values())
 
 
 @functools.lru_cache(maxsize=2_048)

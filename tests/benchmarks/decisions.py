@@ -133,22 +133,17 @@ class Asked:
 def _waits() -> Iterator[list[str]]:
     """Note each wait for an answer of the database."""
     waits: list[str] = []
-    execute, read_ahead = Connection._execute, Connection.read_ahead
+    execute = Connection._execute
 
     def spy(self: Connection, sql: str, parameters: Any) -> Any:
         waits.append(sql)
         return execute(self, sql, parameters)
 
-    def spy_ahead(self: Connection, *questions: Any) -> None:
-        if self.engine == "postgresql":
-            waits.append("several in one message")
-        read_ahead(self, *questions)
-
-    Connection._execute, Connection.read_ahead = spy, spy_ahead  # type: ignore[method-assign]
+    Connection._execute = spy  # type: ignore[method-assign]
     try:
         yield waits
     finally:
-        Connection._execute, Connection.read_ahead = execute, read_ahead  # type: ignore[method-assign]
+        Connection._execute = execute  # type: ignore[method-assign]
 
 
 def alone(url: str, count: int, rounds: int) -> Asked:

@@ -72,18 +72,13 @@ def offered(answer: Any) -> list[str]:
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every statement that runs from now on."""
     seen: list[str] = []
-    execute, read_ahead = Connection._execute, Connection.read_ahead
+    execute = Connection._execute
 
     def spy(self: Connection, sql: str, parameters: Any) -> Any:
         seen.append(sql)
         return execute(self, sql, parameters)
 
-    def spy_ahead(self: Connection, *questions: Any) -> None:
-        seen.extend(sql for sql, _ in questions)
-        read_ahead(self, *questions)
-
     monkeypatch.setattr(Connection, "_execute", spy)
-    monkeypatch.setattr(Connection, "read_ahead", spy_ahead)
     return seen
 
 
