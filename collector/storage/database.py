@@ -80,10 +80,8 @@ class Connection:
         """
         if self.engine == "postgresql":
             sql = _together(tuple(question.sql for question in questions))
-            answers: list[list[tuple[Any, ...]]] = [[] for _ in questions]
-            for place, text in self._execute(sql, [value for question in questions for value in question.parameters]):
-                answers[place].append(_row_of(text, questions[place].of_bytes))
-            self._read_ahead = dict(zip(questions, answers, strict=True))
+            answers = self.row(sql, [value for question in questions for value in question.parameters]) or ()
+            self._read_ahead = {question: _rows_of(text, question.of_bytes) for question, text in zip(questions, answers, strict=True)}
         elif not self._raw.in_transaction:
             self._raw.execute("BEGIN")
             try:
@@ -260,19 +258,21 @@ def _insert_sql(into: str, columns: tuple[str, ...], rows: int, then: str) -> st
 
 @functools.lru_cache(maxsize=64)
 def _together(queries: tuple[str, ...]) -> str:
-    """Return the statement of PostgreSQL's that asks these queries; its rows are a query's place and one row of it as JSON."""
-    return " UNION ALL ".join(f"SELECT {place}, row_to_json(q)::text FROM ({query}) q" for place, query in enumerate(queries))
+    """Return the statement of PostgreSQL's that asks these queries; each column of its row is what one of them finds, as JSON."""
+    return "SELECT " + ", ".join(f"(SELECT json_agg(q)::text FROM ({query}) q)" for query in queries)
 
 
+_found = msgspec.json.Decoder(list[dict[str, Any]]).decode
 _unescape = psycopg.pq.Escaping().unescape_bytea
 
 
-def _row_of(text: str, of_bytes: frozenset[str]) -> tuple[Any, ...]:
-    row = msgspec.json.decode(text)
-    for name in of_bytes:
-        if row[name] is not None:
-            row[name] = bytes(_unescape(row[name].encode()))
-    return tuple(row.values())
+def _rows_of(text: str | None, of_bytes: frozenset[str]) -> list[tuple[Any, ...]]:
+    rows = _found(text) if text else []
+    for row in rows if of_bytes else ():
+        for name in of_bytes:
+            if row[name] is not None:
+                row[name] = bytes(_unescape(row[name].encode()))
+    return [tuple(row.values()) for row in rows]
 
 
 @functools.lru_cache(maxsize=2_048)
