@@ -45,7 +45,7 @@ def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """
     own = ("DATABASE_URL", "SECRET_KEY", "PYTHONDONTWRITEBYTECODE")
     environ = {name: value for name, value in os.environ.items() if name not in own and not name.startswith("LEADLIGHT_")}
-    return {**environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
+    return {**environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **extra}
 
 
 def members(group: int) -> list[int]:
@@ -112,9 +112,10 @@ class Program:
         """Tell whether it still runs."""
         return self.process.poll() is None
 
-    def report(self) -> str:
+    def report(self, lines: int = 60) -> str:
         """Return the ends of both outputs, for a failed test."""
-        return f"-- {self.name}, standard output:\n{last_lines(self.output_file)}\n-- standard error:\n{last_lines(self.error_file)}"
+        output, errors = last_lines(self.output_file, lines), last_lines(self.error_file, lines)
+        return f"-- {self.name}, standard output:\n{output}\n-- standard error:\n{errors}"
 
     def wait_for(self, url: str, path: str = "/", seconds: float = START_SECONDS) -> None:
         """Wait until an address answers with a status below 500.
@@ -144,10 +145,20 @@ class Program:
             try:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
+                self._say_where_it_stands()
                 self.kill()
-                raise RuntimeError(f"{self.name} did not stop within {STOP_SECONDS} s\n{self.report()}") from None
+                raise RuntimeError(f"{self.name} did not stop within {STOP_SECONDS} s\n{self.report(400)}") from None
         self.kill()  # whatever it may have left behind
         return self.process.returncode
+
+    def _say_where_it_stands(self) -> None:
+        """Have its processes write down what every thread does, and end."""
+        for number in members(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGABRT)
+        deadline = time.monotonic() + STOP_SECONDS
+        while members(self.process.pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def kill(self) -> None:
         """End it and its children at once (SIGKILL), as a power cut would."""
