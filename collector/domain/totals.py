@@ -14,10 +14,11 @@ _Part = list[int]
 def count(tx: Connection, site: int, rows: Sequence[EventRow], principals: Mapping[int, int]) -> None:
     """Add events that were inserted to the halves of their identities and of these principals, each row once."""
     own: dict[tuple[int, int], _Part] = {}
-    for _, _, _, identity, name, at, *_ in rows:
-        present = own.get((name, identity))
+    for row in rows:
+        at, key = row[5], (row[4], row[3])
+        present = own.get(key)
         if present is None:
-            own[name, identity] = [1, at, at]
+            own[key] = [1, at, at]
             continue
         present[0] += 1
         if at > present[1]:
