@@ -89,6 +89,8 @@ class EventRules:
     def create(self, tx: Connection, site: int, event: str, rule: PageRule | ElementRuleDefinition, now_ms: int) -> EventRule | ElementRule:
         """Store a new rule. The event's name was allocated beforehand; whoever asked for it calls `forget` after the commit.
 
+        `now_ms` is read in the transaction, which may have waited for its turn: going back begins so long after it (`SETTLED`).
+
         Raises:
             Problem: 409, the site has as many rules by selector as it may have.
         """

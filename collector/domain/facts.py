@@ -9,7 +9,7 @@ from msgspec import structs
 
 from collector.domain import attributes, deliveries, people
 from collector.domain.audiences import NEVER, PersonFacts, Total, measure_over, together
-from collector.domain.deliveries import Delivery
+from collector.domain.deliveries import SHOWN, Delivery
 from collector.domain.names import PAGE_VIEW, Names
 from collector.domain.people import Person
 from collector.domain.sites import Site
@@ -137,7 +137,8 @@ def _messages(connection: Connection, site: Site, person: Person, had: Sequence[
     ids = dict(connection.rows("SELECT id, public_id FROM auto_messages WHERE site = ?", (site.id,)))
     facts: dict[str, dict[str, int]] = {}
     for delivery in had:
-        _note(facts.setdefault(ids[delivery.message], {}), delivery)
+        if delivery.arm == SHOWN:  # whoever was held out had no message, and reaches no goal of it
+            _note(facts.setdefault(ids[delivery.message], {}), delivery)
     return facts
 
 

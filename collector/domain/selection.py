@@ -13,6 +13,7 @@ import msgspec
 
 from collector.domain import selection_parts, visits
 from collector.domain.audiences import measure_over
+from collector.domain.deliveries import SHOWN
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.domain.selection_rules import Column, compare_counts, compare_measures, compare_times, compare_values
 from collector.domain.sites import Site
@@ -258,14 +259,14 @@ class _Builder:
         )
 
     def message(self, public_id: str) -> str:
-        """Join when each person did what with a message."""
+        """Join when each person did what with a message; whoever was held out had none, and reaches no goal of it."""
         fields = ("seen", "clicked", "answered", "dismissed", "goal")
         times = ", ".join(f"min(d.{field}_at) AS {field}_at" for field in fields)
         return self.join(
             ("message", public_id),
             f"LEFT JOIN (SELECT i.principal_id AS person, {times} FROM deliveries d "
             "JOIN identities i ON i.site = d.site AND i.id = d.identity "
-            "WHERE d.site = ? AND d.message = (SELECT id FROM auto_messages WHERE site = ? AND public_id = ?) "
+            f"WHERE d.site = ? AND d.message = (SELECT id FROM auto_messages WHERE site = ? AND public_id = ?) AND d.arm = '{SHOWN}' "
             "GROUP BY i.principal_id) {a} ON {a}.person = p.id",
             [self.site.id, self.site.id, public_id],
         )

@@ -231,14 +231,36 @@ def test_settings_that_throw_when_they_are_read_cost_the_option_alone(page: Page
     assert event.page["url"].endswith("/?plan=pro")
 
 
+READS = """
+    window.read = 0;
+    const {get, set} = Object.getOwnPropertyDescriptor(Document.prototype, 'cookie');
+    Object.defineProperty(Document.prototype, 'cookie', {get() { read++; return get.call(this) }, set});
+"""
+
+
+def test_what_a_page_tracks_in_one_go_waits_for_its_cookie_once(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    page.add_init_script(READS)
+    visit(page, pages.add("/", head=snippet))
+    fence(page)
+    assert page.evaluate("() => { read = 0; for (let n = 0; n < 10; n++) leadlight('track', 'many'); return read }") == 1
+    assert page.evaluate("() => { read = 0; leadlight('track', 'many'); return read }") == 1
+    fence(page)
+    assert len(stored.events("many")) == 11
+
+
+@pytest.mark.parametrize("broken", ["undefined", "() => { throw new Error('the page took it') }"])
+def test_a_page_that_spoils_microtasks_loses_nothing(page: Page, pages: Pages, snippet: str, stored: Stored, broken: str) -> None:
+    pages.add("/", head=f"<script>window.queueMicrotask = {broken}</script>{snippet}")
+    visit(page, pages.url("/"))
+    call(page, "track", "all-the-same")
+    fence(page)
+    assert len(stored.events("all-the-same")) == 1
+
+
 def test_what_a_site_writes_into_its_own_storage_costs_its_other_tabs_nothing(
     context: BrowserContext, page: Page, pages: Pages, snippet: str
 ) -> None:
-    page.add_init_script("""
-        window.read = 0;
-        const {get, set} = Object.getOwnPropertyDescriptor(Document.prototype, 'cookie');
-        Object.defineProperty(Document.prototype, 'cookie', {get() { read++; return get.call(this) }, set});
-    """)
+    page.add_init_script(READS)
     visit(page, pages.add("/", head=snippet))
     fence(page)
     page.evaluate("window.read = 0")

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from collector import backfill
 from collector.domain import element_rules, event_rules
 from collector.domain.element_rules import ElementRule
-from collector.domain.event_rules import SETTLED, EventRule
+from collector.domain.event_rules import SETTLED, ActiveRules, EventRule
 from collector.domain.names import EVENT
 from collector.values.clock import DAY
 from collector.values.element_rules import clean_element_rule
@@ -143,6 +144,34 @@ def test_counting_live_and_going_back_at_once_count_once(world: World, tracker: 
     back.join()
     go_back(world, rule)
     assert counts(world, tracker) == {"page-view": 40, "saw-pricing": 40}
+
+
+def test_a_view_that_waits_to_be_written_since_before_the_rule_was_known_is_found(world: World, tracker: Tracker) -> None:
+    services, held, gate = world.services, threading.Semaphore(0), threading.Event()
+
+    def hold(_: Any) -> None:
+        held.release()
+        gate.wait(60)
+
+    rule, services.event_rules._active[world.site.id] = new_rule(world), (float("inf"), ActiveRules((), (), frozenset()))
+    threads = []
+    for _ in services.writer._threads:  # each writes at the same time as the others, where there are several
+        threads.append(_started(services.writer.run, world.site.id, hold))
+        held.acquire()
+    for waiting, work in enumerate((lambda: tracker.view("/pricing"), lambda: go_back(world, rule)), 1):
+        threads.append(_started(work))
+        while services.writer.waiting() < waiting and threads[-1].is_alive():
+            threads[-1].join(0.001)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert counts(world, tracker) == {"page-view": 1, "saw-pricing": 1}
+
+
+def _started(work: Callable[..., Any], *given: Any) -> threading.Thread:
+    thread = threading.Thread(target=work, args=given)
+    thread.start()
+    return thread
 
 
 def test_what_is_older_than_the_timeline_is_left(world: World, tracker: Tracker) -> None:

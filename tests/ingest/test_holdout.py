@@ -15,6 +15,7 @@ from collector.storage.database import Connection
 from collector.values.clock import DAY, HOUR, MINUTE
 from tests.ingest.test_edited_messages import edit
 from tests.ingest.test_messages import create, numbers, offered
+from tests.support.asking import Asking
 from tests.support.browserless import Tracker
 from tests.support.world import World
 
@@ -116,6 +117,26 @@ def test_a_goal_is_met_by_what_is_done_after_the_receipt(tracker: Tracker, world
     tracker.collect(tracker.event("bought"))
     keeper.look(world.clock())
     assert reached(world, message) == 1
+
+
+def test_whoever_is_held_out_reaches_the_goal_of_no_message(tracker: Tracker, world: World, keeper: GoalKeeper) -> None:
+    """Their goal stands beside the message's, to compare; a query and the number of the message mean whoever had it."""
+    message = create(world, goal=GOAL, holdout_percent=100)
+    tracker.view()
+    assert tracker.claim(message)["reason"] == "holdout"
+    tracker.collect(tracker.event("bought"))
+    keeper.look(world.clock())
+    assert (numbers(world, message)["goal"], numbers(world, message)["holdout"]["goal"]) == (0, 1)
+    assert Asking(world).found({"message": message, "field": "goal", "operator": "has_any_value"}) == set()
+
+
+def test_whoever_reaches_a_goal_is_found_by_it(tracker: Tracker, world: World, keeper: GoalKeeper) -> None:
+    message = create(world, goal=GOAL)
+    tracker.view()
+    assert tracker.claim(message)["message"]
+    tracker.collect(tracker.event("bought"))
+    keeper.look(world.clock())
+    assert len(Asking(world).found({"message": message, "field": "goal", "operator": "has_any_value"})) == reached(world, message) == 1
 
 
 def test_what_was_done_before_the_receipt_does_not_count(tracker: Tracker, world: World, keeper: GoalKeeper) -> None:

@@ -78,6 +78,13 @@ def test_a_query_that_describes_nobody(on: Console) -> None:
     assert "The query describes nobody just now" in Parsed(people(on, REPORTS)).text
 
 
+@pytest.mark.parametrize("query", ["", "null", " null "])
+def test_no_query_describes_everybody_as_over_rest(on: Console, query: str) -> None:
+    reported(on, "busy", 3)
+    reported(on, "idle", 1)
+    assert "2 people" in Parsed(people(on, query)).text
+
+
 def test_a_segment_is_asked_for_by_its_id(on: Console) -> None:
     reported(on, "busy", 3)
     text = Parsed(people(on, {"field": "segment_id", "operator": "has_any_value"})).text

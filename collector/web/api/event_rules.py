@@ -55,9 +55,10 @@ def create(services: Services, site: Site) -> tuple[Response, int]:
     if name == PAGE_VIEW:
         raise Refusal(Reason.FIELD_INVALID, "event_name", "expected another name than that of the page view itself")
     rule = parse_page_rule(body["page"]) if source == _VIEW else clean_element_rule(body)
-    now = services.clock()
-    services.names.ensure(site.id, EVENT, [name], now)
-    made: EventRule | ElementRule = services.writer.run(site.id, lambda tx: services.event_rules.create(tx, site.id, name, rule, now))
+    services.names.ensure(site.id, EVENT, [name], services.clock())
+    made: EventRule | ElementRule = services.writer.run(
+        site.id, lambda tx: services.event_rules.create(tx, site.id, name, rule, services.clock())
+    )
     services.event_rules.forget(site.id)
     return jsonify(_json(made)), 201
 

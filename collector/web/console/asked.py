@@ -73,7 +73,7 @@ def read(services: Services, connection: Connection) -> Asked:
         segments.expand(connection, site.id, node)
         return node
 
-    return understood(text, clean) if text else Asked()
+    return Asked() if text.strip() in ("", "null") else understood(text, clean)  # which is everybody, as over REST
 
 
 def understood(text: str, clean: Callable[[Any], Node]) -> Asked:

@@ -53,14 +53,14 @@ def register(bp: Blueprint, services: Services) -> None:
     @bp.post("/event-rules")
     def event_rule_create() -> ResponseReturnValue:
         """Store the rule of the form; asked for one more row of metadata, only show the form with it."""
-        site, now = current.site(), services.clock()
+        site = current.site()
         source = rule_form.SOURCES.get(current.field("source")) or abort(400)
         if request.form.get("do") == _MORE and source.has_rows:
             return _page()
         try:
             name, definition = rule_form.read(source)
-            services.names.ensure(site.id, EVENT, [name], now)
-            services.writer.run(site.id, lambda tx: services.event_rules.create(tx, site.id, name, definition, now))
+            services.names.ensure(site.id, EVENT, [name], services.clock())
+            services.writer.run(site.id, lambda tx: services.event_rules.create(tx, site.id, name, definition, services.clock()))
         except Faulty as error:
             return _page(error.wrong), 400
         except Problem as problem:  # as many rules by selector as there may be

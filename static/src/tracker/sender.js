@@ -21,6 +21,9 @@ export let user;
 
 let current = "";
 
+/** Whether this task has read it already: each reading of a cookie waits for another process. @type {any} */
+let known;
+
 /** The leads this page gave up. A cookie that a sibling host set for a path of ours stays, and must not bring one back. */
 let over = "";
 
@@ -30,22 +33,26 @@ export const assert = (value) => {
 };
 
 /**
- * The lead as `ID.SECRET`; read from the cookie each time, so that a reset in another tab is followed. Made where there is none.
+ * The lead as `ID.SECRET`; read from the cookie in each task, so that a reset in another tab is followed. Made where there is none.
  * @param {any} [renew] gives it its full life again @returns {string}
  */
 export const lead = (renew) => {
-  /** @type {any} */
-  const kept = held ? "" : recall(prefix, (value) => /^[\w-]{22}\.[\w-]{22}$/.test(value) && !over.includes(value));
-  current = kept || current || token() + "." + token();
-  if (!held && (renew || !kept)) keep(prefix, current);
+  if (!known || renew) {
+    /** @type {any} */
+    const kept = held ? "" : recall(prefix, (value) => /^[\w-]{22}\.[\w-]{22}$/.test(value) && !over.includes(value));
+    current = kept || current || token() + "." + token();
+    if (!held && (renew || !kept)) keep(prefix, current);
+    known = !held;
+    attempt(() => queueMicrotask(() => (known = 0)));
+  }
   return current;
 };
 
 /** Another lead for everything tracked from now on. @param {string} [next] a new one unless it is given */
 export const rotate = (next = "") => {
-  over += " " + current;
+  over += current; // all of them have one form, so that none is found across two
   keep(prefix, (current = next));
-  lead();
+  lead(1);
 };
 
 /** Nothing of the user, the visit and the lead remains. */
