@@ -42,6 +42,24 @@ def test_a_clock_that_is_days_wrong_makes_no_wrong_time(page: Page, pages: Pages
     assert all(before - 1_000 <= event.at <= now() for event in events)
 
 
+def test_what_waited_for_two_weeks_arrives_with_its_own_time(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored
+) -> None:
+    turn_clock(page, -14 * DAY)
+    visit(page, pages.add("/", head=snippet))
+    fence(page)
+    context.set_offline(True)
+    at = page.evaluate("Date.now()")
+    track(page, "waited", 1)
+    page.close()
+    context.set_offline(False)
+    later = context.new_page()
+    visit(later, pages.url("/"))
+    fence(later)
+    (event,) = stored.events("waited")
+    assert abs(event.at - at) < MINUTE
+
+
 def test_the_quickest_round_trip_tells_the_clock(page: Page, pages: Pages, through: str, gateway: Gateway) -> None:
     turn_clock(page, 3 * DAY)
     visit(page, pages.add("/", head=through))

@@ -75,6 +75,13 @@ def test_localhost_takes_a_cookie_without_a_domain(context: BrowserContext, page
     assert len(stored.views(lead(page))) == 1
 
 
+def pass_days(context: BrowserContext, page: Page, lead_cookie: str, days: int) -> None:
+    """Let so many days pass as the cookie counts them, in which nobody came."""
+    kept = cookie(context, lead_cookie)
+    context.add_cookies([{**kept, "expires": kept["expires"] - days * DAY}])
+    page.evaluate("() => { for (const key in localStorage) if (key.endsWith('whovisit')) delete localStorage[key] }")
+
+
 def test_each_visit_gives_the_cookie_its_full_life_again(
     context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
 ) -> None:
@@ -82,12 +89,25 @@ def test_each_visit_gives_the_cookie_its_full_life_again(
     visit(page, shop)
     fence(page)  # what is told when the page is left would go on with the visit
     before = cookie(context, lead_cookie)
-    context.add_cookies([{**before, "expires": time.time() + DAY}])
-    page.evaluate("() => { for (const key in localStorage) if (key.endsWith('whovisit')) delete localStorage[key] }")
+    pass_days(context, page, lead_cookie, 399)
     visit(page, shop)
     after = cookie(context, lead_cookie)
     assert after["value"] == before["value"]
     assert after["expires"] - time.time() > 399 * DAY
+
+
+def test_whoever_comes_back_within_a_year_is_the_same_for_years(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
+) -> None:
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    first = lead(page)
+    for days in (7, 7, 30, 90, 180, 365, 7, 390):
+        fence(page)
+        pass_days(context, page, lead_cookie, days)
+        visit(page, shop)
+        assert lead(page) == first
+    assert cookie(context, lead_cookie)["value"].startswith(first)
 
 
 def test_a_browser_whose_cookies_were_cleared_is_somebody_new(
