@@ -71,7 +71,7 @@ class Backfill:
 def apply(services: Services, site: Site, rule: EventRule) -> Iterator[None]:
     """Apply a rule to the timeline, one committed step after the other; between two the caller may rest, or stop."""
     oldest = services.clock() - services.settings.retention
-    services.writer.run(site.id, lambda _: None)  # page views that wait here since before the rule was known are stored by now
+    services.writer.settle()  # page views may wait here since before the rule was known
     for step in event_rules.steps(services.database, site, services.names, rule, oldest):
         if step.submissions:
             services.writer.record(site.id, step.submissions)

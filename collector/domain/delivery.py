@@ -253,7 +253,7 @@ def _audience_holds(site: Site, message: AutoMessage, recipient: Recipient, mome
         holds = compiled(message.definition.audience)
     if not holds(recipient.facts, moment.now, site.zone):
         return False
-    if moment.asserted:  # nearly always, or it is a lead
+    if moment.asserted:
         return True
     # Somebody at the browser of a user who is not signed in: the audience has to hold for a visitor with this history as well.
     return not _is_not_signed_in(recipient, moment) or holds(_as_lead(recipient.facts), moment.now, site.zone)

@@ -89,7 +89,7 @@ class EventRules:
     def create(self, tx: Connection, site: int, event: str, rule: PageRule | ElementRuleDefinition, now_ms: int) -> EventRule | ElementRule:
         """Store a new rule. The event's name was allocated beforehand; whoever asked for it calls `forget` after the commit.
 
-        `now_ms` is read in the transaction, which may have waited for its turn: going back begins so long after it (`SETTLED`).
+        `now_ms` is read in the transaction, which may have waited for its turn: going back begins `SETTLED` after it.
 
         Raises:
             Problem: 409, the site has as many rules by selector as it may have.

@@ -136,14 +136,16 @@ def _messages(connection: Connection, site: Site, person: Person, had: Sequence[
     had = deliveries.of_person(connection, site.id, person.id) if had is None else had  # before the messages that they are of
     ids = dict(connection.rows("SELECT id, public_id FROM auto_messages WHERE site = ?", (site.id,)))
     facts: dict[str, dict[str, int]] = {}
+    arms: dict[int, str] = {}
     for delivery in had:
-        if delivery.arm == SHOWN:  # whoever was held out had no message, and reaches no goal of it
-            _note(facts.setdefault(ids[delivery.message], {}), delivery)
+        arm = arms.setdefault(delivery.message, delivery.arm)
+        _note(facts.setdefault(ids[delivery.message], {}), delivery, arm)
     return facts
 
 
-def _note(known: dict[str, int], delivery: Delivery) -> None:
-    for field in ("seen", "clicked", "answered", "dismissed", "goal"):
+def _note(known: dict[str, int], delivery: Delivery, arm: str) -> None:
+    """Note when what was done with a message; whoever was held out at first, to compare, reaches no goal of it."""
+    for field in ("seen", "clicked", "answered", "dismissed", *(("goal",) if arm == SHOWN else ())):
         at = getattr(delivery, f"{field}_at")
         if at is not None:
             known[field] = min(at, known.get(field, at))

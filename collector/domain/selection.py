@@ -259,15 +259,16 @@ class _Builder:
         )
 
     def message(self, public_id: str) -> str:
-        """Join when each person did what with a message; whoever was held out had none, and reaches no goal of it."""
-        fields = ("seen", "clicked", "answered", "dismissed", "goal")
-        times = ", ".join(f"min(d.{field}_at) AS {field}_at" for field in fields)
+        """Join when each person did what with a message; whoever was held out at first reaches no goal of it."""
+        times = ", ".join(f"min({field}_at) AS {field}_at" for field in ("seen", "clicked", "answered", "dismissed"))
         return self.join(
             ("message", public_id),
-            f"LEFT JOIN (SELECT i.principal_id AS person, {times} FROM deliveries d "
-            "JOIN identities i ON i.site = d.site AND i.id = d.identity "
-            f"WHERE d.site = ? AND d.message = (SELECT id FROM auto_messages WHERE site = ? AND public_id = ?) AND d.arm = '{SHOWN}' "
-            "GROUP BY i.principal_id) {a} ON {a}.person = p.id",
+            f"LEFT JOIN (SELECT person, {times}, min(CASE WHEN first_arm = '{SHOWN}' THEN goal_at END) AS goal_at FROM ("
+            "SELECT i.principal_id AS person, d.seen_at, d.clicked_at, d.answered_at, d.dismissed_at, d.goal_at, "
+            "first_value(d.arm) OVER (PARTITION BY i.principal_id ORDER BY d.claimed_at, d.identity, d.n) AS first_arm "
+            "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
+            "WHERE d.site = ? AND d.message = (SELECT id FROM auto_messages WHERE site = ? AND public_id = ?)) d "
+            "GROUP BY person) {a} ON {a}.person = p.id",
             [self.site.id, self.site.id, public_id],
         )
 

@@ -47,7 +47,10 @@ _MOST_VARIABLES = 8_192  # of a list; a statement may have 32,766 in all, and be
 
 
 class Question(NamedTuple):
-    """A query whose columns have each a name of its own, its parameters, and which of the columns hold bytes."""
+    """A query, its parameters, and which of its columns hold bytes.
+
+    Every column has a name of its own, but for `q`, and holds whole numbers, text or bytes: what goes through JSON unchanged.
+    """
 
     sql: str
     parameters: tuple[Any, ...]

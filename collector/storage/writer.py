@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 Work = Callable[[Connection], Any]
 _ATTEMPTS = 6
 _GATHER_SECONDS = 0.002
+_LOOK_SECONDS = 0.02
 _NEVER = 2**62
 
 
@@ -115,6 +117,7 @@ class Writer:
         self._refused = False
         self._turn = threading.Lock()
         self._sizes = [0] * threads
+        self._at_work: list[list[_Unit]] = [[] for _ in range(threads)]
         names = ["writer", *(f"writer {number}" for number in range(2, threads + 1))]
         self._threads = [threading.Thread(target=self._loop, args=(place,), name=name, daemon=True) for place, name in enumerate(names)]
         for thread in self._threads:
@@ -156,6 +159,13 @@ class Writer:
         """Return how many units wait."""
         return len(self._queue)
 
+    def settle(self) -> None:
+        """Return when everything that was handed over before is written, or refused."""
+        with self._wake:
+            before = [unit for units in (self._queue, *self._at_work) for unit in units]
+        while not all(unit.done for unit in before):
+            time.sleep(_LOOK_SECONDS)
+
     def alive(self) -> bool:
         """Say whether anything can be written at all."""
         return all(thread.is_alive() for thread in self._threads) and not self._closing
@@ -196,6 +206,7 @@ class Writer:
                 group = self._take()
                 self._bytes -= sum(unit.size for unit in group)
                 self._sizes[place] = len(group)
+                self._at_work[place] = group
             try:
                 for part in self._transactions(group):
                     self._commit(part)
@@ -207,6 +218,8 @@ class Writer:
                 self._closing = True
                 self._turn_away(group)
                 raise
+            finally:
+                self._at_work[place] = []
 
     def _enough(self) -> int:
         """Return how many to wait for: as many as asked a moment ago, shared out among the threads."""

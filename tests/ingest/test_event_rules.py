@@ -146,7 +146,9 @@ def test_counting_live_and_going_back_at_once_count_once(world: World, tracker: 
     assert counts(world, tracker) == {"page-view": 40, "saw-pricing": 40}
 
 
-def test_a_view_that_waits_to_be_written_since_before_the_rule_was_known_is_found(world: World, tracker: Tracker) -> None:
+def test_a_view_that_waits_to_be_written_since_before_the_rule_was_known_is_found(
+    world: World, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services, held, gate = world.services, threading.Semaphore(0), threading.Event()
 
     def hold(_: Any) -> None:
@@ -158,10 +160,14 @@ def test_a_view_that_waits_to_be_written_since_before_the_rule_was_known_is_foun
     for _ in services.writer._threads:  # each writes at the same time as the others, where there are several
         threads.append(_started(services.writer.run, world.site.id, hold))
         held.acquire()
-    for waiting, work in enumerate((lambda: tracker.view("/pricing"), lambda: go_back(world, rule)), 1):
-        threads.append(_started(work))
-        while services.writer.waiting() < waiting and threads[-1].is_alive():
-            threads[-1].join(0.001)
+    threads.append(_started(tracker.view, "/pricing"))
+    while not services.writer.waiting():
+        threads[-1].join(0.001)
+    begun, settle = threading.Event(), services.writer.settle
+    monkeypatch.setattr(services.writer, "settle", lambda: (begun.set(), settle()))
+    threads.append(_started(go_back, world, rule))
+    while not begun.is_set() and not services.writer.waiting() > 1:
+        threads[-1].join(0.001)
     gate.set()
     for thread in threads:
         thread.join()

@@ -130,6 +130,24 @@ def test_whoever_is_held_out_reaches_the_goal_of_no_message(tracker: Tracker, wo
     assert Asking(world).found({"message": message, "field": "goal", "operator": "has_any_value"}) == set()
 
 
+@pytest.mark.parametrize("first", ["shown", "holdout"])
+def test_the_arm_that_was_first_says_whose_goal_it_is(
+    new_tracker: Callable[..., Tracker], world: World, keeper: GoalKeeper, first: str
+) -> None:
+    message = create(world, goal=GOAL, holdout_percent=50, frequency={"type": "every_time"}, ignore_caps=True)
+    one = _of_arm(first, message, new_tracker)
+    world.clock.advance(MINUTE)
+    other = _of_arm("holdout" if first == "shown" else "shown", message, new_tracker)
+    for device in (one, other):
+        device.identify("u-1")
+        device.view()
+    world.clock.advance(DAY)
+    other.collect(other.event("bought"))
+    keeper.look(world.clock())
+    found = Asking(world).found({"message": message, "field": "goal", "operator": "has_any_value"})
+    assert (reached(world, message), found) == ((1, {"u-1"}) if first == "shown" else (0, set()))
+
+
 def test_whoever_reaches_a_goal_is_found_by_it(tracker: Tracker, world: World, keeper: GoalKeeper) -> None:
     message = create(world, goal=GOAL)
     tracker.view()

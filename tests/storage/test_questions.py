@@ -1,4 +1,4 @@
-"""Several questions at once: each is answered as if it were asked alone, and all of them as of one moment."""
+"""Several questions at once: each is answered as if it were asked alone."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,10 @@ def things(database_url: str) -> Iterator[Database]:
         blob, whole = ("bytea", "bigint") if database.engine == "postgresql" else ("BLOB", "INTEGER")
         tx.run(f"CREATE TABLE things (id {whole} PRIMARY KEY, text TEXT, bytes {blob}, number {whole})")
         for number, text in enumerate(TEXTS):
-            tx.run("INSERT INTO things VALUES (?, ?, ?, ?)", (number, text, text.encode() + b"\x00\xff\\", 2**63 - 1 - number))
+            tx.run(
+                "INSERT INTO things VALUES (?, ?, ?, ?)",
+                (number, text, text.encode() + (b"\x00\xff\\" if text else b""), 2**63 - 1 - number),
+            )
         tx.run("INSERT INTO things VALUES (?, NULL, NULL, NULL)", (len(TEXTS),))
     yield database
     database.close()

@@ -230,3 +230,40 @@ def test_bytes_that_wait_are_bounded_too(database: Database) -> None:
         release()
         assert waiting.result() == 1
     writer.close()
+
+
+def test_who_waits_until_all_is_settled_waits_for_what_is_at_work_and_for_what_is_queued(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=10, group_limit=10)
+    with busy(writer, 3) as (pool, release):
+        queued = pool.submit(writer.record, 1, 7)
+        wait_for(writer, 1)
+        settled = pool.submit(writer.settle)
+        with pytest.raises(TimeoutError):
+            settled.result(0.1)
+        release()
+        settled.result(30)
+        assert (stored(database), queued.result(30)) == ([7], 7)
+    writer.close()
+
+
+def test_on_postgresql_it_waits_for_the_thread_that_is_at_work_though_another_is_free(postgres_url: str) -> None:
+    with new_database(postgres_url) as url:
+        database = Database(url)
+        writer = Writer(database, Rows(), queue_limit=10, group_limit=10, threads=2)
+        with busy(writer, 2) as (pool, release):
+            writer.run(1, lambda _: None)
+            settled = pool.submit(writer.settle)
+            with pytest.raises(TimeoutError):
+                settled.result(0.1)
+            release()
+            settled.result(30)
+        writer.close()
+        database.close()
+
+
+def test_nothing_at_work_is_settled(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=10, group_limit=10)
+    writer.run(1, lambda _: None)
+    writer.settle()
+    writer.close()
+    writer.settle()

@@ -32,6 +32,12 @@ export const assert = (value) => {
   user = value;
 };
 
+/** Awaits, since no page can spoil that. */
+const forget = async () => {
+  await 0;
+  known = 0;
+};
+
 /**
  * The lead as `ID.SECRET`; read from the cookie in each task, so that a reset in another tab is followed. Made where there is none.
  * @param {any} [renew] gives it its full life again @returns {string}
@@ -43,16 +49,17 @@ export const lead = (renew) => {
     current = kept || current || token() + "." + token();
     if (!held && (renew || !kept)) keep(prefix, current);
     known = !held;
-    attempt(() => queueMicrotask(() => (known = 0)));
+    forget();
   }
   return current;
 };
 
 /** Another lead for everything tracked from now on. @param {string} [next] a new one unless it is given */
 export const rotate = (next = "") => {
+  known = 0;
   over += current; // all of them have one form, so that none is found across two
   keep(prefix, (current = next));
-  lead(1);
+  lead();
 };
 
 /** Nothing of the user, the visit and the lead remains. */
