@@ -23,7 +23,8 @@ import msgspec
 from collector.domain import identities, visits
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, Members, marks
 from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES, Names
-from collector.storage.database import Connection, Question
+from collector.storage.database import Connection
+from collector.storage.questions import Question
 from collector.values.text import fold
 from collector.values.visit_context import FIRST, VISIT_FIELDS, described
 

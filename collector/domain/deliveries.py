@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from collector.domain.identities import marks
-from collector.storage.database import Connection, Question
+from collector.storage.database import Connection
+from collector.storage.questions import Question
 from collector.storage.slices import OVERFLOW, WEEK
 from collector.values.clock import DAY
 from collector.values.errors import Reason

@@ -10,8 +10,9 @@ import msgspec
 
 from collector.domain import former_addresses, tombstones
 from collector.domain.secrets import Keyring
-from collector.storage.database import Connection, Question
+from collector.storage.database import Connection
 from collector.storage.faults import RunAgain
+from collector.storage.questions import Question
 from collector.values.ids import RowIds, new_public_id
 from collector.values.text import fold
 

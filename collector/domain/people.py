@@ -16,7 +16,8 @@ from collector.domain import attributes, identities, visits
 from collector.domain.audiences import Total
 from collector.domain.identities import EMAIL, LEAD, USER, Identity
 from collector.domain.names import EVENT, STANDARD_ATTRIBUTES, Names
-from collector.storage.database import Connection, Question
+from collector.storage.database import Connection
+from collector.storage.questions import Question
 from collector.values.ids import event_id_text, event_id_time
 from collector.values.text import fold
 

@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
-import msgspec
 import psycopg
 
 from collector.storage.faults import back_off, is_transient, is_unavailable
 from collector.storage.occupancy import Place
 from collector.storage.packing import packed
 from collector.storage.pools import CONNECT_SECONDS, WRITING, WRITING_IN_A_HURRY, FilePool, PostgresPool
+from collector.storage.questions import Question, rows_of, together
 
 Engine = Literal["sqlite", "postgresql"]
 T = TypeVar("T")
@@ -44,17 +44,6 @@ _WAL_ATTEMPTS = 100
 _MOST_OWED = 2**31 - 1  # what the header of the file holds
 _BLOCK = 256  # rows in one INSERT
 _MOST_VARIABLES = 8_192  # of a list; a statement may have 32,766 in all, and be about several
-
-
-class Question(NamedTuple):
-    """A query, its parameters, and which of its columns hold bytes.
-
-    Every column has a name of its own, but for `q`, and holds whole numbers, text or bytes: what goes through JSON unchanged.
-    """
-
-    sql: str
-    parameters: tuple[Any, ...]
-    of_bytes: frozenset[str] = frozenset()
 
 
 class Connection:
@@ -82,9 +71,9 @@ class Connection:
         it takes and gives back its locks once instead of each time.
         """
         if self.engine == "postgresql":
-            sql = _together(tuple(question.sql for question in questions))
+            sql = together(tuple(question.sql for question in questions))
             answers = self.row(sql, [value for question in questions for value in question.parameters]) or ()
-            self._read_ahead = {question: _rows_of(text, question.of_bytes) for question, text in zip(questions, answers, strict=True)}
+            self._read_ahead = {question: rows_of(text, question) for question, text in zip(questions, answers, strict=True)}
         elif not self._raw.in_transaction:
             self._raw.execute("BEGIN")
             try:
@@ -257,25 +246,6 @@ def _blocks(rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Sequence[Any]]]:
 def _insert_sql(into: str, columns: tuple[str, ...], rows: int, then: str) -> str:
     row = f"({', '.join('?' * len(columns))})"
     return f"INSERT INTO {into} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} {then}"
-
-
-@functools.lru_cache(maxsize=64)
-def _together(queries: tuple[str, ...]) -> str:
-    """Return the statement of PostgreSQL's that asks these queries; each column of its row is what one of them finds, as JSON."""
-    return "SELECT " + ", ".join(f"(SELECT json_agg(q)::text FROM ({query}) q)" for query in queries)
-
-
-_found = msgspec.json.Decoder(list[dict[str, Any]]).decode
-_unescape = psycopg.pq.Escaping().unescape_bytea
-
-
-def _rows_of(text: str | None, of_bytes: frozenset[str]) -> list[tuple[Any, ...]]:
-    rows = _found(text) if text else []
-    for row in rows if of_bytes else ():
-        for name in of_bytes:
-            if row[name] is not None:
-                row[name] = bytes(_unescape(row[name].encode()))
-    return [tuple(row.values()) for row in rows]
 
 
 @functools.lru_cache(maxsize=2_048)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from collector.storage.database import Database, Question
+from collector.storage.database import Database
+from collector.storage.questions import Question
 
 TEXTS = ("", "plain", "\\x41", "Éva <b> \u2028 \U0001f600", '"quoted" and \\')
 
