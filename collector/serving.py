@@ -9,9 +9,9 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
+from granian.server.mp import MPServer
 
 from collector.app import create_app
 from collector.backfill import Backfill
@@ -21,6 +21,7 @@ from collector.goal_keeper import GoalKeeper
 from collector.ingest.bots import is_bot
 from collector.services import Services, build
 from collector.settings import Settings, load_settings
+from collector.storage.faults import is_unavailable, reason
 from collector.upkeep import Upkeep, tell_settings
 from collector.web.browser import Responder, WsgiEntry
 from collector.web.rsgi import RsgiEntry
@@ -88,7 +89,7 @@ def check_address(settings: Settings) -> None:
 
 def serve(settings: Settings) -> None:
     """Serve until interrupted. A worker that ends by itself is replaced; where it was the only one, everything ends, for the supervisor."""
-    Granian(
+    _Server(
         "collector.serving:application",
         factory=True,
         address=settings.host,
@@ -102,11 +103,31 @@ def serve(settings: Settings) -> None:
     ).serve()
 
 
+class _Server(MPServer):
+    """granian's server, which may be ordered to end as often as one likes.
+
+    Its own handler of signals sets an event; a second signal that comes while the first one wakes who waits for that event finds its lock
+    taken by the thread that it interrupted, and both wait for ever.
+    """
+
+    def signal_handler_interrupt(self, *_: object, **__: object) -> None:
+        """Begin to end; after that no order of this kind is heard any more."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        self.interrupt_signal = True
+        threading.Thread(target=self.main_loop_interrupt.set, name="interrupt").start()
+
+
 def _services() -> Services:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     is_bot("")  # loads its patterns now, not while the first visitor waits
     services = build(load_settings())
-    differing = disagreement(tell_settings(services, services.written.transact))
+    try:
+        differing = disagreement(tell_settings(services, services.written.transact))
+    except Exception as error:
+        if not is_unavailable(error):
+            raise
+        differing = f"the database takes no commits now, which may pass: {reason(error)}"
     if differing is not None:
         log.warning(differing)
     return services

@@ -274,7 +274,8 @@ class Writer:
             results = self._attempt(group)
         except Exception as error:  # whatever it is, somebody waits for an answer
             if is_unavailable(error):
-                log.warning("the database refused a commit of %d requests: %s", len(group), reason(error))
+                if not self._refused:  # of a long outage the beginning is enough: the log may be on the same disk
+                    log.warning("the database refused a commit of %d requests: %s", len(group), reason(error))
                 self._refused = True
                 raise Overloaded from error
             if len(group) == 1:

@@ -1,5 +1,6 @@
 """The disk is full, or refuses writes, under load: what was acknowledged stays, meanwhile the answer is 503, and then it goes on."""
 
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from tests.support.clock import FakeClock
 from tests.support.disks import SmallDisk, immutable, small_disk
 from tests.support.load import Load, check_acknowledged, check_ledger
 from tests.support.postgres import PostgresServer, Servers, hand_over, postgres_servers
+from tests.support.processes import free_port, run_command
 from tests.support.servers import Collector
 from tests.support.world import lead, world
 
@@ -190,6 +192,45 @@ def test_a_file_that_becomes_read_only(on_a_disk: Path, start_collector: StartCo
         load.wait_for_acknowledged(100)
     load.finish()
     assert load.lost.total() == 0, load.summary()
+    check_ledger(collector, load)
+
+
+@on_sqlite
+def test_a_collector_that_starts_while_nothing_can_be_written_goes_on_by_itself(on_a_disk: Path, start_collector: StartCollector) -> None:
+    file = on_a_disk / "leadlight.db"
+    collector = start_collector(database_url=f"sqlite:///{file}")
+    load = Load(collector)
+    load.wait_for_acknowledged(100)
+    collector.kill()
+    load.abandon()
+    with immutable([file, file.with_name("leadlight.db-wal")]):
+        collector.start()
+        assert "the database takes no commits now" in collector.program.errors
+        refused = Load(collector)
+        refused.wait_for_answers(503, 20)
+        refused.abandon()
+        assert readiness(collector) == (503, False)
+    assert readiness(collector) == (200, True)
+    again = Load(collector)
+    again.wait_for_acknowledged(100)
+    again.finish()
+    check_acknowledged(collector, load)
+    check_acknowledged(collector, again)
+
+
+@on_sqlite
+def test_a_file_of_two_names_is_served_under_neither(tmp_path: Path, start_collector: StartCollector) -> None:
+    """SQLite keeps its log beside the name: two processes that know the file by two names would destroy it."""
+    file, other = tmp_path / "leadlight.db", tmp_path / "other.db"
+    collector = start_collector(database_url=f"sqlite:///{file}")
+    os.link(file, other)
+    done = run_command(["collector", "serve", "--port", str(free_port())], collector.folder, {"DATABASE_URL": f"sqlite:///{other}"})
+    assert done.returncode == 1
+    assert "hard links" in done.stderr
+    assert "Traceback" not in done.stderr
+    load = Load(collector)
+    load.wait_for_acknowledged(100)
+    load.finish()
     check_ledger(collector, load)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from collector import serving
 from collector.values.ids import event_id_text
 from tests.support.clock import FakeClock
 from tests.support.load import Load, check_acknowledged, check_ledger, reading, stored
@@ -43,6 +44,19 @@ def test_a_shutdown_in_order_answers_what_was_taken(start_collector: Callable[..
     check_acknowledged(collector, load)
     with reading(collector.database_url) as connection:
         assert stored(connection).keys() == load.acknowledged
+
+
+def test_an_order_to_end_never_waits_for_what_it_interrupts() -> None:
+    """A signal's handler runs in the midst of whatever the main thread does, and that may be waking from the order before."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    server = serving._Server("collector.serving:application", factory=True)
+    try:
+        with server.main_loop_interrupt._cond:
+            server.signal_handler_interrupt(signal.SIGTERM, None)
+        assert server.main_loop_interrupt.wait(30)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_the_writer_commits_for_good(database_url: str, clock: FakeClock) -> None:
