@@ -23,6 +23,7 @@ FAULTS = "collector/storage/faults.py"
 POOLS = "collector/storage/pools.py"
 WRITER = "collector/storage/writer.py"
 TRACKING = "collector/domain/tracking.py"
+ENTRY = "collector/web/rsgi.py"
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,16 @@ BREAKS = (
             "durability::in_order[sqlite]",
             "durability::in_order[postgresql]",
         ),
+    ),
+    Break(
+        "what is too large is not heard out",
+        ((ENTRY, "_HEARD = 10\n", "_HEARD = 0\n"),),
+        ("overload::too_large",),
+    ),
+    Break(
+        "whatever is sent is heard out",
+        ((ENTRY, "_HEARD = 10\n", "_HEARD = 1_000_000\n"),),
+        ("overload::without_end",),
     ),
     Break(
         "a refusal does not say when to come back",

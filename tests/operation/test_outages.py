@@ -83,10 +83,11 @@ def test_a_connection_cut_during_the_commit(deliver: bool, proxy: Proxy, start_c
 def test_a_network_that_falls_silent(proxy: Proxy, start_collector: StartCollector) -> None:
     collector = start_collector(database_url=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
     load = Load(collector)
-    load.wait_for_acknowledged(100)
-    proxy.fall_silent()
-    load.wait_for_everybody(503)  # whose commit it was too, not only who came later and found nobody to connect to
-    proxy.go_on()
+    for _ in range(ROUNDS):
+        load.wait_for_acknowledged(100)
+        proxy.fall_silent()
+        load.wait_for_everybody(503)  # whose commit it was too, not only who came later and found nobody to connect to
+        proxy.go_on()
     load.wait_for_acknowledged(100)
     load.finish()
     assert load.lost.total() == 0, load.summary()
