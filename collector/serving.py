@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from granian.constants import Interfaces
 from granian.log import LogLevels
@@ -101,6 +101,8 @@ def serve(settings: Settings) -> None:
         log_access=False,
         log_level=LogLevels.warning,
     ).serve()
+    for number in (signal.SIGINT, signal.SIGTERM):  # it has ended: whoever says so again would only change the exit code
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Server(MPServer):
@@ -110,10 +112,16 @@ class _Server(MPServer):
     taken by the thread that it interrupted, and both wait for ever.
     """
 
-    def signal_handler_interrupt(self, *_: object, **__: object) -> None:
-        """Begin to end; after that no order of this kind is heard any more."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._process = os.getpid()
+
+    def signal_handler_interrupt(self, number: int, *_: object, **__: object) -> None:
+        """Begin to end. A worker that was forked with this handler, and has none of its own yet, ends at once."""
+        if os.getpid() != self._process:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         self.interrupt_signal = True
         threading.Thread(target=self.main_loop_interrupt.set, name="interrupt").start()
 

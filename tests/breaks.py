@@ -194,8 +194,8 @@ BREAKS = (
         (
             (
                 "collector/serving.py",
-                '    Granian(\n        "collector.serving:application",',
-                "    class Hasty(Granian):\n        def signal_handler_interrupt(self, *args, **kwargs):\n            os.killpg(0, 9)\n\n"
+                '    _Server(\n        "collector.serving:application",',
+                "    class Hasty(_Server):\n        def signal_handler_interrupt(self, *args, **kwargs):\n            os.killpg(0, 9)\n\n"
                 '    Hasty(\n        "collector.serving:application",',
             ),
             (

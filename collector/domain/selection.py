@@ -85,6 +85,11 @@ class Order(msgspec.Struct, frozen=True):
 EVERYBODY = Group("AND", ())
 """The query that holds for everybody."""
 
+_OF_MESSAGE = (
+    "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
+    "WHERE d.site = ? AND d.message = (SELECT id FROM auto_messages WHERE site = ? AND public_id = ?)"
+)
+
 
 @contextmanager
 def select(
@@ -242,7 +247,7 @@ class _Builder:
     def measured(self, measure: EventMeasure | MessageMeasure) -> Column:
         """Return the column of a measure."""
         if isinstance(measure, MessageMeasure):
-            alias = self.message(measure.message)
+            alias = self.goal(measure.message) if measure.field == "goal" else self.message(measure.message)
             return Column(time=f"{alias}.{measure.field}_at")
         alias = self.over_timeline(measure) if measure.over_timeline else self.total(measure.event)
         if measure.field == "count":
@@ -259,15 +264,21 @@ class _Builder:
         )
 
     def message(self, public_id: str) -> str:
-        """Join when each person did what with a message; whoever was held out at first reaches no goal of it."""
-        times = ", ".join(f"min({field}_at) AS {field}_at" for field in ("seen", "clicked", "answered", "dismissed"))
+        """Join when each person did what with a message."""
+        times = ", ".join(f"min(d.{field}_at) AS {field}_at" for field in ("seen", "clicked", "answered", "dismissed"))
         return self.join(
             ("message", public_id),
-            f"LEFT JOIN (SELECT person, {times}, min(CASE WHEN first_arm = '{SHOWN}' THEN goal_at END) AS goal_at FROM ("
-            "SELECT i.principal_id AS person, d.seen_at, d.clicked_at, d.answered_at, d.dismissed_at, d.goal_at, "
-            "first_value(d.arm) OVER (PARTITION BY i.principal_id ORDER BY d.claimed_at, d.identity, d.n) AS first_arm "
-            "FROM deliveries d JOIN identities i ON i.site = d.site AND i.id = d.identity "
-            "WHERE d.site = ? AND d.message = (SELECT id FROM auto_messages WHERE site = ? AND public_id = ?)) d "
+            f"LEFT JOIN (SELECT i.principal_id AS person, {times} {_OF_MESSAGE} GROUP BY i.principal_id) {{a}} ON {{a}}.person = p.id",
+            [self.site.id, self.site.id, public_id],
+        )
+
+    def goal(self, public_id: str) -> str:
+        """Join when each person reached the goal of a message; whoever was held out at first, to compare, reaches none of it."""
+        return self.join(
+            ("goal", public_id),
+            f"LEFT JOIN (SELECT person, min(CASE WHEN first_arm = '{SHOWN}' THEN goal_at END) AS goal_at FROM ("
+            "SELECT i.principal_id AS person, d.goal_at, "
+            f"first_value(d.arm) OVER (PARTITION BY i.principal_id ORDER BY d.claimed_at, d.identity, d.n) AS first_arm {_OF_MESSAGE}) d "
             "GROUP BY person) {a} ON {a}.person = p.id",
             [self.site.id, self.site.id, public_id],
         )

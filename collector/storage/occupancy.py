@@ -41,7 +41,7 @@ class Occupancy:
         if path is None:
             return
         # SQLite keeps its log beside the name: by another name, a second process would write past the first one.
-        if path.exists() and path.stat().st_nlink > 1:
+        if not alone and path.exists() and path.stat().st_nlink > 1:
             raise Occupied(f"{path} has other names as well (hard links), by which others could write into it unseen: copy it instead")
         self._descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -115,6 +115,7 @@ class Writer:
         self._wake = threading.Condition()
         self._closing = False
         self._refused = False
+        self._refused_for = ""
         self._turn = threading.Lock()
         self._sizes = [0] * threads
         self._at_work: list[list[_Unit]] = [[] for _ in range(threads)]
@@ -274,9 +275,10 @@ class Writer:
             results = self._attempt(group)
         except Exception as error:  # whatever it is, somebody waits for an answer
             if is_unavailable(error):
-                if not self._refused:  # of a long outage the beginning is enough: the log may be on the same disk
-                    log.warning("the database refused a commit of %d requests: %s", len(group), reason(error))
-                self._refused = True
+                why = reason(error)
+                if why != self._refused_for:  # of a long outage the beginning is enough: the log may be on the same disk
+                    log.warning("the database refused a commit of %d requests: %s", len(group), why)
+                self._refused, self._refused_for = True, why
                 raise Overloaded from error
             if len(group) == 1:
                 _answer(group, [(None, error)])
@@ -285,7 +287,9 @@ class Writer:
                 self._commit(group[:middle])
                 self._commit(group[middle:])
             return
-        self._refused = False
+        if self._refused_for:
+            log.warning("the database takes commits again")
+        self._refused, self._refused_for = False, ""
         bulk = [result for unit, (result, _) in zip(group, results, strict=True) if unit.work is None]
         if bulk:
             self._bulk.committed(group[0].site, bulk)

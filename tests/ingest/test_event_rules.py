@@ -161,12 +161,12 @@ def test_a_view_that_waits_to_be_written_since_before_the_rule_was_known_is_foun
         threads.append(_started(services.writer.run, world.site.id, hold))
         held.acquire()
     threads.append(_started(tracker.view, "/pricing"))
-    while not services.writer.waiting():
+    while not services.writer.waiting() and threads[-1].is_alive():
         threads[-1].join(0.001)
     begun, settle = threading.Event(), services.writer.settle
     monkeypatch.setattr(services.writer, "settle", lambda: (begun.set(), settle()))
     threads.append(_started(go_back, world, rule))
-    while not begun.is_set() and not services.writer.waiting() > 1:
+    while not begun.is_set() and services.writer.waiting() < 2 and threads[-1].is_alive():
         threads[-1].join(0.001)
     gate.set()
     for thread in threads:

@@ -219,7 +219,7 @@ def test_a_collector_that_starts_while_nothing_can_be_written_goes_on_by_itself(
 
 
 @on_sqlite
-def test_a_file_of_two_names_is_served_under_neither(tmp_path: Path, start_collector: StartCollector) -> None:
+def test_a_file_that_is_served_is_not_served_under_another_name(tmp_path: Path, start_collector: StartCollector) -> None:
     """SQLite keeps its log beside the name: two processes that know the file by two names would destroy it."""
     file, other = tmp_path / "leadlight.db", tmp_path / "other.db"
     collector = start_collector(database_url=f"sqlite:///{file}")

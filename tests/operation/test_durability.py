@@ -1,17 +1,22 @@
 """Acknowledged means durable and counted once, whatever happens to the process."""
 
+import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from collector import serving
 from collector.values.ids import event_id_text
 from tests.support.clock import FakeClock
 from tests.support.load import Load, check_acknowledged, check_ledger, reading, stored
 from tests.support.power import forgetful_disk
+from tests.support.processes import STOP_SECONDS, Program, free_port, members
 from tests.support.servers import ORIGIN, Collector
 from tests.support.world import World, lead, world
 
@@ -57,6 +62,24 @@ def test_an_order_to_end_never_waits_for_what_it_interrupts() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after_ms", [0, 100, 200, 300, 400])
+def test_an_order_to_end_ends_a_start_too(tmp_path: Path, number: signal.Signals, after_ms: int) -> None:
+    """Ctrl-C goes to the workers as well, which may not be ready for it."""
+    program = Program("collector", ["collector", "init", "--site", "Shop", "--origin", ORIGIN, "--json"], tmp_path, {})
+    assert program.process.wait(60) == 0
+    program = Program("collector", ["collector", "serve", "--port", str(free_port())], tmp_path, {})
+    while "serving on" not in program.errors and program.running:
+        time.sleep(0.01)
+    try:
+        time.sleep(after_ms / 1_000)
+        os.killpg(program.process.pid, number)
+        program.process.wait(STOP_SECONDS)
+        assert members(program.process.pid) == []
+    finally:
+        program.kill()
 
 
 def test_the_writer_commits_for_good(database_url: str, clock: FakeClock) -> None:
