@@ -123,7 +123,7 @@ BREAKS = (
     ),
     Break(
         "readiness does not ask whether commits are taken",
-        ((WRITER, "                self._refused = True\n", ""),),
+        ((WRITER, "                self._refused, self._refused_for = True, why\n", "                self._refused_for = why\n"),),
         ("disk::disk_of_its_file", "disk::disk_of_its_tables"),
     ),
     Break(
