@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from granian.constants import Interfaces
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 log = logging.getLogger(__name__)
+
+_ORDERS = (signal.SIGINT, signal.SIGTERM)
+"""The signals by which a process is told to end."""
 
 _GARBAGE = (20_000, 20, 50)
 """How many more objects than before make Python look for cycles, and how many looks at the young ones make one at the older."""
@@ -55,8 +60,11 @@ def wsgi_application() -> "WSGIApplication":
 def application() -> RsgiEntry:
     """Return the RSGI application for the settings of the environment; what granian's worker loads."""
     if multiprocessing.parent_process() is not None:
-        # The handler that came along by the fork is the server's own, and would swallow an order to end that comes before the worker's.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # The handler that came along by the fork is the server's own. An order to end that came since, or comes before the worker's own
+        # handler is there, ends it at once.
+        for number in _ORDERS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ORDERS)
     services = _services()
     guests = (Upkeep(services), Backfill(services), GoalKeeper(services), DecisionKeeper(services))
     _end_with_parent(services)
@@ -101,7 +109,7 @@ def serve(settings: Settings) -> None:
         log_access=False,
         log_level=LogLevels.warning,
     ).serve()
-    for number in (signal.SIGINT, signal.SIGTERM):  # it has ended: whoever says so again would only change the exit code
+    for number in _ORDERS:  # it has ended: whoever says so again would only change the exit code
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -112,18 +120,33 @@ class _Server(MPServer):
     taken by the thread that it interrupted, and both wait for ever.
     """
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self._process = os.getpid()
-
-    def signal_handler_interrupt(self, number: int, *_: object, **__: object) -> None:
-        """Begin to end. A worker that was forked with this handler, and has none of its own yet, ends at once."""
-        if os.getpid() != self._process:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
+    def signal_handler_interrupt(self, *_: object, **__: object) -> None:
+        """Begin to end."""
         self.interrupt_signal = True
         threading.Thread(target=self.main_loop_interrupt.set, name="interrupt").start()
+
+    def _spawn_workers(self, *given: Any) -> None:
+        with _orders_held():
+            super()._spawn_workers(*given)  # type: ignore[no-untyped-call]  # granian says nothing of it
+
+    def _respawn_workers(self, *given: Any, **named: Any) -> None:
+        with _orders_held():
+            super()._respawn_workers(*given, **named)
+        if self.interrupt_signal:  # it may have come just before the loop forgot that anything did
+            self.main_loop_interrupt.set()
+
+
+@contextmanager
+def _orders_held() -> Iterator[None]:
+    """Let orders to end wait: Python forgets, in a process that is being forked, the signals that it has just got.
+
+    Workers begin with their orders held, until `application`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ORDERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _services() -> Services:
@@ -132,7 +155,7 @@ def _services() -> Services:
     services = build(load_settings())
     try:
         differing = disagreement(tell_settings(services, services.written.transact))
-    except Exception as error:
+    except Exception as error:  # each driver has its own for an outage, and for a fault of ours
         if not is_unavailable(error):
             raise
         differing = f"the database takes no commits now, which may pass: {reason(error)}"

@@ -65,7 +65,7 @@ def test_an_order_to_end_never_waits_for_what_it_interrupts() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after_ms", [300, 600])
+@pytest.mark.parametrize("after_ms", [0, 100, 200, 300, 400])
 def test_an_order_to_end_ends_a_start_too(tmp_path: Path, number: signal.Signals, after_ms: int) -> None:
     """Ctrl-C goes to the workers as well, which may not be ready for it."""
     program = Program("collector", ["collector", "init", "--site", "Shop", "--origin", ORIGIN, "--json"], tmp_path, {})

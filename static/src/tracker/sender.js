@@ -34,8 +34,7 @@ export const assert = (value) => {
 
 /** Awaits, since no page can spoil that. */
 const forget = async () => {
-  await 0;
-  known = 0;
+  known = await 0;
 };
 
 /**
@@ -48,8 +47,8 @@ export const lead = (renew) => {
     const kept = held ? "" : recall(prefix, (value) => /^[\w-]{22}\.[\w-]{22}$/.test(value) && !over.includes(value));
     current = kept || current || token() + "." + token();
     if (!held && (renew || !kept)) keep(prefix, current);
-    known = !held;
     forget();
+    known = !held;
   }
   return current;
 };
