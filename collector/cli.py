@@ -131,7 +131,7 @@ def doctor(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"findings": findings, "counted": counted}))
     else:
-        told = ", ".join(f"{number:,} {what}" for what, number in counted.items())
+        told = ", ".join(f"{number:,} {what.replace('_', ' ')}" for what, number in counted.items())
         click.echo(f"counted {told}: {f'{findings:,} findings' if findings else 'all of it adds up'}")
     sys.exit(1 if findings else 0)
 

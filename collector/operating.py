@@ -45,7 +45,8 @@ def rekey(settings: Settings) -> int:
     keyring = Keyring(require_secret_key(settings).secret_key)
     with opened(settings):
         pass
-    with in_one_line(settings.database_url), closing(Database(settings.database_url)) as database:
+    url = settings.database_url
+    with in_one_line(url), closing(Occupancy(url)), closing(Database(url)) as database:
         return database.transact(Sites(database, keyring, RowIds()).encrypt_anew)
 
 

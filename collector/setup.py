@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from collector.settings import Settings, SettingsError, config_path
 from collector.storage import migrations
 from collector.storage.database import Connection, Database
 from collector.storage.faults import is_unavailable, outage
-from collector.storage.occupancy import file_of
+from collector.storage.occupancy import Occupancy, file_of
 from collector.values.clock import system_clock
 
 FIRST_EMAIL = "admin@example.com"
@@ -123,15 +124,15 @@ def upgrade(settings: Settings, *, check: bool) -> list[str]:
     if check and file is not None and not file.is_file():
         raise SettingsError(f"there is no database {file}")
     try:
-        database = Database(settings.database_url, as_it_is=check)
-        try:
+        with ExitStack() as stack:
+            if not check:
+                stack.enter_context(closing(Occupancy(settings.database_url)))
+            database = stack.enter_context(closing(Database(settings.database_url, as_it_is=check)))
             if check:
                 with database.read() as connection:
                     numbers = migrations.pending(connection)
             else:
                 numbers = bring_up_to_date(database, system_clock())
-        finally:
-            database.close()
     except Exception as error:
         raise unusable(settings, error) from None
     lines = {number: f"{number:4}  {str(module.__doc__).splitlines()[0]}" for number, module in migrations.steps()}

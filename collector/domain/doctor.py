@@ -41,6 +41,8 @@ class Counts(msgspec.Struct):
     events: int = 0
     totals: int = 0
     attributes: int = 0
+    deletions_to_finish: int = 0
+    """Identities whose person is deleted, and whose events the next `serve` or `prune` wipes."""
 
 
 def examine(database: Database, keyring: Keyring | None = None, counts: Counts | None = None, *, span: int = SPAN) -> Iterator[Finding]:
@@ -103,5 +105,6 @@ def _named(connection: Connection, counted: list[Slice]) -> set[int]:
 def _count(connection: Connection, counted: list[Slice], counts: Counts) -> None:
     for table in ("sites", "identities", "totals", "attributes"):
         setattr(counts, table, connection.value(f"SELECT count(*) FROM {table}"))
+    counts.deletions_to_finish = connection.value("SELECT count(*) FROM deletions")
     counts.people = connection.value("SELECT count(*) FROM identities WHERE principal_id = id")
     counts.events = sum(connection.value(f"SELECT count(*) FROM events_{one.number}") for one in counted)

@@ -132,7 +132,7 @@ def derived(rules: Sequence[EventRule], salt: bytes, views: Sequence[Event]) -> 
     """Return the events that rules make of these page views: one of each name, however many rules of that name a view meets."""
     made: list[Event] = []
     for view in views if rules else ():
-        if view.name != PAGE_VIEW:
+        if view.name != PAGE_VIEW or view.repeat:
             continue
         url = _url(view.page)
         made += [_event(name, salt, view) for name in dict.fromkeys(rule.event for rule in rules if page_matches(rule.page, url))]

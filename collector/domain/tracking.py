@@ -30,6 +30,8 @@ class Event(msgspec.Struct, frozen=True):
     visit: bytes | None = None
     page: str | None = None
     metadata: str | None = None
+    repeat: bool = False
+    """Whether it is known already and only says that its sender is here: it is never stored."""
 
 
 class AttributeChange(msgspec.Struct, frozen=True):
@@ -75,6 +77,8 @@ class Outcome(msgspec.Struct):
     """It is older than the deletion of its lead; what its user did counts without bringing the lead back."""
     claim: Claim | None = None
     events: list[bool | Reason] = msgspec.field(default_factory=list)
+    outdated: list[int] = msgspec.field(default_factory=list)
+    """Places of the changes that are older than the deletion of their person."""
     protected: list[tuple[int, str, Reason]] = msgspec.field(default_factory=list)
     """Attributes that were not set: place of the change, name, why."""
     reports: list[bool | Reason] = msgspec.field(default_factory=list)
@@ -319,7 +323,9 @@ class _Group:
             outcome.events = self.admit_events(submission, numbers, admitted)
         return admitted
 
-    def admit_events(self, submission: Submission, numbers: Mapping[str, int], admitted: "_Admitted") -> list[bool | Reason]:
+    def admit_events(  # noqa: PLR0912 (few calls: see below)
+        self, submission: Submission, numbers: Mapping[str, int], admitted: "_Admitted"
+    ) -> list[bool | Reason]:
         """Refuse an event whose name has no number, or that comes too late; the others are taken, unless they turn out to be repeats.
 
         One pass and few calls, because whatever is done here is done for every event there is.
@@ -340,10 +346,13 @@ class _Group:
             if week is None:
                 results[place] = Reason.TOO_OLD
                 continue
-            if week != home:  # nearly all events of a submission are of one week
-                home, into = week, admitted.into(week)
-            into[0].append((site, week, event.id, identity, number, at, unverified, event.visit, event.page, event.metadata))
-            into[1].append((results, place))
+            if event.repeat:
+                results[place] = False
+            else:
+                if week != home:  # nearly all events of a submission are of one week
+                    home, into = week, admitted.into(week)
+                into[0].append((site, week, event.id, identity, number, at, unverified, event.visit, event.page, event.metadata))
+                into[1].append((results, place))
             if not present:
                 continue
             if at > latest:  # noqa: PLR1730 (a call less for each event)
@@ -426,7 +435,7 @@ class _Group:
         owner = self.identities[submission.owner]
         for place, change in enumerate(submission.changes):
             if change.at <= owner.not_before:
-                outcome.protected += [(place, name, Reason.PERSON_DELETED) for name in change.values]
+                outcome.outdated.append(place)
                 continue
             allowed = {name: value for name, value in change.values.items() if (ATTRIBUTE, name) in self.numbers}
             outcome.protected += [(place, name, Reason.NAME_LIMIT) for name in change.values if name not in allowed]
@@ -463,7 +472,7 @@ def turn_away(submission: Submission, outcome: Outcome) -> None:
     outcome.turned_away = True
     outcome.events = [Reason.PERSON_DELETED] * len(submission.events)
     outcome.reports = [Reason.PERSON_DELETED] * len(submission.reports)
-    outcome.protected = [(place, name, Reason.PERSON_DELETED) for place, change in enumerate(submission.changes) for name in change.values]
+    outcome.outdated = list(range(len(submission.changes)))
 
 
 _Home = tuple[list[EventRow], list[tuple[list[bool | Reason], int]]]

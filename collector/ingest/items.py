@@ -113,10 +113,10 @@ class Events:
         if name != PAGE_VIEW:
             metadata = None
             if item.metadata is not None:
-                cleaned, found = clean_metadata(item.metadata, self._when.time_zone)
+                cleaned, found = clean_metadata(item.metadata, self._when.time_zone, lenient=True)
                 flags += found
                 metadata = _json(cleaned)
-        return Event(event_id, name, at, self._visit[1], page, metadata)
+        return Event(event_id, name, at, self._visit[1], page, metadata, item.repeat)
 
 
 def _event_ids(found: Sequence[object]) -> dict[str, bytes]:

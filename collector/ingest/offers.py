@@ -284,12 +284,12 @@ def _candidates(live: Live, contact: _Contact) -> _Candidates:
     events, here = contact.events, live.at(contact.url)
     if contact.polls:
         return _Candidates([], here.awaited, live.rank)
-    triggered = {name for name in {event.name for event in events} if live.after(name)}
+    triggered = {name for name in {event.name for event in events if not event.repeat} if live.after(name)}
     if not triggered:  # nearly always
         return _Candidates(here.on_page, here.awaited, live.rank, here.needs)
     found: list[tuple[AutoMessage, Sequence[Event] | None]] = [*here.on_page]
     for name in triggered:
-        occasions = [event for event in reversed(events) if event.name == name][:_MOST_OCCASIONS]
+        occasions = [event for event in reversed(events) if event.name == name and not event.repeat][:_MOST_OCCASIONS]
         found += [(message, occasions) for message in live.after(name)]
     found.sort(key=lambda one: live.rank[one[0].id])
     return _Candidates(found, here.awaited, live.rank, united([message.needs for message, _ in found]))

@@ -215,7 +215,9 @@ def note_outcome(c: Collection, outcome: Outcome) -> None:
         raise problem(403, outcome.error, "lead")
     c.outcome = outcome
     c.services.losses.note(c.site.id, c.envelope.dropped, c.now)
-    c.accepted += len(c.places["identify"])
+    c.accepted += len(c.places["identify"]) - len(outcome.outdated)
+    for place in outcome.outdated:
+        c.refuse(c.places["identify"][place], Refusal(Reason.PERSON_DELETED))
     for kind, results in (("event", outcome.events), ("message", outcome.reports)):
         if len(results) == len(c.places[kind]) == results.count(True):  # nearly always
             c.accepted += len(results)

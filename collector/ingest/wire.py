@@ -51,6 +51,8 @@ class EventItem(msgspec.Struct, frozen=True, tag="event", tag_field="type", forb
     view: str | None = None
     page: Page | None = None
     metadata: Any = None
+    repeat: bool = False
+    """Says who is here now, in a view that the collector hears of from whoever was: it counts nothing."""
 
 
 class IdentifyItem(msgspec.Struct, frozen=True, tag="identify", tag_field="type", forbid_unknown_fields=True):

@@ -33,7 +33,7 @@ _STRIPE_PAGES = {"stripe_invoice": "invoices", "stripe_customer": "customers", "
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def clean_metadata(raw: object, time_zone: tzinfo = UTC) -> tuple[dict[str, Any], list[Flag]]:
+def clean_metadata(raw: object, time_zone: tzinfo = UTC, *, lenient: bool = False) -> tuple[dict[str, Any], list[Flag]]:
     """Return the metadata to store and what was changed in it, as (code, field path); `time_zone` is the site's.
 
     - Keys: NFC, trimmed, case kept, compared without case. Names such as `__proto__` are keys like any other.
@@ -42,7 +42,8 @@ def clean_metadata(raw: object, time_zone: tzinfo = UTC) -> tuple[dict[str, Any]
       lower case.
     - A null says nothing and is left out; no metadata at all is an empty object. All keys count towards the 20.
 
-    Raises Refusal with the code and the path of the first place that is not allowed, keys before values.
+    Raises Refusal with the code and the path of the first place that is not allowed, keys before values. Where it is `lenient` a value
+    that is not allowed is left out instead, and flagged by its code and path.
     """
     if raw is None:
         return {}, []
@@ -55,12 +56,17 @@ def clean_metadata(raw: object, time_zone: tzinfo = UTC) -> tuple[dict[str, Any]
     for (key, field, is_date), value in zip(_keys(tuple(raw)), raw.values(), strict=True):
         if value is None:
             continue
-        if is_date:
-            cleaned[key] = seconds(parse_time(value, field=field, time_zone=time_zone))
-        elif _is_clean(value):
-            cleaned[key] = value
-        else:
-            cleaned[key] = _clean_value(value, field, flags)
+        try:
+            if is_date:
+                cleaned[key] = seconds(parse_time(value, field=field, time_zone=time_zone))
+            elif _is_clean(value):
+                cleaned[key] = value
+            else:
+                cleaned[key] = _clean_value(value, field, flags)
+        except Refusal as refusal:
+            if not lenient:
+                raise
+            flags.append((refusal.code, refusal.field or field))
     return cleaned, flags
 
 

@@ -275,7 +275,8 @@ def test_signed_in_on_one_domain_the_lead_ends_with_its_session_on_the_other(pag
     assert arrive(page, pages) == first
     who = "Object.entries(localStorage).find(([key]) => key.endsWith('.who'))"
     assert page.evaluate(f"JSON.parse({who}[1]).expires_at > Date.now() + 6 * 864e5")
-    page.evaluate(f"() => {{ const [key] = {who}; localStorage[key] = JSON.stringify({{expires_at: Date.now() - 1}}) }}")
+    ended = "{...JSON.parse(text), expires_at: Date.now() - 1}"
+    page.evaluate(f"() => {{ const [key, text] = {who}; localStorage[key] = JSON.stringify({ended}) }}")
     fence(page)
     assert lead(page) != first
 

@@ -271,6 +271,43 @@ def test_a_message_ends_when_somebody_else_signs_in(
     expect(page.locator("leadlight-message").get_by_role("dialog")).to_have_count(0)
 
 
+def test_a_view_that_waits_in_the_browser_stays_with_whoever_was_here_then(
+    page: Page, pages: Pages, through: str, gateway: Gateway, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=through))
+    call(page, "identify", "viewed-it")
+    fence(page)
+    gateway.fate = "drop"
+    page.evaluate("history.pushState({}, '', '/waits')")
+    page.wait_for_function("leadlight('status').retry_at")
+    call(page, "identify", "came-then")
+    call(page, "track", "did-this")
+    gateway.fate = "pass"
+    page.evaluate("window.dispatchEvent(new Event('online'))")
+    fence(page)
+    assert [(view.owner, view.path) for view in stored.events("page-view") if view.path == "/waits"] == [("viewed-it", "/waits")]
+    assert [event.owner for event in stored.events("did-this")] == ["came-then"]
+
+
+def test_two_users_in_one_view_are_one_view_of_the_first(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    visit(page, pages.add("/one-view", head=snippet))
+    page.evaluate("() => { leadlight('identify', 'first-in-view'); leadlight('identify', 'second-in-view') }")
+    fence(page)
+    assert [view.owner for view in stored.events("page-view") if view.path == "/one-view"] == ["first-in-view"]
+
+
+def test_whoever_signs_in_in_a_view_of_somebody_else_gets_their_messages_in_it(
+    page: Page, pages: Pages, snippet: str, new_message: Callable[..., Message], stored: Stored
+) -> None:
+    new_message("/their-view", title="For the second", audience={"field": "external_id", "operator": "=", "value": "gets-it"})
+    visit(page, pages.add("/their-view", head=snippet))
+    call(page, "identify", "was-here")
+    fence(page)
+    call(page, "identify", "gets-it")
+    expect(page.locator("leadlight-message").get_by_role("dialog", name="For the second")).to_be_visible()
+    assert [view.owner for view in stored.events("page-view") if view.path == "/their-view"] == ["was-here"]
+
+
 @pytest.mark.whole_browser
 @pytest.mark.parametrize("then", [("reset",), ("identify", "came-after")], ids=["signed out", "somebody else signed in"])
 def test_a_page_back_from_the_cache_does_not_speak_for_who_was_there_before(

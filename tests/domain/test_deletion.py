@@ -141,7 +141,7 @@ class TestFromBefore:
     def test_attributes_from_before_are_refused_and_make_nobody(self, world: World, first: Event) -> None:
         at = world.clock()
         world.clock.advance(DAY)
-        assert world.set(user(), {"name": "Ada"}, at=at).protected == [(0, "name", Reason.PERSON_DELETED)]
+        assert world.set(user(), {"name": "Ada"}, at=at).outdated == [0]
         assert not exists(world, user())
 
     def test_the_first_event_after_it_makes_the_person_anew_without_a_history(self, world: World, first: Event) -> None:
@@ -161,7 +161,7 @@ class TestFromBefore:
         world.clock.advance(DAY)
         world.send(lead(), world.event())
         assert world.send(lead(), first, world.event(at=deleted_at)).events == [Reason.PERSON_DELETED] * 2
-        assert world.set(lead(), {"name": "Ada"}, at=deleted_at).protected == [(0, "name", Reason.PERSON_DELETED)]
+        assert world.set(lead(), {"name": "Ada"}, at=deleted_at).outdated == [0]
         assert world.counts(lead().key) == {"page-view": 1}
 
     def test_what_another_user_did_in_that_browser_counts_without_bringing_it_back(self, world: World, first: Event) -> None:

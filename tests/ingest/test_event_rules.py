@@ -62,6 +62,13 @@ def test_a_repeated_view_makes_no_second_event(world: World, tracker: Tracker, r
     assert counts(world, tracker) == {"page-view": 1, "saw-pricing": 1}
 
 
+def test_whoever_is_in_a_view_of_somebody_else_gets_no_event_of_it(world: World, tracker: Tracker, rule: EventRule) -> None:
+    tracker.url = "https://shop.example/pricing"
+    tracker.identify("u-2")
+    tracker.collect(tracker.event(view=str(tracker.event()["id"]), repeat=True))
+    assert world.counts(user("u-2")) == {}
+
+
 def test_other_events_on_the_page_make_none(world: World, tracker: Tracker, rule: EventRule) -> None:
     tracker.url = "https://shop.example/pricing"
     tracker.collect(tracker.event("clicked"))

@@ -64,7 +64,7 @@ def _base(raw: Any, field: str, time_zone: tzinfo, now: int) -> Base:
     name = clean_event_name(raw.get("event_name"), field=f"{field}.event_name")
     count = raw.get("count")
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= LARGEST_COUNT:
-        raise Refusal(Reason.FIELD_INVALID, f"{field}.count", f"expected a whole number, not {shown(count)}")
+        raise Refusal(Reason.FIELD_INVALID, f"{field}.count", f"expected a whole number from 0 to {LARGEST_COUNT}, not {shown(count)}")
     if count == 0:
         return Base(name, 0, None, None)
     first = clean_created_at(raw.get("first"), field=f"{field}.first", time_zone=time_zone)

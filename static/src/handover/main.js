@@ -111,7 +111,7 @@ export const start = async (listed, host, rotate, waiting, get, set) => {
   // Refused above all where the collector knows the browser's own lead: nobody who is somebody becomes somebody else by a link.
   if (!lead || visitor() != own.slice(0, 22)) return;
   rotate(lead);
-  if (session) set("who", JSON.stringify(session));
+  if (session) set("who", JSON.stringify({ ...session, lead }));
   for (const key of waiting()) set(key, /** @type {string} */ (get(key)).replace(own, lead));
   // One visit goes on, or the site itself would be what the latest one was referred by.
   if (/^[\w-]{36}$/.test(visited)) set("whovisit", visited + " " + Math.floor(Date.now() / 1e3));

@@ -37,7 +37,10 @@ export const claim = async (host, candidate, over) => {
   const nonce = random();
   for (let attempt = 0; attempt < 2 && !over(); attempt++) {
     try {
-      const response = await fetch(ADDRESS, { method: "POST", body: host.claim({ message: candidate.id, nonce, event: candidate.event, trigger: candidate.trigger }) });
+      const body = host.claim({ message: candidate.id, nonce, event: candidate.event, trigger: candidate.trigger });
+      // The tracker looks around for it: another page may have signed the user out, or withdrawn the consent.
+      if (over()) break;
+      const response = await fetch(ADDRESS, { method: "POST", body });
       if (response.status < 500) {
         const { message, reason, errors } = await response.json();
         if (!message) host.log("not shown", candidate.id, reason || errors);

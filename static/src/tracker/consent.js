@@ -23,11 +23,11 @@ let signal;
 
 /**
  * Reads the choice anew; another tab may have made one.
- * @param {any} [staff] whether somebody of the staff looks at the page as the user who is identified; without it as before
  * @param {any} [gpc] whether the collector says that the browser asks not to be tracked
+ * @param {any} [staff] whether somebody of the staff looks at the page as the user who is identified; without it as before
  * @returns {boolean} whether this changed what holds
  */
-export const ask = (staff = impersonated, gpc) => {
+export const ask = (gpc, staff = impersonated) => {
   impersonated = staff;
   signal = signal || gpc || navigator.globalPrivacyControl;
   const before = held;
@@ -42,8 +42,8 @@ export const ask = (staff = impersonated, gpc) => {
     : signal ? "gpc"
     : navigator.doNotTrack == "1" ? "dnt"
     // what nobody knows holds everything back, and so does a no
-    : asked != null && asked != "granted" ? "consent_" + asked
-    : "";
+    : (asked ?? "granted") == "granted" ? ""
+    : "consent_" + asked;
   return held != before;
 };
 

@@ -4,7 +4,7 @@
  */
 import { attempt, base, log, prefix, site } from "./options.js";
 import { get, remove, set } from "./store.js";
-import { add, isView, lost, mine, refuse, row, waiting } from "./queue.js";
+import { add, lost, mine, ranked, refuse, row, waiting } from "./queue.js";
 import { choice, counted, held } from "./consent.js";
 import { lead, rotate, saveSession, session, user } from "./sender.js";
 import { encode, write } from "./json.js";
@@ -47,8 +47,8 @@ let busy = false;
 let unsettled;
 /** @type {(answer: any, rows: Row[]) => void} */
 let offer;
-/** Called when the collector says that the browser asks not to be tracked. @type {() => void} */
-let withhold;
+/** Looks at what pages on sibling hosts did; given something, the collector says that the browser asks not to be tracked. @type {(gpc?: any) => void} */
+export let look;
 
 /** @param {number} [wait] ms until the queue is sent; an earlier appointment stays */
 export const wake = (wait = SOON) => {
@@ -62,6 +62,7 @@ export const wake = (wait = SOON) => {
 
 /** @param {Record<string, any>} item */
 export const record = (item) => {
+  look();
   add(item);
   wake();
 };
@@ -160,6 +161,7 @@ const post = async (rows) => {
     return false;
   }
   failures = retryAt = 0;
+  look(code == "consent_withheld");
   if (status == 202) {
     const trip = Date.now() - sent_at;
     // A clock that was set meanwhile makes a trip that teaches nothing.
@@ -171,7 +173,6 @@ const post = async (rows) => {
     if (head.dropped) set("lost", Math.max(0, lost() - head.dropped));
     // A reset in the meantime wiped the user; an answer on its way does not bring it back.
     if (given && session().id == who?.id) saveSession({ ...given, id: who.id, lead: head.lead });
-    if (code == "consent_withheld") withhold();
     offer(answer, rows);
   }
   for (const reason of reasons) refuse(reason.code, reason.field, rows[reason.index]);
@@ -194,6 +195,7 @@ const round = async (lock) => {
 /** Sends what waits. */
 export const flush = async () => {
   due = Infinity;
+  look();
   if (busy || held || unsettled()) return;
   busy = true;
   try {
@@ -210,9 +212,8 @@ export const flush = async () => {
 /** The page may end now: the newest events first, page views after them, without an answer. They stay in the queue. */
 export const exit = () => {
   if (held || retryAt > Date.now()) return;
-  let keys = waiting().filter((key) => mine(key) && key > gone).reverse();
-  gone = keys[0] || gone;
-  keys.sort((a, b) => isView(a) - isView(b));
+  let keys = ranked().filter((key) => mine(key) && key > gone);
+  gone = waiting().pop() || gone;
   let room = EXIT;
   /** @type {Row[]} */
   let rows;
@@ -238,10 +239,10 @@ export const hurry = () => {
   wake(0);
 };
 
-/** @param {typeof unsettled} waits @param {typeof offer} offered @param {typeof withhold} withheld the modules that build on this one */
-export const attach = (waits, offered, withheld) => {
+/** @param {typeof unsettled} waits @param {typeof offer} offered @param {typeof look} looks the modules that build on this one */
+export const attach = (waits, offered, looks) => {
   unsettled = waits;
   offer = offered;
-  withhold = withheld;
+  look = looks;
   hurry();
 };

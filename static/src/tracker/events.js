@@ -3,7 +3,7 @@ import { record, unpark } from "./delivery.js";
 import { refuse } from "./queue.js";
 import { assert, lead, saveSession, session, user } from "./sender.js";
 import { mayWait } from "./consent.js";
-import { happened, repeat, settle } from "./view.js";
+import { happened, part, repeat, settle } from "./view.js";
 import { get, set } from "./store.js";
 import { option } from "./options.js";
 import { encode, plain, write } from "./json.js";
@@ -22,25 +22,27 @@ const mark = (text) => encode(text).reduce((sum, byte) => (sum * 65599 + byte) |
 /**
  * @param {any} id the user id; null or the attributes alone leave the sender as it is
  * @param {any} about attributes
- * @param {(staff?: any) => void} consent
+ * @param {(gpc: any, staff: any) => void} consent
  */
 export const identify = (id, about, consent) => {
   const { user_id, user_hash, jwt, intercom_user_jwt, impersonated = option("impersonated"), ...attributes } = plain(Object(id) === id ? id : about);
   if (typeof id == "object") id = user_id;
-  if (impersonated) return consent(1);
+  if (impersonated) return consent(0, 1);
   if (id != null) {
     if (id === +id) id = "" + id;
     if (typeof id != "string" || !/^(?!(\s*|null|undefined|NaN|None|\[object Object\])$)[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
-    consent(0);
+    consent(0, 0);
     // The view that waits for its title belongs to whoever was here when it began, not to the next user.
-    const before = user;
-    const other = user && user.id != id;
-    if (other) settle();
+    if (user && user.id != id) {
+      settle();
+      part();
+    }
+    const before = write(user);
     assert({ id, hash: user_hash, jwt: jwt || intercom_user_jwt });
     if (session().id != id) saveSession({ id });
     unpark();
     // What is for users alone, or for proved ones, waits for this: most pages learn who is here after the view has gone out.
-    if (write(user) != write(before)) repeat(other);
+    if (write(user) != before) repeat();
   }
   // Said once for each lead and day: often enough to keep the session alive, seldom enough for pages that identify at every load.
   const said = mark(write([lead(), user && user.id, attributes, (Date.now() / DAY) | 0]));

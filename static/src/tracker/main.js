@@ -1,18 +1,18 @@
 /** The public call, and the order in which things start. */
-import { attempt, log, option, prefix, script, site } from "./options.js";
+import { attempt, option, prefix, script, site } from "./options.js";
 import { ask, choice, choose, held } from "./consent.js";
-import { attach, exit, hurry, retryAt, sent, wake } from "./delivery.js";
+import { changed } from "./cookie.js";
+import { attach, exit, hurry, look, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
 import { end, host, learn, load, offer, overhear, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
-import { assert, lead, leave, renew, rotate, session, user } from "./sender.js";
+import { assert, lead, leave, renew, rotate, session, shared, user } from "./sender.js";
 import { get, open, set, wipe } from "./store.js";
-import { again, arm, settle, unsettled, view, watch } from "./view.js";
+import { again, arm, part, settle, unsettled, view, watch } from "./view.js";
 
-/** Brings storage in line with what the visitor, the browser and the site allow now. @param {any} [staff] @param {any} [gpc] see `ask` */
-const consent = (staff, gpc) => {
-  if (!ask(staff, gpc)) return;
-  log(held);
+/** Brings storage in line with what the visitor, the browser and the site allow now. @param {any} [gpc] @param {any} [staff] see `ask` */
+const consent = (gpc, staff) => {
+  if (!ask(gpc, staff)) return;
   if (!held) {
     open();
     renew();
@@ -20,7 +20,7 @@ const consent = (staff, gpc) => {
     const domains = option("link_domains");
     if (domains) load("handover.js", ({ start }) => start(domains, host, rotate, waiting, get, set));
   } else {
-    end();
+    part();
     if (/^[gdco]/.test(held)) {
       leave();
       wipe();
@@ -29,13 +29,14 @@ const consent = (staff, gpc) => {
   learn(get("rules"));
 };
 
-/** What other pages of this browser may have done: signed the user of this one out, or somebody else in; chosen anew. */
-const meanwhile = () => {
-  if (user && session().id != user.id) {
+/** What other pages of this browser may have done: signed the user of this one out, or somebody else in; chosen anew. @param {any} [gpc] see `ask` */
+const meanwhile = (gpc) => {
+  consent(gpc);
+  // Pages of sibling hosts share no more than cookies with this one: another lead says that somebody signed out there.
+  if ((!held && shared != lead()) || (user && session().id != user.id)) {
     assert();
-    end();
+    part();
   }
-  consent();
 };
 
 /** Whether the calls made before the script arrived are done: until then the first view belongs to whoever they leave here. */
@@ -44,7 +45,13 @@ let started = false;
 const reset = () => {
   if (started) settle();
   leave();
-  end();
+  part();
+};
+
+/** @param {string} made */
+const decide = (made) => {
+  choose(made);
+  consent();
 };
 
 /** @type {Record<string, (...given: any[]) => any>} */
@@ -53,14 +60,8 @@ const calls = {
   identify: (id, about) => identify(id, about, consent),
   reset,
   page: again,
-  optIn: (version = "") => {
-    choose("in." + encodeURIComponent(version));
-    consent();
-  },
-  optOut: () => {
-    choose("out");
-    consent();
-  },
+  optIn: (version = "") => decide("in." + encodeURIComponent(version)),
+  optOut: () => decide("out"),
   showMessage: show,
   onMessage: (listener) => {
     host.listeners.push(listener);
@@ -83,10 +84,12 @@ const calls = {
 /** @param {any} given the arguments of one call; a loop over them fails where they are none */
 const call = (given) => attempt(() => {
   const [method, ...rest] = given;
+  look();
   return calls[method](...rest);
 });
 
 const leaving = () => {
+  look();
   settle();
   exit();
 };
@@ -97,7 +100,9 @@ const start = () => {
   // A second copy of the snippet finds the first one at work.
   if (stub?.v) return;
   consent();
-  attach(unsettled, offer, () => consent(undefined, 1));
+  attach(unsettled, offer, (gpc) => {
+    if (changed() || gpc) meanwhile(gpc);
+  });
   watch(end);
   overhear();
   addEventListener("pagehide", leaving);
@@ -112,9 +117,7 @@ const start = () => {
   addEventListener("storage", ({ key }) => {
     // Pages write keys of their own, and other tabs what waits there; without a key all was emptied.
     const [before, name] = (key || prefix).split(prefix);
-    if (before || name[1] == "q") return;
-    if (name == ".reset") end();
-    meanwhile();
+    if (!before && name[1] != "q") meanwhile();
   });
   addEventListener("pageshow", ({ persisted }) => {
     if (persisted) {

@@ -4,7 +4,7 @@
  */
 import { base, log } from "./options.js";
 import { visible } from "./address.js";
-import { envelope, flush, record } from "./delivery.js";
+import { envelope, flush, look, record } from "./delivery.js";
 import { mine } from "./queue.js";
 import { held } from "./consent.js";
 import { sender } from "./sender.js";
@@ -33,7 +33,10 @@ import { write } from "./json.js";
 /** @type {Host} */
 export const host = {
   view: () => view,
-  claim: (question) => write({ ...envelope(sender()), view, page: page(), ...question }),
+  claim: (question) => {
+    look();
+    return write({ ...envelope(sender()), view, page: page(), ...question });
+  },
   record,
   track,
   listeners: [],
@@ -64,7 +67,7 @@ export const overhear = () => {
     addEventListener(
       type,
       (event) => {
-        if (!held && host.early && host.early.length < 20) host.early.push([type, event.composedPath(), view]);
+        if (!held && /** @type {any} */ (host.early?.length) < 20) /** @type {any} */ (host.early).push([type, event.composedPath(), view]);
       },
       true,
     );

@@ -39,19 +39,17 @@ export const waiting = () => names("q.");
 export const mine = (key) => key.slice(38, 44) == tab; // startsWith of Prototype.js looks at the start alone
 
 /** @param {string} key @returns {number} 1 for page views */
-export const isView = (key) => +key.endsWith("v");
+const isView = (key) => +key.endsWith("v");
 
-/** @param {string} key @returns {number} */
-const length = (key) => get(key)?.length || 0;
+/** @returns {string[]} keys, what is worth most first: page views last, and of the others the newest first */
+export const ranked = () => waiting().reverse().sort((a, b) => isView(a) - isView(b));
 
-/** Page views go first, then the oldest, until there is room for what this page may add before it looks again. */
+/** Leaves room for what this page may add before it looks again. */
 const evict = () => {
-  const keys = waiting();
   let size = (added = 0);
-  for (const key of keys) size += length(key);
-  for (const key of keys.sort((a, b) => isView(b) - isView(a))) {
+  for (const key of ranked()) {
+    size += get(key)?.length || 0;
     if (size > MOST - STEP) {
-      size -= length(key);
       remove(key);
       set("lost", lost() + 1);
     }

@@ -21,8 +21,8 @@ export let user;
 
 let current = "";
 
-/** Whether this task has read it already: each reading of a cookie waits for another process. @type {any} */
-let known;
+/** The lead that the cookie had when this page last looked, if it may look. @type {any} */
+export let shared;
 
 /** The leads this page gave up. A cookie that a sibling host set for a path of ours stays, and must not bring one back. */
 let over = "";
@@ -32,42 +32,31 @@ export const assert = (value) => {
   user = value;
 };
 
-/** Awaits, since no page can spoil that. */
-const forget = async () => {
-  known = await 0;
-};
-
 /**
  * The lead as `ID.SECRET`; read from the cookie in each task, so that a reset in another tab is followed. Made where there is none.
  * @param {any} [renew] gives it its full life again @returns {string}
  */
 export const lead = (renew) => {
-  if (!known || renew) {
-    /** @type {any} */
-    const kept = held ? "" : recall(prefix, (value) => /^[\w-]{22}\.[\w-]{22}$/.test(value) && !over.includes(value));
-    current = kept || current || token() + "." + token();
-    if (!held && (renew || !kept)) keep(prefix, current);
-    forget();
-    known = !held;
-  }
+  const kept = !held && recall(prefix, (value) => /^[\w-]{22}\.[\w-]{22}$/.test(value) && !over.includes(value));
+  current = kept || current || token() + "." + token();
+  if (!held && (renew || !kept)) keep(prefix, current);
+  shared = !held && current;
   return current;
 };
 
 /** Another lead for everything tracked from now on. @param {string} [next] a new one unless it is given */
 export const rotate = (next = "") => {
-  known = 0;
   over += current; // all of them have one form, so that none is found across two
-  keep(prefix, (current = next));
+  keep(prefix, (current = shared = next));
   lead();
 };
 
 /** Nothing of the user, the visit and the lead remains. */
 export const leave = () => {
   assert();
-  names("who").forEach(remove);
-  // the other tabs hear of this
-  set("reset", Date.now());
   rotate();
+  // the other tabs hear of this
+  names("who").forEach(remove);
 };
 
 /** @returns {Session} of the user last identified in this browser; empty for none */
@@ -79,9 +68,10 @@ export const saveSession = (value) => set("who", write(value));
 /** @returns {Sender} */
 export const sender = () => {
   // Whoever sits here after the session has ended is not known to be that user any more.
-  if (!user && /** @type {number} */ (session().expires_at) < Date.now()) {
+  const kept = session();
+  if (!user && /** @type {number} */ (kept.expires_at) < Date.now()) {
     remove("who");
-    rotate();
+    if (kept.lead == lead()) rotate();
   }
   return { lead: lead(), user };
 };
@@ -98,7 +88,7 @@ export const renew = () => lead(!present());
 /** @returns {string} the visit, shared by the tabs */
 export const visit = () => {
   const id = present() || uuid();
-  const kept = id + " " + Math.floor(Date.now() / 1e3);
+  const kept = id + " " + (Date.now() / 1e3 >>> 0);
   // What a page tracks in one go is written down once.
   if (mayWait() && kept != get("whovisit")) set("whovisit", kept);
   return id;

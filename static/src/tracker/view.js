@@ -29,18 +29,18 @@ let leave = () => {};
 /** Whether the first items had better wait for the view they belong to. A tab that nobody ever saw has none. */
 export const unsettled = () => pending && shown;
 
-/** @returns {{url: string, title: string, referrer: string}} */
-export const page = () => ({ url: canonical() || url, title: attempt(() => "" + document.title) || "", referrer });
+/** @returns {{url: string, title?: string, referrer: string}} */
+export const page = () => ({ url: canonical() || url, title: attempt(() => "" + document.title), referrer });
 
-/** @param {string} name @param {any} metadata @param {number} time @param {string} [id] */
-export const happened = (name, metadata, time = Date.now(), id = uuid()) =>
-  record({ type: "event", id, name, at: time, visit: visit(), view, page: page(), metadata });
+/** @param {string} name @param {any} metadata @param {true} [repeat] says who is here in this view, and counts nothing @param {number} time @param {string} [id] */
+export const happened = (name, metadata, repeat, time = Date.now(), id = uuid()) =>
+  record({ type: "event", id, name, at: time, visit: visit(), view, page: page(), metadata, repeat });
 
 /** Queues the view that waited for its title. */
 export const settle = () => {
   if (unsettled()) {
     pending = false;
-    happened("page-view", {}, at, view);
+    happened("page-view", {}, undefined, at, view);
     wake(0);
   }
 };
@@ -64,13 +64,15 @@ export const begin = (from) => {
   arm();
 };
 
-/**
- * The collector hears of the view again, unless it has yet to hear of it at all; the same id counts nothing.
- * @param {any} [other] whether somebody else is here now, so that the message of whoever was goes
- */
-export const repeat = (other) => {
-  if (other) leave();
-  if (!pending) happened("page-view", {}, at, view);
+/** Somebody else is here now: the message of whoever was goes, and the view stays theirs. */
+export const part = () => {
+  reheard = view;
+  leave();
+};
+
+/** The collector hears who is here in this view, unless it has yet to hear of the view at all; that counts nothing. */
+export const repeat = () => {
+  if (!pending) happened("page-view", {}, true);
 };
 
 /** Another view of the address that is shown, because the page says so. */
@@ -83,7 +85,7 @@ export const again = () => begin(referrer);
 export const reread = () => {
   if (visible(location.href) != url) {
     url = visible(location.href);
-    if (reheard != (reheard = view)) repeat();
+    if (reheard != (reheard = view) && !pending) happened("page-view", {}, undefined, at, view);
   }
 };
 

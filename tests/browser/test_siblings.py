@@ -1,0 +1,152 @@
+"""Pages open at once that share cookies and nothing else: of sibling hosts, and of one host whose storage takes nothing more."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.gateway import Gateway
+from tests.browser.messages import Message
+from tests.browser.people import counts
+from tests.browser.stored import Stored
+from tests.browser.tabs import call, cookie, fence, lead, status, storage, visit
+from tests.support.pages import Pages
+from tests.support.servers import Collector
+
+FULL = """
+    Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') };
+    Object.defineProperty(window, 'localStorage', {value: new Proxy({}, {
+        set() { throw new DOMException('full', 'QuotaExceededError') }, deleteProperty: () => true})});
+"""
+
+
+@dataclass(frozen=True)
+class Tabs:
+    """Two tabs of one visitor, both at rest."""
+
+    here: Page
+    there: Page
+
+
+@pytest.fixture(params=["sibling hosts", "storage is full"])
+def tabs(request: pytest.FixtureRequest, context: BrowserContext, pages: Pages, through: str) -> Tabs:
+    siblings = request.param == "sibling hosts"
+    if not siblings:
+        context.add_init_script(FULL)
+    pages.add("/", head=through)
+    here, there = context.new_page(), context.new_page()
+    visit(here, pages.url("/"))
+    fence(here)
+    visit(there, pages.url("/", host="app.shop.example") if siblings else pages.url("/"))
+    fence(there)
+    assert lead(here) == lead(there)
+    return Tabs(here, there)
+
+
+def test_a_withdrawal_there_holds_here_from_the_next_thing_that_happens(
+    context: BrowserContext, tabs: Tabs, gateway: Gateway, lead_cookie: str
+) -> None:
+    call(tabs.there, "optOut")
+    gateway.log.clear()
+    call(tabs.here, "track", "after-withdrawal-there")
+    tabs.here.evaluate("history.pushState({}, '', '/next')")
+    tabs.here.evaluate("window.dispatchEvent(new Event('pagehide'))")
+    assert status(tabs.here)["held"] == "opted_out"
+    assert status(tabs.here)["queued"] == 0
+    assert gateway.sent() == []
+    assert cookie(context, lead_cookie) is None
+    assert storage(tabs.here) == {}
+
+
+def test_what_waits_here_is_not_sent_after_a_withdrawal_there(tabs: Tabs, gateway: Gateway, stored: Stored) -> None:
+    gateway.fate = "drop"
+    call(tabs.here, "track", "waits-here")
+    tabs.here.wait_for_function("leadlight('status').retry_at")
+    call(tabs.there, "optOut")
+    gateway.fate = "pass"
+    tabs.here.evaluate("window.dispatchEvent(new Event('online'))")
+    tabs.here.wait_for_function("leadlight('status').held == 'opted_out'")
+    call(tabs.there, "optIn")
+    fence(tabs.here)
+    fence(tabs.there)
+    assert stored.events("waits-here") == []
+
+
+def test_a_permission_given_there_holds_here(tabs: Tabs, stored: Stored) -> None:
+    call(tabs.there, "optOut")
+    assert status(tabs.here)["held"] == "opted_out"
+    call(tabs.there, "optIn")
+    call(tabs.here, "track", "permitted-there")
+    fence(tabs.here)
+    assert [event.owner for event in stored.events("permitted-there")] == [lead(tabs.there)]
+
+
+def test_who_signed_out_there_is_not_spoken_for_here(tabs: Tabs, collector: Collector, stored: Stored) -> None:
+    call(tabs.here, "identify", "signed-out-there")
+    fence(tabs.here)
+    call(tabs.there, "reset")
+    call(tabs.here, "track", "by-the-next-visitor")
+    call(tabs.there, "track", "by-the-next-visitor")
+    fence(tabs.here)
+    fence(tabs.there)
+    assert status(tabs.here)["user"] is None
+    assert {event.owner for event in stored.events("by-the-next-visitor")} == {lead(tabs.there)}
+    assert "by-the-next-visitor" not in counts(collector, "signed-out-there")
+
+
+def test_the_next_user_is_another_person_on_both(tabs: Tabs, collector: Collector, stored: Stored) -> None:
+    call(tabs.here, "identify", "first-on-both")
+    fence(tabs.here)
+    call(tabs.there, "reset")
+    call(tabs.there, "identify", "next-on-both")
+    fence(tabs.there)
+    call(tabs.here, "track", "still-open")
+    fence(tabs.here)
+    call(tabs.here, "identify", "next-on-both")
+    call(tabs.here, "track", "signed-in-again")
+    fence(tabs.here)
+    assert "still-open" not in counts(collector, "first-on-both")
+    assert [event.owner for event in stored.events("signed-in-again")] == ["next-on-both"]
+
+
+def test_who_signs_in_right_after_a_sign_out_there_is_signed_in(tabs: Tabs, stored: Stored) -> None:
+    call(tabs.here, "identify", "here-before")
+    fence(tabs.here)
+    call(tabs.there, "reset")
+    call(tabs.here, "identify", "here-after")
+    call(tabs.here, "track", "said-at-once")
+    fence(tabs.here)
+    assert [event.owner for event in stored.events("said-at-once")] == ["here-after"]
+    assert status(tabs.here)["user"] == "here-after"
+
+
+def test_a_message_of_whoever_signed_out_there_ends_when_something_happens_here(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, new_message: Callable[..., Message]
+) -> None:
+    new_message("/sibling-message", title="For whoever was here")
+    visit(page, pages.add("/sibling-message", head=snippet))
+    expect(page.locator("leadlight-message").get_by_role("dialog")).to_be_visible()
+    other = context.new_page()
+    pages.add("/elsewhere", head=snippet)
+    visit(other, pages.url("/elsewhere", host="app.shop.example"))
+    call(other, "reset")
+    call(page, "track", "anything")
+    expect(page.locator("leadlight-message").get_by_role("dialog")).to_have_count(0)
+
+
+def test_the_session_of_a_lead_that_is_gone_ends_nobody_elses(context: BrowserContext, pages: Pages, snippet: str) -> None:
+    """The other host's storage still holds the session of whoever signed out; its end is not that of the visitor who came after."""
+    pages.add("/", head=snippet)
+    here, there = context.new_page(), context.new_page()
+    visit(here, pages.url("/"))
+    call(here, "identify", "long-gone")
+    fence(here)
+    visit(there, pages.url("/", host="app.shop.example"))
+    call(there, "reset")
+    fence(there)
+    context.clock.install()
+    context.clock.fast_forward(8 * 86_400_000)
+    visit(here, pages.url("/"))
+    fence(here)
+    assert lead(here) == lead(there)
