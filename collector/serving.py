@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _ORDERS = (signal.SIGINT, signal.SIGTERM)
 """The signals by which a process is told to end."""
 
-_GARBAGE = (20_000, 20, 50)
+_GARBAGE = (100_000, 20, 50)
 """How many more objects than before make Python look for cycles, and how many looks at the young ones make one at the older."""
 
 

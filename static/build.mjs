@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { minify } from "terser";
+import uglify from "uglify-js";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const check = process.argv.includes("--check");
@@ -20,7 +21,6 @@ async function bundle(entry, define = {}) {
     absWorkingDir: here,
     entryPoints: [entry],
     bundle: true,
-    minify: true, // the two minifiers together save more than each alone
     write: false,
     format: "esm",
     target: "es2020",
@@ -29,6 +29,7 @@ async function bundle(entry, define = {}) {
     tsconfigRaw: "{}", // else a "use strict" for tsc is written out
     define,
   });
+  // The two together save more than each alone: one finds more to leave out, the other names what is left more alike.
   const small = await minify(bundled.outputFiles[0].text, {
     ecma: 2020,
     module: true,
@@ -37,7 +38,13 @@ async function bundle(entry, define = {}) {
     mangle: { toplevel: true },
     format: { comments: false },
   });
-  return small.code + "\n";
+  const smaller = uglify.minify(small.code, {
+    module: true,
+    toplevel: true,
+    compress: { passes: 4, pure_getters: true, hoist_funs: true, hoist_vars: true },
+  });
+  if (smaller.error) throw smaller.error;
+  return smaller.code + "\n";
 }
 
 /** A classic script, whose names would be the page's otherwise. */

@@ -41,7 +41,6 @@ declare namespace Leadlight {
     user_hash?: string;
     /** A signed identity token (HS256), instead of `user_hash`. */
     jwt?: string;
-    intercom_user_jwt?: string;
     /** Somebody of the staff looks at the page as this user: nothing is tracked, shown or used up until the next page or the next user. */
     impersonated?: boolean;
     [name: string]: Value;

@@ -37,12 +37,6 @@ def erase(database: Database, slices: Slices, transact: Transact, keyring: Keyri
     return True
 
 
-def finish(database: Database, slices: Slices, transact: Transact, site: int) -> None:
-    """Return when nothing is left of those in whose deletion somebody was interrupted."""
-    if sum(1 for _ in wipe(database, slices, transact, site)):
-        database.cut_log()
-
-
 def delete_person(tx: Connection, site: int, keyring: Keyring, person: int, now_ms: int) -> bool:
     """Delete a person (its principal's row id) with all its identities; False where there is none. Their events are wiped by `wipe`."""
     members = _locked(tx, site, person)

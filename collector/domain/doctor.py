@@ -42,7 +42,7 @@ class Counts(msgspec.Struct):
     totals: int = 0
     attributes: int = 0
     deletions_to_finish: int = 0
-    """Identities whose person is deleted, and whose events the next `serve` or `prune` wipes."""
+    """Identities whose person is deleted, and whose events `serve` or `prune` is to wipe."""
 
 
 def examine(database: Database, keyring: Keyring | None = None, counts: Counts | None = None, *, span: int = SPAN) -> Iterator[Finding]:

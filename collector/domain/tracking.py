@@ -21,7 +21,7 @@ from collector.values.errors import Reason
 from collector.values.ids import event_id_time
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One thing that happened, cleaned. `at` is corrected ms; `visit` and `id` are 16 bytes; `page` and `metadata` are JSON text."""
 
     id: bytes

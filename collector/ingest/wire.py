@@ -33,7 +33,7 @@ class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session: str | None = None
 
 
-class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Where an event happened; the address is filtered by the tracker's allow list."""
 
     url: str = ""
@@ -41,7 +41,7 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     referrer: str = ""
 
 
-class EventItem(msgspec.Struct, frozen=True, tag="event", tag_field="type", forbid_unknown_fields=True):
+class EventItem(msgspec.Struct, frozen=True, tag="event", tag_field="type", forbid_unknown_fields=True, gc=False):
     """An event; `at` in ms of the browser's clock."""
 
     id: str
@@ -52,7 +52,7 @@ class EventItem(msgspec.Struct, frozen=True, tag="event", tag_field="type", forb
     page: Page | None = None
     metadata: Any = None
     repeat: bool = False
-    """Says who is here now, in a view that the collector hears of from whoever was: it counts nothing."""
+    """Says who is here now, in a view that the collector hears of from whoever was: it is never stored."""
 
 
 class IdentifyItem(msgspec.Struct, frozen=True, tag="identify", tag_field="type", forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import psycopg
 
@@ -44,6 +44,11 @@ _WAL_ATTEMPTS = 100
 _MOST_OWED = 2**31 - 1  # what the header of the file holds
 _BLOCK = 256  # rows in one INSERT
 _MOST_VARIABLES = 8_192  # of a list; a statement may have 32,766 in all, and be about several
+
+
+# sqlite3 asks each value that is not a number or text how it would be adapted, and finds out that it need not be. Told how, it asks less.
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(type(None), cast("Callable[[None], None]", {}.get))
 
 
 class Connection:

@@ -184,12 +184,55 @@ def test_a_cookie_for_this_host_alone_is_written_without_a_probe(
     assert not [text for text in written if "domain" in text]
 
 
-def test_the_probe_leaves_nothing_behind(context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str) -> None:
+def test_the_trial_of_domains_leaves_nothing_behind(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str
+) -> None:
     spied(page)
     pages.add("/", head=snippet)
     visit(page, pages.url("/", host="app.shop.example"))
     assert any("domain=.shop.example" in text or "domain=shop.example" in text for text in page.evaluate("written"))
     assert [one["name"] for one in context.cookies()] == [lead_cookie]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [('data-cookie-domain="none"', ""), ("", 'data-cookie-domain="none"')], ids=["wider", "narrower"]
+)
+def test_where_the_site_asks_for_another_domain_sign_outs_and_withdrawals_hold(
+    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str], stored: Stored, before: str, after: str
+) -> None:
+    pages.add("/", head=tag(before))
+    visit(page, pages.url("/", host="app.shop.example"))
+    call(page, "optIn", "v1")
+    call(page, "identify", "before-the-change")
+    fence(page)
+    first = lead(page)
+    pages.add("/", head=tag(after))
+    visit(page, pages.url("/", host="app.shop.example"))
+    call(page, "reset")
+    visit(page, pages.url("/", host="app.shop.example"))
+    assert lead(page) != first
+    call(page, "optOut")
+    call(page, "track", "after-the-withdrawal")
+    visit(page, pages.url("/", host="app.shop.example"))
+    assert status(page)["held"] == "opted_out"
+    assert [one["value"] for one in context.cookies()] == ["out"]
+    assert stored.events("after-the-withdrawal") == []
+
+
+def test_before_consent_no_cookie_is_written_not_even_for_a_moment(page: Page, pages: Pages, tag: Callable[..., str]) -> None:
+    spied(page)
+    visit(page, pages.add("/", head=tag('data-consent="required"')))
+    call(page, "track", "waits")
+    assert page.evaluate("written") == []
+
+
+@pytest.mark.parametrize("value", ["Symbol()", "Object.create(null)", "null", "7"])
+def test_a_page_whose_cookies_are_no_text_is_tracked(page: Page, pages: Pages, snippet: str, stored: Stored, value: str) -> None:
+    page.add_init_script(f"Object.defineProperty(Document.prototype, 'cookie', {{get() {{ return {value} }}, set() {{}}}})")
+    visit(page, pages.add("/", head=snippet))
+    call(page, "track", f"no text {value}")
+    fence(page)
+    assert [event.owner for event in stored.events(f"no text {value}")] == [lead(page)]
 
 
 def test_a_cookie_on_https_is_secure(context: BrowserContext, page: Page, at: Callable[[str], str]) -> None:

@@ -53,7 +53,7 @@ HOSTILE: dict[str, tuple[str, dict[str, Any]]] = {
         "{a: new Map([[1, 2]]), b: new Set([1]), c: new ArrayBuffer(9), d: /x/, e: Promise.resolve(1), f: new WeakMap(), kept: 1}",
         {"kept": 1},
     ),
-    "boxed values": ("{value: Object(5n), more: Object(Symbol('s')), kept: 1}", {"kept": 1}),
+    "boxed values": ("{value: Object(5n), more: Object(Symbol('s')), kept: 1}", {"value": "5", "kept": 1}),
     "frozen": ("Object.freeze({value: 'ice'})", {"value": "ice"}),
     "no prototype": ("Object.assign(Object.create(null), {value: 'bare'})", {"value": "bare"}),
     "inherited": ("Object.create({value: 'inherited'})", {}),
@@ -68,7 +68,7 @@ HOSTILE: dict[str, tuple[str, dict[str, Any]]] = {
     "window": ("{value: window, kept: 1}", {"kept": 1}),
     "event of the page": ("{value: new Event('click'), kept: 1}", {"kept": 1}),
     "typed array": ("{value: new Uint8Array(3), kept: 1}", {"kept": 1}),
-    "text in an object": ("{value: new String('boxed'), kept: 1}", {"kept": 1}),
+    "text in an object": ("{value: new String('boxed'), kept: 1}", {"value": "boxed", "kept": 1}),
     "map and set": ("{value: new Map([[1, 2]]), other: new Set([1]), kept: 1}", {"kept": 1}),
     "revoked proxy alone": ("(() => { const {proxy, revoke} = Proxy.revocable({}, {}); revoke(); return proxy })()", {}),
     "element alone": ("document.body", {}),
@@ -109,6 +109,26 @@ def test_an_event_is_kept_whatever_its_metadata_hold(open_page: Page, kind: str,
     open_page.wait_for_function("!leadlight('status').queued")
     assert [event.metadata for event in stored.events(f"{name}, next")] == [{"unharmed": True}]
     assert [event.metadata for event in stored.events(name)] == [expected], status(open_page)["refused"][-1:]
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "const all = {}; for (let n = 0; n < 3_000; n++) add(all, n, () => all); return all",
+        "const one = {}, other = {}; for (let n = 0; n < 3_000; n++) { add(one, n, () => other); add(other, n, () => one) } return one",
+        "const leaf = {}; for (let n = 0; n < 3_000; n++) add(leaf, n, () => 1); return Array(3_000).fill(leaf)",
+    ],
+    ids=["leads to itself", "lead to each other", "shared"],
+)
+def test_a_web_of_objects_costs_the_page_no_more_than_a_huge_text(open_page: Page, graph: str) -> None:
+    read = open_page.evaluate(f"""() => {{
+        let read = 0;
+        const add = (to, n, get) => Object.defineProperty(to, 'k' + n, {{enumerable: true, get: () => (read++, get())}});
+        const value = (() => {{ {graph} }})();
+        leadlight('track', 'web of objects', {{value}});
+        return read;
+    }}""")
+    assert 0 < read < 60_000
 
 
 @pytest.mark.parametrize("metadata", ["window", "Object.fromEntries(Array(100_000).fill(0).map((zero, n) => ['k' + n, n]))"])

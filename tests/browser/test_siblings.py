@@ -8,9 +8,9 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.gateway import Gateway
 from tests.browser.messages import Message
-from tests.browser.people import counts
+from tests.browser.people import contact, counts
 from tests.browser.stored import Stored
-from tests.browser.tabs import call, cookie, fence, lead, status, storage, visit
+from tests.browser.tabs import call, cookie, fence, lead, status, storage, until, visit, wait_for
 from tests.support.pages import Pages
 from tests.support.servers import Collector
 
@@ -108,6 +108,97 @@ def test_the_next_user_is_another_person_on_both(tabs: Tabs, collector: Collecto
     fence(tabs.here)
     assert "still-open" not in counts(collector, "first-on-both")
     assert [event.owner for event in stored.events("signed-in-again")] == ["next-on-both"]
+
+
+def test_the_visit_of_whoever_signed_out_there_is_not_gone_on_with_here(tabs: Tabs, stored: Stored) -> None:
+    call(tabs.here, "track", "in-the-first-visit")
+    fence(tabs.here)
+    call(tabs.there, "reset")
+    tabs.here.evaluate("history.pushState({}, '', '/after-sign-out')")
+    fence(tabs.here)
+    (before,) = stored.events("in-the-first-visit")
+    (after,) = [view for view in stored.events("page-view") if view.path == "/after-sign-out"]
+    assert after.visit != before.visit
+    assert after.owner == lead(tabs.there) != before.owner
+
+
+@pytest.mark.parametrize("tabs", ["sibling hosts"], indirect=True)
+@pytest.mark.parametrize("happens", ["a view", "an exit", "an answer", "a claim"])
+def test_a_withdrawal_there_is_noticed_by_whatever_happens_here_first(
+    tabs: Tabs, gateway: Gateway, happens: str, new_message: Callable[..., Message]
+) -> None:
+    here = tabs.here
+    if happens == "an answer":
+        gateway.fates = ["wait"]
+        call(here, "track", "under-way")
+        assert until(here, lambda: gateway.tries("under-way"))
+    if happens == "a claim":
+        new_message("/claimed", title="Too late", trigger={"type": "time", "seconds": 2})
+        here.evaluate("history.pushState({}, '', '/claimed')")
+        fence(here)
+    call(tabs.there, "optOut")
+    gateway.log.clear()
+    if happens == "a view":
+        here.evaluate("history.pushState({}, '', '/viewed')")
+    elif happens == "an exit":
+        here.evaluate("window.dispatchEvent(new Event('pagehide'))")
+    elif happens == "an answer":
+        gateway.hold.set()
+    # Asked by status, the tracker would look around for that alone.
+    wait_for(here, "() => !Object.keys(localStorage).length")
+    assert gateway.sent() == []
+    assert here.locator("leadlight-message").count() == 0
+
+
+@pytest.mark.parametrize("undone", [False, True], ids=["another user", "an undone merge"])
+def test_a_new_lead_that_is_no_sign_out_leaves_the_user_signed_in_here(
+    tabs: Tabs, collector: Collector, stored: Stored, undone: bool, request: pytest.FixtureRequest
+) -> None:
+    name = f"stays-{len(request.node.name)}-{undone}"
+    first, then = (f"{name}-first", f"{name}-then")
+    if undone:
+        then = first
+    call(tabs.here, "identify", first)
+    fence(tabs.here)
+    if undone:
+        person = contact(collector, first)["id"]
+        merges = collector.client.api("GET", f"/merges?contact_id={person}").json["data"]
+        assert collector.client.api("POST", f"/merges/{merges[0]['id']}/undo", {}).status == 200
+    before = lead(tabs.here)
+    call(tabs.there, "identify", then)
+    call(tabs.here, "identify", then)
+    fence(tabs.there)
+    fence(tabs.here)
+    assert lead(tabs.here) != before
+    for tab in (tabs.here, tabs.there):
+        call(tab, "track", f"{name}-event")
+        fence(tab)
+    assert [status(tab)["user"] for tab in (tabs.here, tabs.there)] == [then, then]
+    assert [event.owner for event in stored.events(f"{name}-event")] == [then, then]
+
+
+def test_a_page_that_empties_its_storage_speaks_for_the_same_user(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    call(page, "identify", "was-here-first")
+    fence(page)
+    visit(page, shop)
+    page.evaluate("() => { leadlight('identify', 'signed-in-since'); localStorage.clear(); document.cookie = 'sid=1' }")
+    call(page, "track", "after-the-storage-was-emptied")
+    fence(page)
+    assert [event.owner for event in stored.events("after-the-storage-was-emptied")] == ["signed-in-since"]
+
+
+def test_a_sign_out_is_heard_by_the_other_tabs_of_a_page_that_empties_its_storage(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, new_message: Callable[..., Message]
+) -> None:
+    new_message("/emptied", title="For whoever was here")
+    visit(page, pages.add("/emptied", head=snippet))
+    expect(page.locator("leadlight-message").get_by_role("dialog")).to_be_visible()
+    other = context.new_page()
+    visit(other, pages.add("/elsewhere", head=snippet))
+    other.evaluate("() => { localStorage.clear(); leadlight('reset') }")
+    expect(page.locator("leadlight-message").get_by_role("dialog")).to_have_count(0)
 
 
 def test_who_signs_in_right_after_a_sign_out_there_is_signed_in(tabs: Tabs, stored: Stored) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from collector.domain import deletion
 from collector.values.clock import DAY, HOUR, MINUTE
 from tests.support.clock import FakeClock
 from tests.support.world import lead, user
@@ -133,17 +132,6 @@ def test_of_two_sites_that_know_the_same_user_one_forgets(rest: Rest) -> None:
     assert delete(rest, mine["id"])[0] == 200
     assert other.get(f"/contacts/{theirs['id']}").json["external_id"] == "u-1"
     assert other.counts("user_id=u-1") == {"created-report": 1}
-
-
-def test_asked_again_after_a_deletion_that_was_interrupted_the_answer_comes_when_nothing_is_left(rest: Rest) -> None:
-    made = rest.contact(external_id="u-1")
-    rest.event(user_id="u-1")
-    services, site = rest.world.services, rest.world.site.id
-    person = rest.world.person(user("u-1")).id
-    services.writer.run(site, lambda tx: deletion.delete_person(tx, site, services.keyring, person, rest.clock()))  # and killed after it
-    assert stored(rest)["events"] == 1
-    assert problem(rest.send("DELETE", f"/contacts/{made['id']}")) == (404, "not_found", None)
-    assert set(stored(rest).values()) == {0}
 
 
 def test_while_nothing_can_be_written_nobody_is_deleted_and_the_answer_says_when_to_come_again(rest: Rest) -> None:

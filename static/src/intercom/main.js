@@ -71,7 +71,7 @@ const introduce = (about) => {
   if ("hide_notifications" in about) settings.hide_messages = !!about.hide_notifications;
   later(() => {
     // Named again without its proof, the user keeps the proof it gave. Another tab may have forgotten the user meanwhile.
-    const same = id == null || ("" + id == leadlight("status").user && !attributes.user_hash && !attributes.intercom_user_jwt);
+    const same = id == null || ("" + id == leadlight("status").user && !attributes.user_hash && !attributes.jwt);
     if (!same || Object.keys(attributes)[0]) leadlight("identify", same ? null : id, attributes);
   });
 };

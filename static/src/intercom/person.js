@@ -46,5 +46,7 @@ export const person = (settings) => {
     // no token, or none that can be read: the collector refuses that one
   }
   for (const name of Object.keys(settings)) if (!OURS.test(name)) attributes[name] ??= settings[name];
-  return [user_id === "" ? null : user_id, attributes];
+  // The tracker has a name of its own for the token.
+  const { intercom_user_jwt: jwt, ...others } = attributes;
+  return [user_id === "" ? null : user_id, jwt ? { jwt, ...others } : others];
 };

@@ -30,7 +30,7 @@ const random = () =>
 
 /**
  * @param {import("../tracker/messages.js").Host} host @param {import("../tracker/messages.js").Candidate} candidate
- * @param {() => boolean} over whether the view has changed meanwhile
+ * @param {() => boolean} over whether the view has changed meanwhile, or the visitor, or what they allow
  * @returns {Promise<Message | null>} nothing where it was refused or did not come
  */
 export const claim = async (host, candidate, over) => {

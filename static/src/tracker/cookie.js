@@ -1,11 +1,8 @@
 /** Two small values that pages on sibling hosts share: the lead and the visitor's choice. Cookies, and localStorage where those fail. */
-import { attempt, option, prefix } from "./options.js";
+import { attempt, option } from "./options.js";
 import { local } from "./store.js";
 
 const AGE = 34560000; // seconds: 400 days, the longest a browser keeps one
-
-/** The Domain part; nothing before it was looked for. @type {string | undefined} */
-let domain;
 
 /** All cookies, read once in each task, since each reading waits for another process. Empty: to be read. */
 let jar = "";
@@ -21,7 +18,7 @@ const forget = async () => {
 /** @returns {string} */
 const all = () => {
   if (!jar) {
-    jar = "; " + attempt(() => document.cookie);
+    attempt(() => (jar = "; " + document.cookie));
     forget();
   }
   return jar;
@@ -33,9 +30,9 @@ export const changed = () => before != (before = all());
 /** @param {string} name @returns {string[]} every value: pages of sibling hosts may have set one of the same name for another path or domain */
 const read = (name) => all().split(`; ${name}=`).slice(1).map((rest) => rest.split(";")[0]);
 
-/** @param {string} name @param {string} value an empty one forgets it */
-const bake = (name, value) => {
-  document.cookie = `${name}=${value};path=/;max-age=${value ? AGE : 0};samesite=lax${domain}` + (location.protocol == "https:" ? ";secure" : "");
+/** @param {string} name @param {string} value an empty one forgets it @param {string} domain none for this host alone */
+const bake = (name, value, domain) => {
+  document.cookie = `${name}=${value};path=/;max-age=${value ? AGE : 0};samesite=lax` + (domain && ";domain=" + domain) + (location.protocol == "https:" ? ";secure" : "");
   jar = "";
 };
 
@@ -44,26 +41,21 @@ export const recall = (name, fits = Boolean) => [...read(name), local[name]].fin
 
 /**
  * Writes a value for the widest domain that takes a cookie. Only a trial tells which: no rule knows that `co.uk` or `github.io` is nobody's
- * own. What is new tells by itself whether it was taken, what is renewed does not. Each writing and each reading after one waits for
- * another process.
+ * own. Before it everything of that name goes, also what was kept for another domain when the site asked for that. Each writing and each
+ * reading after one waits for another process.
  * @param {string} name @param {string} value an empty one forgets it
  */
-export const keep = (name, value) => {
-  delete local[name];
+export const keep = (name, value) =>
   attempt(() => {
-    if (domain == null) {
-      const asked = option("cookie_domain");
-      const labels = asked ? [] : location.hostname.split(".");
-      const trial = value && !read(name).includes(value) ? name : prefix + "_try";
-      const said = value || "1";
-      for (let count = 2; count <= labels.length; count++) {
-        domain = ";domain=" + labels.slice(-count).join(".");
-        bake(trial, said);
-        if (read(trial).includes(said)) return trial == name || (bake(trial, ""), bake(name, value));
-      }
-      domain = asked && asked != "none" ? ";domain=" + asked : "";
-    }
-    bake(name, value);
+    const asked = option("cookie_domain");
+    const labels = location.hostname.split(".");
+    const domains = [...labels.slice(1).map((label, at) => labels.slice(-2 - at).join(".")), ""];
+    delete local[name];
+    if (read(name)[0]) for (const domain of domains) bake(name, "", domain);
+    const kept = (/** @type {string} */ domain) =>
+      attempt(() => {
+        bake(name, value, domain);
+        return read(name).includes(value);
+      });
+    if (value && !(asked ? [asked == "none" ? "" : asked] : domains).some(kept)) local[name] = value;
   });
-  if (value && !read(name).includes(value)) attempt(() => (local[name] = value));
-};

@@ -146,7 +146,7 @@ const post = async (rows) => {
   // A firewall in between says 202 and 403 too; the collector gives its time, and its errors.
   const walled = status == 403 && !ours;
   // Smaller each time, also where most of it is the envelope.
-  if ((status == 413 || walled) && rows[1]) batch = Math.min(batch, text.length) >> 1;
+  if ((status == 413 || walled) && rows[1]) batch = Math.min(batch, text.length) / 2;
   // It may dislike a single item: that waits for the next page, while the others pass.
   else if (walled) parked.add(rows[0][0]);
   if (status == 413 && rows[1]) return true;
@@ -211,9 +211,10 @@ export const flush = async () => {
 
 /** The page may end now: the newest events first, page views after them, without an answer. They stay in the queue. */
 export const exit = () => {
-  if (held || retryAt > Date.now()) return;
-  let keys = ranked().filter((key) => mine(key) && key > gone);
-  gone = waiting().pop() || gone;
+  if (held || Date.now() < retryAt) return;
+  let keys = waiting().filter((key) => mine(key) && key > gone).reverse();
+  gone = keys[0] || gone;
+  ranked(keys);
   let room = EXIT;
   /** @type {Row[]} */
   let rows;

@@ -25,7 +25,7 @@ const mark = (text) => encode(text).reduce((sum, byte) => (sum * 65599 + byte) |
  * @param {(gpc: any, staff: any) => void} consent
  */
 export const identify = (id, about, consent) => {
-  const { user_id, user_hash, jwt, intercom_user_jwt, impersonated = option("impersonated"), ...attributes } = plain(Object(id) === id ? id : about);
+  const { user_id, user_hash, jwt, impersonated = option("impersonated"), ...attributes } = plain(Object(id) === id ? id : about);
   if (typeof id == "object") id = user_id;
   if (impersonated) return consent(0, 1);
   if (id != null) {
@@ -38,14 +38,14 @@ export const identify = (id, about, consent) => {
       part();
     }
     const before = write(user);
-    assert({ id, hash: user_hash, jwt: jwt || intercom_user_jwt });
+    assert({ id, hash: user_hash, jwt });
     if (session().id != id) saveSession({ id });
     unpark();
     // What is for users alone, or for proved ones, waits for this: most pages learn who is here after the view has gone out.
     if (write(user) != before) repeat();
   }
   // Said once for each lead and day: often enough to keep the session alive, seldom enough for pages that identify at every load.
-  const said = mark(write([lead(), user && user.id, attributes, (Date.now() / DAY) | 0]));
+  const said = mark(write([lead(), user?.id, attributes, (Date.now() / DAY) | 0]));
   if (mayWait() && get("whosaid") != said) {
     set("whosaid", said);
     record({ type: "identify", at: Date.now(), attributes });

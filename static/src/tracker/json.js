@@ -9,13 +9,13 @@ import { attempt } from "./options.js";
 export const { parse, stringify } = JSON;
 
 // The collector keeps 255 code points of a text and links of 2,048: a cut far above loses nothing, and spares the store.
-const LONGEST = 5e3;
-const DEEPEST = 5;
-// What lies beyond is dropped, so that no page can pass more than the store holds (a DOM node leads to a whole framework). The deeper
-// something lies, the sooner, so that it costs its neighbours nothing.
+const LONGEST = 8e3;
+// What lies beyond is dropped, so that no page can pass more than the store holds (a DOM node leads to a whole framework).
 const MOST = 2e5;
-const SHALLOWER = 2e4;
-const EACH = 9;
+// What lies in an object leaves so much of it, and as much again for each object around it: a huge one costs what is beside it nothing, and
+// none is followed further than four deep.
+const FLAT = 4e4;
+const EACH = 8;
 
 let left = 0;
 
@@ -27,30 +27,32 @@ const quote = (value) => {
 };
 
 /**
- * @param {any} value @param {number} depth of objects it lies in: what leads back to itself ends there too
+ * @param {any} value @param {any[]} above the objects it lies in
  * @returns {string | undefined} JSON, or nothing where the value cannot be written
  */
-const text = (value, depth) => {
-  if (left < depth * SHALLOWER) return;
-  left -= EACH;
-  if (/str|big/.test(typeof value) || value instanceof Error || value instanceof URL) return quote(value);
+const text = (value, above) => {
+  if ((left -= EACH) < 0) return;
+  // Not by instanceof: a page may have a URL of its own.
+  if (/(String|BigInt|Error|URL)]/.test({}.toString.call(value))) return quote(value);
   if (typeof value != "object" || !value) return stringify(value);
-  if (depth > DEEPEST) return;
+  if (left < above.length * FLAT || above.includes(value)) return;
   if (value.toISOString) return quote(value.toISOString());
   const list = Array.isArray(value);
-  const parts = Object.keys(value).flatMap((key) => {
+  const parts = [];
+  for (const key of Object.keys(value)) {
+    if (left < above.length * FLAT) break;
     // A throwing getter, an invalid date: this value alone is dropped.
-    const part = attempt(() => text(value[key], depth + 1));
-    return part ? (list ? part : quote(key) + ":" + part) : [];
-  });
+    const part = attempt(() => text(value[key], [...above, value]));
+    if (part) parts.push(list ? part : quote(key) + ":" + part);
+  }
   // an object of which nothing can be written is dropped like any other such value, or the event would be refused for it
-  return list ? `[${parts}]` : parts[0] || !depth ? `{${parts}}` : undefined;
+  return list ? `[${parts}]` : parts[0] || !above[0] ? `{${parts}}` : undefined;
 };
 
 /** @param {any} value @returns {string} JSON; empty for what cannot be written at all */
 export const write = (value) => {
   left = MOST;
-  return attempt(() => text(value, 0)) || "";
+  return attempt(() => text(value, [])) || "";
 };
 
 /** @param {any} value @returns {Record<string, any>} a plain copy that may be read without fear; empty where it is no object */

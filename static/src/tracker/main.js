@@ -6,7 +6,7 @@ import { attach, exit, hurry, look, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
 import { end, host, learn, load, offer, overhear, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
-import { assert, lead, leave, renew, rotate, session, shared, user } from "./sender.js";
+import { assert, forget, gone, lead, leave, renew, rotate, session, user } from "./sender.js";
 import { get, open, set, wipe } from "./store.js";
 import { again, arm, part, settle, unsettled, view, watch } from "./view.js";
 
@@ -29,14 +29,25 @@ const consent = (gpc, staff) => {
   learn(get("rules"));
 };
 
-/** What other pages of this browser may have done: signed the user of this one out, or somebody else in; chosen anew. @param {any} [gpc] see `ask` */
-const meanwhile = (gpc) => {
+/** Somebody else is here than this page knew. */
+const change = () => {
+  assert();
+  part();
+};
+
+/** Follows what pages of sibling hosts did: signed the visitor out, chose anew. @param {any} [gpc] see `ask` */
+const follow = (gpc) => {
   consent(gpc);
-  // Pages of sibling hosts share no more than cookies with this one: another lead says that somebody signed out there.
-  if ((!held && shared != lead()) || (user && session().id != user.id)) {
-    assert();
-    part();
+  if (gone()) {
+    forget();
+    change();
   }
+};
+
+/** And those of this host: another user signed in there. That nothing is kept of anybody says nothing; pages empty their storage. */
+const meanwhile = () => {
+  follow();
+  if (user && (session().id || user.id) != user.id) change();
 };
 
 /** Whether the calls made before the script arrived are done: until then the first view belongs to whoever they leave here. */
@@ -101,7 +112,7 @@ const start = () => {
   if (stub?.v) return;
   consent();
   attach(unsettled, offer, (gpc) => {
-    if (changed() || gpc) meanwhile(gpc);
+    if (changed() || gpc) follow(gpc);
   });
   watch(end);
   overhear();
@@ -116,8 +127,7 @@ const start = () => {
   addEventListener("online", hurry);
   addEventListener("storage", ({ key }) => {
     // Pages write keys of their own, and other tabs what waits there; without a key all was emptied.
-    const [before, name] = (key || prefix).split(prefix);
-    if (!before && name[1] != "q") meanwhile();
+    if (!key || (key.startsWith(prefix) && !key.includes(".q."))) meanwhile();
   });
   addEventListener("pageshow", ({ persisted }) => {
     if (persisted) {

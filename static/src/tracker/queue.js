@@ -26,7 +26,7 @@ let added = NaN;
 /** @param {string} code @param {string} [field] @param {any} [about] */
 export const refuse = (code, field, about) => {
   log(code, field, about);
-  refused = [...refused, { code, field }].slice(-20);
+  refused = [...refused.slice(-19), { code, field }];
 };
 
 /** @returns {number} items lost since the collector was last told */
@@ -41,15 +41,14 @@ export const mine = (key) => key.slice(38, 44) == tab; // startsWith of Prototyp
 /** @param {string} key @returns {number} 1 for page views */
 const isView = (key) => +key.endsWith("v");
 
-/** @returns {string[]} keys, what is worth most first: page views last, and of the others the newest first */
-export const ranked = () => waiting().reverse().sort((a, b) => isView(a) - isView(b));
+/** @param {string[]} keys the newest first @returns {string[]} what is worth most first: page views last */
+export const ranked = (keys) => keys.sort((a, b) => isView(a) - isView(b));
 
 /** Leaves room for what this page may add before it looks again. */
 const evict = () => {
   let size = (added = 0);
-  for (const key of ranked()) {
-    size += get(key)?.length || 0;
-    if (size > MOST - STEP) {
+  for (const key of ranked(waiting().reverse())) {
+    if ((size += ("" + get(key)).length) > MOST - STEP) {
       remove(key);
       set("lost", lost() + 1);
     }

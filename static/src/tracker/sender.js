@@ -22,7 +22,10 @@ export let user;
 let current = "";
 
 /** The lead that the cookie had when this page last looked, if it may look. @type {any} */
-export let shared;
+let shared;
+
+/** How the next lead's secret begins. */
+let seed = "";
 
 /** The leads this page gave up. A cookie that a sibling host set for a path of ours stays, and must not bring one back. */
 let over = "";
@@ -38,25 +41,37 @@ export const assert = (value) => {
  */
 export const lead = (renew) => {
   const kept = !held && recall(prefix, (value) => /^[\w-]{22}\.[\w-]{22}$/.test(value) && !over.includes(value));
-  current = kept || current || token() + "." + token();
+  current = kept || current || token() + "." + (seed + token()).slice(0, 22);
   if (!held && (renew || !kept)) keep(prefix, current);
   shared = !held && current;
   return current;
 };
 
-/** Another lead for everything tracked from now on. @param {string} [next] a new one unless it is given */
-export const rotate = (next = "") => {
+/**
+ * A lead that takes the place of another while nobody signs out has the beginning of its secret in common with it. Pages of sibling hosts
+ * share no more than cookies, and tell a sign-out by it.
+ * @param {any} [before] a lead; the one that this page saw last, unless it is given @returns {any} whether its visitor signed out since
+ */
+export const gone = (before = shared) => before && before.slice(23, 28) != lead().slice(23, 28);
+
+/** Another lead for everything tracked from now on. @param {string} [next] a new one unless it is given @param {string} [begins] its secret */
+export const rotate = (next = "", begins = current.slice(23, 28)) => {
+  seed = begins;
   over += current; // all of them have one form, so that none is found across two
   keep(prefix, (current = shared = next));
   lead();
 };
 
-/** Nothing of the user, the visit and the lead remains. */
+/** Nothing that is kept of the user and the visit remains. */
+export const forget = () => names("who").forEach(remove);
+
+/** Nor of the lead. */
 export const leave = () => {
   assert();
-  rotate();
-  // the other tabs hear of this
-  names("who").forEach(remove);
+  forget();
+  rotate("", "");
+  // The other tabs of this host hear of it at once, and find the new lead.
+  set("reset", Date.now());
 };
 
 /** @returns {Session} of the user last identified in this browser; empty for none */
@@ -71,7 +86,7 @@ export const sender = () => {
   const kept = session();
   if (!user && /** @type {number} */ (kept.expires_at) < Date.now()) {
     remove("who");
-    if (kept.lead == lead()) rotate();
+    if (!gone(kept.lead)) rotate();
   }
   return { lead: lead(), user };
 };

@@ -2,7 +2,7 @@
 import { attempt } from "./options.js";
 import { canonical, visible } from "./address.js";
 import { visit } from "./sender.js";
-import { record, wake } from "./delivery.js";
+import { look, record, wake } from "./delivery.js";
 import { uuid } from "./ids.js";
 
 const TITLE = 500;
@@ -14,7 +14,7 @@ let url = "";
 let referrer = "";
 /** When it began. */
 let at = 0;
-/** The last one that the collector heard of again because of its address. */
+/** The last one that the collector heard of again because of its address, or is not to: it is not of who is here now. */
 let reheard = "";
 
 let pending = false;
@@ -33,8 +33,10 @@ export const unsettled = () => pending && shown;
 export const page = () => ({ url: canonical() || url, title: attempt(() => "" + document.title), referrer });
 
 /** @param {string} name @param {any} metadata @param {true} [repeat] says who is here in this view, and counts nothing @param {number} time @param {string} [id] */
-export const happened = (name, metadata, repeat, time = Date.now(), id = uuid()) =>
+export const happened = (name, metadata, repeat, time = Date.now(), id = uuid()) => {
+  look(); // before the visit is asked for
   record({ type: "event", id, name, at: time, visit: visit(), view, page: page(), metadata, repeat });
+};
 
 /** Queues the view that waited for its title. */
 export const settle = () => {
