@@ -101,6 +101,8 @@ class Events:
         if event_id is None:
             raise Refusal(Reason.ID_INVALID, "id", "expected a UUIDv7")
         name = _name(item.name)
+        if item.repeat and name != PAGE_VIEW:
+            raise Refusal(Reason.FIELD_INVALID, "repeat", f"only a {PAGE_VIEW} is one")
         at = self._when.correct(item.at, flags)
         if item.visit != self._visit[0]:
             visit = None if item.visit is None else view_bytes(item.visit)

@@ -177,6 +177,25 @@ def test_a_new_lead_that_is_no_sign_out_leaves_the_user_signed_in_here(
     assert [event.owner for event in stored.events(f"{name}-event")] == [then, then]
 
 
+def test_a_lead_made_anew_because_the_cookies_were_cleared_signs_nobody_out(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored
+) -> None:
+    """As two tabs that are restored at once make two, of which one stays."""
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    call(page, "identify", "still-signed-in")
+    fence(page)
+    before = lead(page)
+    context.clear_cookies()
+    other = context.new_page()
+    visit(other, shop)
+    fence(other)
+    call(page, "track", "after-the-cookies-were-cleared")
+    fence(page)
+    assert lead(page) == lead(other) != before
+    assert [event.owner for event in stored.events("after-the-cookies-were-cleared")] == ["still-signed-in"]
+
+
 def test_a_page_that_empties_its_storage_speaks_for_the_same_user(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
     shop = pages.add("/", head=snippet)
     visit(page, shop)

@@ -59,6 +59,7 @@ def test_a_bad_event_never_costs_its_good_neighbours(tracker: Tracker, world: Wo
         tracker.event("time", at=10**18),
         tracker.event("time", at=0),
         tracker.event("unknown", colour="red"),
+        tracker.event("other", repeat=True),
         {"type": "unheard-of"},
         {},
         None,
@@ -70,7 +71,7 @@ def test_a_bad_event_never_costs_its_good_neighbours(tracker: Tracker, world: Wo
     answer = tracker.collect(*bad, good)
     assert answer["accepted"] == 1
     assert [entry["index"] for entry in answer["refused"]] == list(range(len(bad)))
-    assert codes(answer)[:16] == [
+    assert codes(answer)[:17] == [
         (0, "name_invalid", "name"),
         (1, "name_invalid", "name"),
         (2, "name_invalid", "name"),
@@ -86,7 +87,8 @@ def test_a_bad_event_never_costs_its_good_neighbours(tracker: Tracker, world: Wo
         (12, "time_invalid", "at"),
         (13, "too_old", "at"),
         (14, "field_unknown", "colour"),
-        (15, "field_invalid", "type"),
+        (15, "field_invalid", "repeat"),
+        (16, "field_invalid", "type"),
     ]
     assert stored(world) == 1
 

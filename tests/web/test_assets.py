@@ -15,7 +15,10 @@ from collector.scripts import load, package, script_folder
 from tests.support.clock import FakeClock
 from tests.web.test_api_support import Rest, serving
 
-PUBLISHED = {"1.0.0": "5a4387d6e64be979782fa0b6af25946ef67e6b55d95dd0e4b8df7734af83d0c4"}
+PUBLISHED = {
+    "1.0.0": "5a4387d6e64be979782fa0b6af25946ef67e6b55d95dd0e4b8df7734af83d0c4",
+    "1.0.1": "d5e804508371ac8c9303d8d6108027ab62beb46074537d7a2e5ce30f0de81f8f",
+}
 """Digests (SHA-256) of the package by its version."""
 
 

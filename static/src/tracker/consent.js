@@ -29,7 +29,7 @@ let signal;
  */
 export const ask = (gpc, staff = impersonated) => {
   impersonated = staff;
-  signal = signal || gpc || navigator.globalPrivacyControl;
+  signal = gpc || signal || navigator.globalPrivacyControl;
   const before = held;
   const asked = option("consent");
   choice = recall(NAME) || choice;

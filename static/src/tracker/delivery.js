@@ -31,7 +31,7 @@ export let retryAt = 0;
 
 /** Collector's clock minus the browser's (ms), from the quickest answer. @type {number | undefined} */
 let offset;
-let quickest = 3e4; // a longer one was slept through
+let quickest = 2e4; // a longer one was slept through
 
 /** The newest key that went out at an exit: it is not sent again at the next one. */
 let gone = "";

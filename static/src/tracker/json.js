@@ -46,7 +46,8 @@ const text = (value, above) => {
     if (part) parts.push(list ? part : quote(key) + ":" + part);
   }
   // an object of which nothing can be written is dropped like any other such value, or the event would be refused for it
-  return list ? `[${parts}]` : parts[0] || !above[0] ? `{${parts}}` : undefined;
+  if (list) return `[${parts}]`;
+  if (parts[0] || !above[0]) return `{${parts}}`;
 };
 
 /** @param {any} value @returns {string} JSON; empty for what cannot be written at all */

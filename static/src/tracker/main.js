@@ -47,7 +47,7 @@ const follow = (gpc) => {
 /** And those of this host: another user signed in there. That nothing is kept of anybody says nothing; pages empty their storage. */
 const meanwhile = () => {
   follow();
-  if (user && (session().id || user.id) != user.id) change();
+  if (user && (session().id ?? user.id) != user.id) change();
 };
 
 /** Whether the calls made before the script arrived are done: until then the first view belongs to whoever they leave here. */

@@ -26,7 +26,7 @@ let added = NaN;
 /** @param {string} code @param {string} [field] @param {any} [about] */
 export const refuse = (code, field, about) => {
   log(code, field, about);
-  refused = [...refused.slice(-19), { code, field }];
+  refused = [...refused, { code, field }].slice(-20);
 };
 
 /** @returns {number} items lost since the collector was last told */

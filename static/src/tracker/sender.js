@@ -24,8 +24,8 @@ let current = "";
 /** The lead that the cookie had when this page last looked, if it may look. @type {any} */
 let shared;
 
-/** How the next lead's secret begins. */
-let seed = "";
+/** How the next lead's secret begins: with the same five characters for all, until somebody signs out in this browser. */
+let seed = "reset";
 
 /** The leads this page gave up. A cookie that a sibling host set for a path of ours stays, and must not bring one back. */
 let over = "";
