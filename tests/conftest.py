@@ -1,6 +1,7 @@
 """Fixtures for every test: engines, databases, a clock, the real collector."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,7 +36,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the profile before the tests are read, and let everything that they write stay in memory, where there is room.
 
     Syncing is most of what a commit costs, and no test cuts the power. `TMPDIR` says otherwise.
+
+    A shell lets what it starts in the background ignore Ctrl-C, and so would every program that the tests start and interrupt.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     memory = quick_folder()
     if memory and "TMPDIR" not in os.environ:
         os.environ["TMPDIR"] = memory

@@ -174,11 +174,22 @@ class Writer:
     def takes(self, trial: Work) -> bool:
         """Say whether the database takes commits: as far as the last one tells, and where that was refused, by a `trial` of its own.
 
-        Whoever is told that it does not sends nothing any more, so that nobody else would find out when it does again.
+        Whoever is told that it does not sends nothing any more, so that nobody else would find out when it does again. A trial that was
+        turned away with a group that failed before its turn came has tried nothing, and is sent again: each thread may be at one such.
         """
-        if self._refused:
+        tried = not self._refused
+
+        def work(tx: Connection) -> None:
+            nonlocal tried
+            tried = True
+            trial(tx)
+
+        for _ in range(len(self._threads) + 1):
+            if tried:
+                break
             with contextlib.suppress(Overloaded):
-                self.run(0, trial)
+                self.run(0, work)
+                return True
         return not self._refused
 
     def close(self) -> None:

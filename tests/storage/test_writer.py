@@ -220,6 +220,36 @@ def test_a_writer_that_dies_leaves_nobody_waiting(database: Database) -> None:
     assert not writer.alive()
 
 
+def test_whether_commits_are_taken_is_told_by_a_trial_that_ran_not_by_a_group_that_failed_before_it(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=100, group_limit=100)
+    entered, gate = threading.Event(), threading.Event()
+
+    def full(tx: Connection) -> None:
+        entered.set()
+        gate.wait(30)
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with ThreadPoolExecutor(2) as pool:
+        gate.set()
+        with pytest.raises(Overloaded):
+            writer.run(1, full)
+        assert not writer.takes(full), "what a trial meets itself counts"
+        entered.clear()
+        gate.clear()
+        late = pool.submit(writer.run, 1, full)
+        entered.wait(30)
+        taken = pool.submit(writer.takes, lambda tx: tx.run("INSERT INTO numbers (number) VALUES (?)", (7,)))
+        wait_for(writer, 1)
+        gate.set()
+        assert taken.result(30)
+        assert isinstance(late.exception(30), Overloaded)
+    assert stored(database) == [7]
+    assert writer.takes(full), "nothing was refused since"
+    writer.close()
+
+
 def test_bytes_that_wait_are_bounded_too(database: Database) -> None:
     writer = Writer(database, Rows(), queue_limit=100, group_limit=10, byte_limit=1_000)
     with busy(writer, 2) as (pool, release):
