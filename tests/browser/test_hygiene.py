@@ -19,6 +19,7 @@ HOSTILE: dict[str, tuple[str, dict[str, Any]]] = {
     "lone surrogate": ("{value: 'a\\ud800b'}", {"value": "a\ufffdb"}),
     "text beyond Latin 1": ("{value: 'M\u016fj \u017e \\u2028 \U0001f600 \u05e9'}", {"value": "M\u016fj \u017e \u2028 \U0001f600 \u05e9"}),
     "error": ("{value: new TypeError('broken')}", {"value": "TypeError: broken"}),
+    "exception of the browser": ("{value: new DOMException('gone', 'AbortError')}", {"value": "AbortError: gone"}),
     "address": ("{value: new URL('https://shop.example/a?b=c')}", {"value": "https://shop.example/a?b=c"}),
     "huge text": ("{value: 'x'.repeat(5_000_000)}", {"value": "x" * 255}),
     "symbol": ("{value: Symbol('s'), kept: 1}", {"kept": 1}),
@@ -234,6 +235,19 @@ def test_a_tag_whose_site_was_left_empty_says_so_and_leaves_nothing(
     assert status(page)["held"] == "site_missing"
     assert context.cookies() == []
     assert page.evaluate("Object.keys(localStorage)") == []
+
+
+@pytest.mark.parametrize("kept", ['{"id":"x","lead":5,"expires_at":1}', '{"lead":{},"expires_at":1}', "[]", "null", '"text"', "{"])
+def test_rubbish_where_the_session_was_kept_costs_nothing(
+    page: Page, pages: Pages, snippet: str, lead_cookie: str, kept: str, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=snippet))
+    fence(page)
+    page.evaluate("([key, kept]) => { localStorage[key] = kept }", [f"{lead_cookie}.who", kept])
+    visit(page, pages.url("/"))
+    call(page, "track", "after-rubbish")
+    fence(page)
+    assert len(stored.events("after-rubbish", lead=status(page)["lead"])) == 1
 
 
 def test_settings_that_throw_when_they_are_read_cost_the_option_alone(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:

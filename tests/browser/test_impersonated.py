@@ -8,7 +8,7 @@ from playwright.sync_api import BrowserContext, Page
 from tests.browser.gateway import Gateway
 from tests.browser.messages import Message
 from tests.browser.stored import Stored
-from tests.browser.tabs import STUB, call, fence, lead, push, status, storage, visit
+from tests.browser.tabs import STUB, call, cookie, fence, lead, push, status, storage, visit
 from tests.support.pages import Pages
 
 # How a page says it; the calls are made before the script is there, as snippets make them.
@@ -71,6 +71,16 @@ def test_a_message_that_is_open_goes(page: Page, pages: Pages, snippet: str, new
     page.get_by_role("dialog").wait_for()
     call(page, "identify", "customer-3", {"impersonated": True})
     page.get_by_role("dialog").wait_for(state="detached")
+
+
+def test_who_withdraws_meanwhile_has_withdrawn(context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str) -> None:
+    visit(page, pages.add("/withdrawn-as", head=snippet))
+    fence(page)
+    call(page, "identify", "customer-6", {"impersonated": True})
+    call(page, "optOut")
+    assert status(page)["held"] == "opted_out"
+    assert cookie(context, lead_cookie) is None
+    assert storage(page) == {}
 
 
 def test_the_visitors_own_is_tracked_before_and_on_the_next_page_as_if_nothing_had_been(

@@ -245,6 +245,29 @@ def test_a_message_of_whoever_signed_out_there_ends_when_something_happens_here(
     expect(page.locator("leadlight-message").get_by_role("dialog")).to_have_count(0)
 
 
+def test_a_session_that_ends_here_leaves_the_user_signed_in_there(
+    context: BrowserContext, pages: Pages, snippet: str, stored: Stored
+) -> None:
+    pages.add("/", head=snippet)
+    here, there = context.new_page(), context.new_page()
+    visit(here, pages.url("/"))
+    call(here, "identify", "signed-in-there")
+    fence(here)
+    before = lead(here)
+    context.clock.install()
+    visit(there, pages.url("/", host="app.shop.example"))
+    call(there, "identify", "signed-in-there")
+    fence(there)
+    context.clock.fast_forward(8 * 86_400_000)
+    visit(here, pages.url("/"))
+    fence(here)
+    assert lead(here) != before
+    call(there, "track", "after-the-end-here")
+    fence(there)
+    assert lead(there) == lead(here)
+    assert [event.owner for event in stored.events("after-the-end-here")] == ["signed-in-there"]
+
+
 def test_the_session_of_a_lead_that_is_gone_ends_nobody_elses(context: BrowserContext, pages: Pages, snippet: str) -> None:
     """The other host's storage still holds the session of whoever signed out; its end is not that of the visitor who came after."""
     pages.add("/", head=snippet)

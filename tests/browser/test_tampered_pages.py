@@ -84,6 +84,11 @@ TAMPERING = {
         "for (const name of ['toJSON', 'at', 'flat', 'entries', 'keys']) Array.prototype[name] = () => { throw new Error('broken') }",
     ),
     "console gone": ("before", "delete window.console"),
+    "an address of the page's own where the class was": ("before", "var URL = '/shop/'"),
+    "a class of the page's own where that of addresses was": (
+        "after",
+        "window.URL = class { constructor() { throw new Error('broken') } }",
+    ),
     "history frozen": ("before", "Object.freeze(history)"),
     "locks and channels gone": ("before", "delete Navigator.prototype.locks; delete window.BroadcastChannel"),
 }
@@ -104,6 +109,13 @@ def test_a_page_that_changes_the_language_is_tracked(page: Page, pages: Pages, s
     assert metadata == [{"list": "a", "n": 1, "at": "2026-01-02", "link": "https://shop.example/?a=b"}]
     assert [view.path for view in stored.views(who)] == ["/", "/next"]
     assert status(page)["lead"] == who
+
+
+def test_a_property_on_every_object_leaves_no_trace_in_storage(page: Page, pages: Pages, snippet: str, lead_cookie: str) -> None:
+    visit(page, pages.add("/", head=f"<script>Object.prototype.extra = 1</script>{snippet}"))
+    fence(page)
+    kept = page.evaluate("Object.keys(localStorage)")
+    assert [key for key in kept if len(key) <= len(lead_cookie) + 1] == []
 
 
 @pytest.mark.parametrize(
@@ -139,12 +151,12 @@ def test_a_message_is_shown_in_a_page_of_prototype_js(
     assert card.get_by_role("listitem").all_text_contents() == ["one", "two"]
 
 
-def test_a_message_is_shown_where_every_prototype_is_frozen(
-    page: Page, pages: Pages, snippet: str, new_message: Callable[..., object]
-) -> None:
-    new_message("/frozen", title="Shown all the same", body="Text")
-    page.goto(pages.add("/frozen", head=f"<script>{{{FROZEN}}}</script>{snippet}"))
-    page.get_by_role("dialog").wait_for()
+@pytest.mark.parametrize("script", [FROZEN, "var URL = '/shop/'"], ids=["every prototype is frozen", "the class of addresses is gone"])
+def test_a_message_is_shown_where(page: Page, pages: Pages, snippet: str, new_message: Callable[..., object], script: str) -> None:
+    path = f"/shown-{len(script)}"
+    new_message(path, title="Shown all the same", body="[Text](https://shop.example/)")
+    page.goto(pages.add(path, head=f"<script>{{{script}}}</script>{snippet}"))
+    page.get_by_role("dialog").get_by_role("link").wait_for()
 
 
 @pytest.mark.parametrize(

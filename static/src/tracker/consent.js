@@ -36,9 +36,9 @@ export const ask = (gpc, staff = impersonated) => {
   held = !site || !base ? "site_missing"
     : top != self && !option("frames") ? "frame"
     : navigator.webdriver && !counted ? "automation"
+    : choice && choice[0] != "i" ? "opted_out"
     : impersonated ? "impersonated"
-    : choice[0] == "i" ? ""
-    : choice ? "opted_out"
+    : choice ? ""
     : signal ? "gpc"
     : navigator.doNotTrack == "1" ? "dnt"
     // what nobody knows holds everything back, and so does a no

@@ -33,7 +33,7 @@ const quote = (value) => {
 const text = (value, above) => {
   if ((left -= EACH) < 0) return;
   // Not by instanceof: a page may have a URL of its own.
-  if (/(String|BigInt|Error|URL)]/.test({}.toString.call(value))) return quote(value);
+  if (/(String|BigInt|Error|ption|URL)]/.test({}.toString.call(value))) return quote(value);
   if (typeof value != "object" || !value) return stringify(value);
   if (left < above.length * FLAT || above.includes(value)) return;
   if (value.toISOString) return quote(value.toISOString());

@@ -142,7 +142,7 @@ const start = () => {
   leadlight.q = { push: call };
   attempt(() => {
     window.leadlight = leadlight;
-    for (const given of stub?.q || []) call(given);
+    stub?.q?.forEach(call);
   });
   started = true;
 };

@@ -38,11 +38,8 @@ export const waiting = () => names("q.");
 /** @param {string} key @returns {boolean} tracked in this tab */
 export const mine = (key) => key.slice(38, 44) == tab; // startsWith of Prototype.js looks at the start alone
 
-/** @param {string} key @returns {number} 1 for page views */
-const isView = (key) => +key.endsWith("v");
-
 /** @param {string[]} keys the newest first @returns {string[]} what is worth most first: page views last */
-export const ranked = (keys) => keys.sort((a, b) => isView(a) - isView(b));
+export const ranked = (keys) => keys.sort((a, b) => +a.endsWith("v") - +b.endsWith("v"));
 
 /** Leaves room for what this page may add before it looks again. */
 const evict = () => {

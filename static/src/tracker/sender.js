@@ -52,7 +52,7 @@ export const lead = (renew) => {
  * share no more than cookies, and tell a sign-out by it.
  * @param {any} [before] a lead; the one that this page saw last, unless it is given @returns {any} whether its visitor signed out since
  */
-export const gone = (before = shared) => before && before.slice(23, 28) != lead().slice(23, 28);
+export const gone = (before = shared) => before && ("" + before).slice(23, 28) != lead().slice(23, 28);
 
 /** Another lead for everything tracked from now on. @param {string} [next] a new one unless it is given @param {string} [begins] its secret */
 export const rotate = (next = "", begins = current.slice(23, 28)) => {
@@ -94,7 +94,7 @@ export const sender = () => {
 /** @returns {string | false} the visit that goes on; none after thirty idle minutes */
 const present = () => {
   const [id, last] = ("" + get("whovisit")).split(" ");
-  return Date.now() / 1e3 - +last < IDLE && id;
+  return /** @type {any} */ (last) > Date.now() / 1e3 - IDLE && id;
 };
 
 /** Gives the lead its full life again, once in a visit: more would only cost every page. */

@@ -53,7 +53,7 @@ export const names = (start) =>
 export const open = () => {
   const before = disk;
   disk = local;
-  for (const key in before) set(key.slice(PREFIX.length), before[key]);
+  for (const key of Object.keys(before)) set(key.slice(PREFIX.length), before[key]);
   attempt(() => (session[TAB] = tab));
 };
 

@@ -85,8 +85,7 @@ export const again = () => begin(referrer);
  * for each view: collectors that share the work may not agree yet.
  */
 export const reread = () => {
-  if (visible(location.href) != url) {
-    url = visible(location.href);
+  if (url != (url = visible(location.href))) {
     if (reheard != (reheard = view) && !pending) happened("page-view", {}, undefined, at, view);
   }
 };
