@@ -9,7 +9,7 @@ from collector.domain.auto_messages import AutoMessage
 from collector.domain.sites import Site
 from collector.ingest.failures import described
 from collector.services import Services
-from collector.storage.faults import is_unavailable
+from collector.storage.faults import is_outage
 from collector.values.clock import HOUR
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class GoalKeeper:
                 try:
                     self._note(site, message, now_ms, since)
                 except Exception as error:  # one goal that cannot be asked keeps no other from being noted
-                    if is_unavailable(error):
+                    if is_outage(error):
                         raise
                     log.warning("the goal of message %s could not be looked for: %s", message.public_id, described(error))
         if looked and (before == now_ms or now_ms - before >= goals.WRITTEN):

@@ -22,7 +22,7 @@ from collector.ingest.failures import described, places
 from collector.services import Services
 from collector.storage import migrations
 from collector.storage.database import Connection
-from collector.storage.faults import is_transient, is_unavailable
+from collector.storage.faults import is_outage, is_transient
 from collector.storage.writer import Overloaded
 from collector.values.clock import DAY, HOUR
 
@@ -79,7 +79,7 @@ class _Parts:
 
 def _is_outage(error: Exception) -> bool:
     """Say whether nothing else can be done now either; a table that somebody holds keeps up its own week alone."""
-    return isinstance(error, Overloaded) or (is_unavailable(error) and not is_transient(error))
+    return isinstance(error, Overloaded) or (is_outage(error) and not is_transient(error))
 
 
 def round_of(services: Services, transact: Transact, report: Report, *, trusted: bool = False) -> Iterator[None]:

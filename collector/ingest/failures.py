@@ -6,7 +6,7 @@ Messages of the database quote values, and values carry tokens and addresses.
 import logging
 import traceback
 
-from collector.storage.faults import is_unavailable, reason
+from collector.storage.faults import is_outage, reason
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def described(error: BaseException) -> str:
 
     An outage has no place there, and comes once for each request: a line says what it is.
     """
-    if is_unavailable(error):
+    if is_outage(error):
         return f"the database cannot be used: {reason(error)}"
     return f"{type(error).__name__}\n{places(error)}"
 

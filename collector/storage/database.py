@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import psycopg
 
-from collector.storage.faults import back_off, is_transient, is_unavailable
+from collector.storage.faults import back_off, is_outage, is_transient
 from collector.storage.occupancy import Place
 from collector.storage.packing import packed
 from collector.storage.pools import CONNECT_SECONDS, WRITING, WRITING_IN_A_HURRY, FilePool, PostgresPool
@@ -306,7 +306,7 @@ class Database:
                     if connection.value("PRAGMA journal_mode") == "wal" or connection.value("PRAGMA journal_mode = wal") == "wal":
                         return
             except sqlite3.OperationalError as error:
-                if not is_unavailable(error) or attempt + 1 == _WAL_ATTEMPTS:
+                if not is_outage(error) or attempt + 1 == _WAL_ATTEMPTS:
                     raise
             time.sleep(0.05)
         raise OSError("the database file cannot be put into WAL mode; is it on a network file system?")
@@ -337,7 +337,7 @@ class Database:
         try:
             yield Connection(self._pool.connection(), self.engine)
         except Exception as error:
-            if first and is_unavailable(error):  # another connection may do better: to a file that is writable again, to the new primary
+            if first and is_outage(error):  # another connection may do better: to a file that is writable again, to the new primary
                 self._pool.manual_close()
             raise
         finally:

@@ -12,6 +12,7 @@ _RETRIED_STATES = {"40001", "40P01", "55P03"}  # serialisation failure, deadlock
 _UNAVAILABLE_CLASSES = {"08", "53", "58"}  # connection, resources, the system below the server
 # read-only, idle too long (in a transaction, and outside), lock not to be had, shut down, crashed, starting
 _UNAVAILABLE_STATES = {"25006", "25P03", "57P05", "55P03", "57P01", "57P02", "57P03"}
+_OUT_OF_TIME_STATES = {"57014", "25P04"}  # a statement, or a transaction, took longer than its role may; or somebody cancelled it
 _UNAVAILABLE_SQLITE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -47,28 +48,41 @@ def _met_another(error: psycopg.Error) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Say whether the database, and not the statement, is at fault: unreachable, full, read-only, locked, out of connections.
+    """Say whether the database, and not the statement, is at fault: an outage, or it was too slow for the time that the role has.
+
+    The same may succeed later. Where others wait for what comes next, an outage keeps them waiting too (`is_outage`); what took too long
+    need not.
+    """
+    return any(_says_outage(cause) or _is_out_of_time(cause) for cause in _causes(error))
+
+
+def is_outage(error: BaseException) -> bool:
+    """Say whether nothing else can be done now either: the database is unreachable, full, read-only, locked, out of connections.
 
     The drivers' classes do not say: psycopg calls a value too large for an index an OperationalError, sqlite3 a missing table. Any of
     the causes counts: SQLite undoes a transaction by itself where its disk is full, and undoing it once more fails for another reason.
     """
-    return any(_says_unavailable(cause) for cause in _causes(error))
+    return outage(error) is not None
 
 
 def outage(error: BaseException) -> BaseException | None:
-    """Return what of an exception and its causes says that the database is at fault."""
-    return next((cause for cause in _causes(error) if _says_unavailable(cause)), None)
+    """Return what of an exception and its causes says that it is an outage."""
+    return next((cause for cause in _causes(error) if _says_outage(cause)), None)
 
 
 def reason(error: BaseException) -> str:
-    """Return what to log of an outage: what the database calls it, and nothing that it quotes."""
-    cause = outage(error) or error
+    """Return what to log where the database is at fault: what it calls that, and nothing that it quotes."""
+    cause = outage(error) or next(filter(_is_out_of_time, _causes(error)), error)
     said = {sqlite3.Error: "sqlite_errorname", psycopg.Error: "sqlstate"}
     code = next((getattr(cause, name, None) for kind, name in said.items() if isinstance(cause, kind)), None)
     return str(cause) if isinstance(cause, Replaced) else f"{type(cause).__name__} {code}" if code else type(cause).__name__
 
 
-def _says_unavailable(error: BaseException) -> bool:
+def _is_out_of_time(error: BaseException) -> bool:
+    return isinstance(error, psycopg.Error) and error.sqlstate in _OUT_OF_TIME_STATES
+
+
+def _says_outage(error: BaseException) -> bool:
     if isinstance(error, psycopg.Error):
         state = error.sqlstate
         if state is None:  # not said by the server, so there was none to say it

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 
+from collector.ingest.failures import described
 from collector.storage.database import Connection, Database
 from collector.storage.writer import Overloaded, Writer
 from tests.support.postgres import new_database
@@ -201,6 +203,38 @@ def test_a_value_the_database_cannot_take_fails_alone_and_is_no_outage(database:
     assert not isinstance(failed.value, Overloaded)
     assert writer.record(1, 1) == 1
     writer.close()
+
+
+@pytest.mark.parametrize("limit", ["statement_timeout", "transaction_timeout"])
+def test_who_takes_longer_than_the_role_may_is_to_come_again(postgres_url: str, limit: str) -> None:
+    with new_database(postgres_url) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f'ALTER DATABASE "{url.rpartition("/")[2]}" SET {limit} = 300'.encode())
+        database = Database(url)
+        writer = Writer(database, Rows(), queue_limit=10, group_limit=10)
+        try:
+            with pytest.raises(Overloaded):
+                writer.run(1, lambda tx: tx.run("SELECT pg_sleep(30)"))
+            assert writer.run(1, lambda tx: tx.value("SELECT 1")) == 1
+        finally:
+            writer.close()
+            database.close()
+
+
+def test_a_limit_of_ones_own_is_no_outage_and_costs_no_connection(postgres_url: str) -> None:
+    """Guests give up after a moment: that is logged with its place, and the next one is lent the same connection."""
+    with new_database(postgres_url) as url:
+        database = Database(url, statement_ms=100)
+        try:
+            with database.read() as connection:
+                number = connection.value("SELECT pg_backend_pid()")
+            with pytest.raises(psycopg.errors.QueryCanceled) as raised, database.read() as connection:
+                connection.run("SELECT pg_sleep(30)")
+            assert described(raised.value).startswith("QueryCanceled\n")
+            with database.read() as connection:
+                assert connection.value("SELECT pg_backend_pid()") == number
+        finally:
+            database.close()
 
 
 def test_a_writer_that_dies_leaves_nobody_waiting(database: Database) -> None:
