@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from collector.storage.faults import back_off, is_outage, is_transient
 from collector.storage.occupancy import Place
 from collector.storage.packing import packed
-from collector.storage.pools import CONNECT_SECONDS, WRITING, WRITING_IN_A_HURRY, FilePool, PostgresPool
+from collector.storage.pools import CONNECT_SECONDS, KEEPALIVE, WRITING, WRITING_IN_A_HURRY, FilePool, ListeningConnection, PostgresPool
 from collector.storage.questions import Question, rows_of, together
 
 Engine = Literal["sqlite", "postgresql"]
@@ -43,6 +44,10 @@ _ATTEMPTS = 6
 _WAL_ATTEMPTS = 100
 _MOST_OWED = 2**31 - 1  # what the header of the file holds
 _BLOCK = 256  # rows in one INSERT
+_NOTICE_ABSENCE = (  # as long as we go on waiting for the server (`KEEPALIVE`), or so; by itself it would for two hours
+    "SELECT set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false), "
+    "set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '20000', false)"
+)
 _MOST_VARIABLES = 8_192  # of a list; a statement may have 32,766 in all, and be about several
 
 
@@ -384,10 +389,19 @@ class Database:
                 back_off(attempt)
         raise AssertionError("unreachable")
 
-    def run_alone(self, sql: str) -> None:
-        """Run a statement of PostgreSQL that no transaction may hold."""
-        with psycopg.connect(self.url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
-            connection.execute(sql.encode())
+    @contextmanager
+    def _session(self) -> Iterator[ListeningConnection]:
+        """Lend a connection to PostgreSQL beside the pool; where the network is cut, the server ends it too, and what it holds is free."""
+        address = make_conninfo("", **{"connect_timeout": CONNECT_SECONDS, **KEEPALIVE, **conninfo_to_dict(self.url)})
+        with ListeningConnection.connect(address, autocommit=True) as session:
+            session.execute(_NOTICE_ABSENCE)
+            yield session
+
+    def run_alone(self, sql: str, *, seconds: int = 0) -> None:
+        """Run a statement of PostgreSQL that no transaction may hold. `seconds` is after how long the server ends it; 0 for never."""
+        with self._session() as session:
+            session.execute(f"SET statement_timeout = '{seconds}s'".encode())
+            session.execute(sql.encode())
 
     @contextmanager
     def alone(self, lock: int) -> Iterator[bool]:
@@ -395,13 +409,13 @@ class Database:
         if self.engine == "sqlite":
             yield True
             return
-        with psycopg.connect(self.url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
-            row = connection.execute("SELECT pg_try_advisory_lock(%s)", (lock,)).fetchone()
+        with self._session() as session:
+            row = session.execute("SELECT pg_try_advisory_lock(%s)", (lock,)).fetchone()
             try:
                 yield row is not None and bool(row[0])
             finally:
                 with contextlib.suppress(psycopg.Error):  # the end of a connection frees it too, but not before the next one may ask
-                    connection.execute("SELECT pg_advisory_unlock_all()")
+                    session.execute("SELECT pg_advisory_unlock_all()")
 
     def cut_log(self) -> bool:
         """Write SQLite's log into the file and cut it to nothing, so that it keeps no copy of what was deleted.

@@ -22,7 +22,7 @@ SILENCE_SECONDS = 2
 LOCK_SECONDS = 10
 IDLE_SECONDS = 10
 _LOOKS = 3
-_KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 
 WRITING = f"READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
 """How a transaction begins that writes."""
@@ -30,7 +30,7 @@ WRITING_IN_A_HURRY = f"{WRITING}; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
 """How one begins that others wait for."""
 
 
-class _Connection(psycopg.Connection[Any]):
+class ListeningConnection(psycopg.Connection[Any]):
     """A connection that asks whether the server is still there when it has heard nothing for a while."""
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
@@ -75,14 +75,14 @@ class _Adapter(Psycopg3Adapter):
         self._absent_until = 0.0
         self._last: tuple[str, str] | None = None
 
-    def connect(self, db: "PostgresPool", **_: Any) -> _Connection:
+    def connect(self, db: "PostgresPool", **_: Any) -> ListeningConnection:
         """Connect to the first server that the address admits, beginning with that of the last connection."""
         began = time.monotonic()
         if began < self._absent_until:
             raise psycopg.OperationalError("the server could not be reached a moment ago")
         try:
-            parameters = {"connect_timeout": CONNECT_SECONDS, **_KEEPALIVE, **conninfo_to_dict(db.database)}
-            connection = _Connection.connect(**_beginning_with(self._last, parameters))
+            parameters = {"connect_timeout": CONNECT_SECONDS, **KEEPALIVE, **conninfo_to_dict(db.database)}
+            connection = ListeningConnection.connect(**_beginning_with(self._last, parameters))
         except psycopg.OperationalError:
             now = time.monotonic()
             self._absent_until = now + min(now - began, CONNECT_SECONDS)
@@ -92,7 +92,7 @@ class _Adapter(Psycopg3Adapter):
         self._last = (connection.info.host, str(connection.info.port))
         return connection
 
-    def is_connection_closed(self, conn: _Connection) -> bool:
+    def is_connection_closed(self, conn: ListeningConnection) -> bool:
         """Say whether an idle connection is of no use, without asking the server: what it sent before it went away is here."""
         try:
             for _ in range(_LOOKS):  # farewell and end of the stream arrive one after the other

@@ -30,6 +30,9 @@ AHEAD = 2
 DRIFT = DAY
 """How far an id's time and the corrected time of its event may differ (ms), and how long a slice stays open beyond that."""
 
+DETACH_SECONDS = 120
+"""How long the end of a week waits at most for transactions that began before, one that somebody forgot to end among them."""
+
 OPEN, CLOSED, PRUNED = "open", "closed", "pruned"
 
 EVENT_COLUMNS = ("site", "slice", "id", "identity", "name", "at", "unverified", "visit", "page", "metadata")
@@ -310,14 +313,18 @@ def _rebuild_view(tx: Connection) -> None:
 
 
 def _detach(database: Database, number: int) -> None:
-    """Take a partition out of the timeline without keeping anybody waiting; where that was begun before, finish it."""
+    """Take a partition out of the timeline without keeping anybody waiting; where that was begun before, finish it.
+
+    Either waits for whoever read it before, for so long; then it is an error, and the next round goes on.
+    """
     with database.read() as connection:
         row = connection.row(
             "SELECT inhdetachpending FROM pg_inherits WHERE inhparent = 'events'::regclass AND inhrelid = to_regclass(?)",
             (f"events_{number}",),
         )
     if row is not None:
-        database.run_alone(f"ALTER TABLE events DETACH PARTITION events_{number} {'FINALIZE' if row[0] else 'CONCURRENTLY'}")
+        how = "FINALIZE" if row[0] else "CONCURRENTLY"
+        database.run_alone(f"ALTER TABLE events DETACH PARTITION events_{number} {how}", seconds=DETACH_SECONDS)
 
 
 def _drop(tx: Connection, number: int) -> None:
