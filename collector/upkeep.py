@@ -60,6 +60,8 @@ class _Parts:
         self.troubles: dict[str, str] = {}
         """Why a part was not done, the first thing that was in its way."""
 
+        self.left: set[str] = set()
+        """Those that another process was at."""
     @contextlib.contextmanager
     def attempt(self, part: str, site: int) -> Iterator[None]:
         """Run a part for one site (0: for all); whatever is raised is logged, but for an outage, which is nobody's fault here."""
@@ -76,6 +78,10 @@ class _Parts:
         log.error("upkeep: %s: %s", part, why)
         self.troubles[part] = why
 
+
+    def leave(self, part: str) -> None:
+        """Note that a part is left to another process: how it went is for that one to say."""
+        self.left.add(part)
 
 def _is_outage(error: Exception) -> bool:
     """Say whether nothing else can be done now either; a table that somebody holds keeps up its own week alone."""
@@ -104,7 +110,7 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
                 report.mended += people
                 yield
     if present is not None:
-        for step in pruning.prune(services.written, services.slices, transact, present, longest.retention, parts.attempt):
+        for step in pruning.prune(services.written, services.slices, transact, present, longest.retention, parts.attempt, parts.leave):
             report.closed += step.what == "closed"
             report.dropped += step.what == "dropped"
             report.moved += step.events if step.what == "moved" else 0
@@ -121,7 +127,7 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
         services.written.cut_log()
     yield
     purge_feed(services, transact, parts.attempt)
-    report.failed = transact(functools.partial(rounds.note, now_ms=now, parts=_PARTS, troubles=parts.troubles))
+    report.failed = transact(functools.partial(rounds.note, now_ms=now, parts=_PARTS, troubles=parts.troubles, left=parts.left))
     yield
 
 

@@ -5,7 +5,7 @@ transaction (`slice_sites.moved`). Whatever is interrupted goes on where it stop
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -33,15 +33,24 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def prune(
-    database: Database, slices: Slices, transact: Transact, now_ms: int, retention_ms: int, attempt: Attempt = raising
+    database: Database,
+    slices: Slices,
+    transact: Transact,
+    now_ms: int,
+    retention_ms: int,
+    attempt: Attempt = raising,
+    leave: Callable[[str], None] | None = None,
 ) -> Iterator[Step]:
     """Prune whatever is due, one transaction after the other; between two the caller may rest, or stop.
 
-    Nothing is done where another process of the installation prunes. A week stays for as long as one site's events of it cannot be moved.
+    Where another process of the installation prunes, nothing is done, and `leave` is told so. A week stays for as long as one site's
+    events of it cannot be moved.
     """
     with database.alone(_LOCK) as alone:
         if alone:
             yield from _prune(database, slices, transact, now_ms, retention_ms, attempt)
+        elif leave is not None:
+            leave(PART)
 
 
 def _prune(database: Database, slices: Slices, transact: Transact, now_ms: int, retention_ms: int, attempt: Attempt) -> Iterator[Step]:

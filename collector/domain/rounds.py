@@ -82,15 +82,18 @@ def believed(tx: Connection, sites: Sequence[int], now_ms: int, retention_ms: in
     return Believed(upto, explained)
 
 
-def note(tx: Connection, now_ms: int, parts: Collection[str], troubles: Mapping[str, str]) -> int:
-    """Write down how a round of these parts went: what kept each from being done, where anything did."""
-    for part in sorted(parts):
+def note(tx: Connection, now_ms: int, parts: Collection[str], troubles: Mapping[str, str], left: Collection[str] = ()) -> int:
+    """Write down how a round of these parts went: what kept each from being done, where anything did.
+
+    Of those that were `left` to another process nothing is known here: what stands of them stays, and the round was not whole.
+    """
+    for part in sorted(set(parts) - set(left)):
         if part not in troubles:
             tx.run("DELETE FROM upkeep WHERE part = ?", (f"part {part}",))
             continue
         row = (f"part {part}", now_ms, troubles[part])
         tx.insert("upkeep", ("part", "at", "trouble"), [row], "ON CONFLICT (part) DO UPDATE SET trouble = excluded.trouble")
-    if not troubles:
+    if not troubles and not left:
         _write(tx, _ROUND, now_ms, None)
     return len(troubles)
 

@@ -5,14 +5,16 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from msgspec import structs
 
 from collector import upkeep
 from collector.app import create_app
-from collector.domain import rounds
+from collector.domain import pruning, rounds
 from collector.domain.doctor import examine
 from collector.services import Services, build
+from collector.storage import slices
 from collector.storage.database import Connection
 from collector.storage.slices import OPEN, OVERFLOW, PRUNED, WEEK
 from collector.upkeep import Report, round_of
@@ -314,6 +316,53 @@ class TestParts:
         assert caplog.text.count(f"feed of site {world.site.id} failed") == 1
         assert "in purge" in caplog.text
         assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("engine", ["postgresql"])
+class TestManyCollectors:
+    @pytest.fixture
+    def other(self, world: World) -> Iterator[Services]:
+        """Another process's collector on the same database."""
+        services = build(world.services.settings, world.clock)
+        yield services
+        services.close()
+
+    def test_who_leaves_the_weeks_to_another_says_nothing_of_them(self, world: World, other: Services) -> None:
+        services = world.services
+        assert services.written.transact(lambda tx: rounds.note(tx, world.clock(), [pruning.PART], {pruning.PART: "it hangs"}))
+        with services.database.read() as connection:
+            before = rounds.last_whole(connection)
+        world.clock.advance(DAY)
+        with services.written.alone(pruning._LOCK) as alone:
+            assert alone
+            assert do(other).failed == 0
+        assert "it hangs" in troubles(world)[pruning.PART]
+        with services.database.read() as connection:
+            assert rounds.last_whole(connection) == before
+        assert do(other).failed == 0
+        assert troubles(world) == {}
+        with services.database.read() as connection:
+            assert rounds.last_whole(connection) == world.clock()
+
+    def test_a_transaction_that_nobody_ends_keeps_up_one_week_and_for_so_long_only(
+        self, world: World, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(slices, "DETACH_SECONDS", 1)
+        world.clock.advance(WEEK)
+        world.send(user(), world.event())
+        before = pruned(world)
+        with psycopg.connect(database_url) as forgotten:
+            forgotten.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            forgotten.execute("LOCK TABLE ONLY events IN ACCESS SHARE MODE")
+            forgotten.execute("SELECT count(*) FROM sites")
+            for _ in range(2):  # begun, then not finished
+                report = do(world.services)
+                assert (report.dropped, report.failed) == (0, 1)
+                assert "QueryCanceled" in troubles(world)[pruning.PART]
+                assert world.rows("SELECT count(*) FROM pg_inherits WHERE inhdetachpending") == [(1,)]
+        assert do(world.services).dropped == 1
+        assert pruned(world) == before + 1
+        assert troubles(world) == {}
 
 
 def test_readiness_tells_when_no_round_was_whole_for_two_days_and_stays_ready(world: World) -> None:
