@@ -198,12 +198,12 @@ def _into_postgresql(url: str, path: Path, keyring: Keyring, replace: bool, dele
     database = Database(url)
     try:
         with database.read() as connection:
-            if number := others(connection):
-                raise SettingsError(f"it is in use by {number} other connections: stop the collectors that serve from it")
-        migrate(database, system_clock())
-        with database.read() as connection:
+            if found := others(connection):
+                told = ", ".join(f"{number} of {role}" for role, number in found.items())
+                raise SettingsError(f"it is in use by other connections ({told}): stop the collectors that serve from it, and whoever else")
             if not replace and are_made(connection):
                 raise SettingsError("it holds data: --replace puts the backup in its place")
+        migrate(database, system_clock())
         with _of_this_schema(path) as file, copying.loading(url, file) as tx:
             restoring.remember(tx, restoring.written(tx, copying.KEPT))
             deleted = _delete_again(tx, keyring, deletions)

@@ -84,13 +84,16 @@ def number_of_events(connection: Connection) -> int:
     return sum(connection.value(f"SELECT count(*) FROM events_{number}") for number in with_tables(connection))
 
 
-def others(connection: Connection) -> int:
-    """Return how many other connections to a PostgreSQL database the same account has."""
-    found: int = connection.value(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user "
-        "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+def others(connection: Connection) -> dict[str, int]:
+    """Return how many other connections to a PostgreSQL database there are, by role; the server's own workers have none.
+
+    Who may not know what other roles do is still told that they are there.
+    """
+    rows = connection.rows(
+        "SELECT usename, count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+        "AND usename IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend' GROUP BY usename ORDER BY usename"
     )
-    return found
+    return dict(rows)
 
 
 _TABLES = {
