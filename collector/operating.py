@@ -18,6 +18,7 @@ from collector.storage.database import Connection, Database
 from collector.storage.drafts import beside, draft, remove_beside
 from collector.storage.migrations import SchemaError, migrate, pending
 from collector.storage.occupancy import Occupancy, file_of, lock_of
+from collector.storage.rewriting import rewrite
 from collector.storage.slices import Slices
 from collector.storage.snapshots import number_of_events, others
 from collector.values.clock import system_clock
@@ -160,7 +161,7 @@ def _into_file(target: Path, path: Path, keyring: Keyring, replace: bool, deleti
             deleted = database.transact(lambda tx: _delete_again(tx, keyring, deletions))
             for _ in deletion.wipe(database, Slices(database, 0), database.transact):
                 pass
-            database.rewrite()
+            rewrite(database)
             with database.read() as connection:
                 held = _holds(connection, 0)
         finally:

@@ -20,9 +20,9 @@ from collector.domain.deletion import Transact
 from collector.domain.rounds import Attempt, Believed, ClockDoubted
 from collector.ingest.failures import described, places
 from collector.services import Services
-from collector.storage import migrations
+from collector.storage import migrations, rewriting
 from collector.storage.database import Connection
-from collector.storage.faults import is_outage, is_transient
+from collector.storage.faults import is_outage, is_transient, reason
 from collector.storage.writer import Overloaded
 from collector.values.clock import DAY, HOUR
 
@@ -34,6 +34,7 @@ MENDED = 14 * DAY
 PAUSE_SECONDS = 0.01
 """Between two steps, so that whoever serves comes first."""
 _RETRY_SECONDS = 3_600
+_SOON_SECONDS = 600  # between two rounds where a log that may hold what was deleted could not be cut
 _FEED_SECONDS = 60.0  # between two purges of the feed of changes, which grows with every commit, and of hand-overs, which hold secrets
 _SPREAD_SECONDS = 600  # collectors that share a database do not begin all at once
 
@@ -59,9 +60,9 @@ class _Parts:
     def __init__(self) -> None:
         self.troubles: dict[str, str] = {}
         """Why a part was not done, the first thing that was in its way."""
-
         self.left: set[str] = set()
         """Those that another process was at."""
+
     @contextlib.contextmanager
     def attempt(self, part: str, site: int) -> Iterator[None]:
         """Run a part for one site (0: for all); whatever is raised is logged, but for an outage, which is nobody's fault here."""
@@ -78,10 +79,10 @@ class _Parts:
         log.error("upkeep: %s: %s", part, why)
         self.troubles[part] = why
 
-
     def leave(self, part: str) -> None:
         """Note that a part is left to another process: how it went is for that one to say."""
         self.left.add(part)
+
 
 def _is_outage(error: Exception) -> bool:
     """Say whether nothing else can be done now either; a table that somebody holds keeps up its own week alone."""
@@ -123,8 +124,7 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
                 for _ in simulation_runs.drop(services.written, transact, site, present):
                     yield
     with parts.attempt("rewriting", 0):
-        services.written.rewrite()
-        services.written.cut_log()
+        _rewrite(services, parts)
     yield
     purge_feed(services, transact, parts.attempt)
     report.failed = transact(functools.partial(rounds.note, now_ms=now, parts=_PARTS, troubles=parts.troubles, left=parts.left))
@@ -187,6 +187,19 @@ def _delete_leads(
                 with parts.attempt("leads", site):
                     report.leads += transact(delete)
                 yield
+
+
+def _rewrite(services: Services, parts: _Parts) -> None:
+    """Write SQLite's file anew where that is owed. What keeps this from being done, a full disk too, may be in the way of nothing else."""
+    try:
+        if not rewriting.rewrite(services.written):
+            parts.refuse("rewriting", "somebody reads in the log beside the file, which may hold what was deleted: it is tried again soon")
+    except rewriting.NoRoom as refusal:
+        parts.refuse("rewriting", str(refusal))
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        parts.refuse("rewriting", reason(error))
 
 
 def purge_feed(services: Services, transact: Transact, attempt: Attempt = rounds.raising) -> None:
@@ -256,11 +269,14 @@ class Upkeep:
             for _ in round_of(self._services, transact, report):
                 if self._stopping.wait(PAUSE_SECONDS):
                     return 0
+            soon = rewriting.log_is_owed(self._services.written)
         except Exception as error:  # a guest in this process: whatever it is, serving goes on, and the next round begins anew
             log.warning("upkeep was interrupted and goes on later: %s", described(error))
             return _RETRY_SECONDS
         if any(msgspec.structs.astuple(report)):
             log.info("upkeep: %s", msgspec.structs.asdict(report))
+        if soon:
+            return _SOON_SECONDS
         return seconds_until(self._services.clock(), self._services.settings.upkeep_hour) + random.uniform(0, _SPREAD_SECONDS)  # noqa: S311
 
 

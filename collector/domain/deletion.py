@@ -25,9 +25,10 @@ _CHUNK = 400
 
 
 def erase(database: Database, slices: Slices, transact: Transact, keyring: Keyring, site: int, person: int, now_ms: int) -> bool:
-    """Delete a person whole and return when nothing of it is stored; False where there is none.
+    """Delete a person whole and return when no row of it is left; False where there is none.
 
-    The next round of upkeep takes away what SQLite's file may keep in unused parts, and its log where somebody reads in it now.
+    SQLite's file is overwritten where the rows stood. Copies may stay in unused parts of it, and in its log where somebody reads there
+    now, until the next round of upkeep (`rewriting`), which the first commit asks for: nothing rests on whether the log can be cut here.
     """
     if not transact(lambda tx: int(delete_person(tx, site, keyring, person, now_ms))):
         return False

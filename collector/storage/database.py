@@ -219,7 +219,7 @@ class Connection:
         return " FOR NO KEY UPDATE" if self.engine == "postgresql" else ""
 
     def owe_rewriting(self) -> None:
-        """Note in SQLite's file, with this transaction, that it is to be written anew: see `Database.rewrite`."""
+        """Note in SQLite's file, with this transaction, that it is to be written anew: see `rewriting`."""
         if self.engine == "sqlite":
             owed = self.value("PRAGMA user_version")
             self.run(f"PRAGMA user_version = {owed % _MOST_OWED + 1}")
@@ -431,31 +431,6 @@ class Database:
             finally:
                 connection.rows(f"PRAGMA busy_timeout = {SQLITE_BUSY_SECONDS * 1_000}")
         return row is not None and row[0] == 0
-
-    def rewrite(self) -> bool:
-        """Write SQLite's file anew where that is owed, and say whether it was. Writers wait meanwhile; it needs room for a second file.
-
-        What is deleted is overwritten at once (`secure_delete`), but where a row had moved to another page before, because its own
-        was full, the unused part of the old page may hold its bytes still, and nothing else is sure to overwrite them.
-        """
-        if self.engine != "sqlite":
-            return False
-        with self.read() as connection:
-            owed = connection.value("PRAGMA user_version")
-            if not owed:
-                return False
-            connection.rows("PRAGMA temp_store = 1")  # the new file may not fit into memory
-            try:
-                connection.run("VACUUM")
-            finally:
-                connection.rows(f"PRAGMA temp_store = {SQLITE_PRAGMAS['temp_store']}")
-
-        def settle(tx: Connection) -> None:
-            if tx.value("PRAGMA user_version") == owed:  # else somebody was deleted after it
-                tx.run("PRAGMA user_version = 0")
-
-        self.transact(settle)
-        return True
 
     def close(self) -> None:
         """Close every connection of the pool."""
