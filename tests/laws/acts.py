@@ -18,13 +18,17 @@ CENTURY = 100 * 365 * DAY
 
 @dataclass(frozen=True)
 class Event:
-    """Happened `ago` ms before it is sent, or at the edge of that week; its id's clock was wrong by `drift` ms."""
+    """Happened `ago` ms before it is sent, or at the edge of that week; its id's clock was wrong by `drift` ms.
+
+    A `repeat` says who is here in a page view that was sent already.
+    """
 
     name: str
     ago: int
     edge: int | None
     drift: int
     visit: int | None
+    repeat: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,11 @@ steps = st.one_of(st.none(), st.integers(0, 4))
 agos = st.sampled_from((0, 1, 17, MINUTE, HOUR, DAY, 3 * DAY, WEEK, 10 * DAY, RETENTION_DAYS * DAY))
 edges = st.sampled_from((None, None, -1, 0, 1))
 drifts = st.sampled_from((0, 0, 0, -HOUR, DRIFT, -DRIFT, DRIFT + 1, -DRIFT - 1, 3 * DAY, -10 * DAY, -60 * WEEK, 5 * 365 * DAY, -CENTURY))
-events = st.builds(Event, st.sampled_from(NAMES), agos, edges, drifts, st.sampled_from((None, 0, 1)))
+visits = st.sampled_from((None, 0, 1))
+events = st.one_of(
+    st.builds(Event, st.sampled_from(NAMES), agos, edges, drifts, visits),
+    st.builds(Event, st.just("page-view"), agos, edges, drifts, visits, st.booleans()),
+)
 changes = st.builds(Change, st.sampled_from(ATTRIBUTES), st.sampled_from(("a", "b", 1, None)), agos)
 facts = {"events": st.lists(events, max_size=3).map(tuple), "changes": st.lists(changes, max_size=2).map(tuple)}
 anonymous = st.builds(Said, lead=leads, user=st.none(), **facts)

@@ -8,6 +8,8 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from collector import operating
 from collector.domain import attributes, contacts, deletion, imports, merging, people, pruning
 from collector.domain.checks.findings import Finding
@@ -135,7 +137,7 @@ class Play:
             at = min(max(at // WEEK * WEEK + drawn.edge, now - self.model.retention), now)
         number = uuid7_bytes(new_uuid7(max(at + drawn.drift, 0)))
         assert number is not None
-        return Event(number, drawn.name, at, None if drawn.visit is None else uuid7_bytes(VISITS[drawn.visit]))
+        return Event(number, drawn.name, at, None if drawn.visit is None else uuid7_bytes(VISITS[drawn.visit]), repeat=drawn.repeat)
 
     def send(self, process: int, messages: Sequence[Message]) -> None:
         """Send messages, in one commit."""
@@ -163,7 +165,7 @@ class Play:
             return
         first = self.sent[act.which % len(self.sent)]
         oldest = self.clock() - self.model.retention
-        events = [Event(one.id, one.name, self.corrected(one.at, act.shift), one.visit) for one in first.events]
+        events = [msgspec.structs.replace(one, at=self.corrected(one.at, act.shift)) for one in first.events]
         self.send(act.process, [replace(first, events=tuple(one for one in events if one.at >= oldest))])
         self.sent.pop()
 

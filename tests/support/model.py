@@ -332,7 +332,7 @@ class Model:
             return Reason.PERSON_DELETED
         if self.place(event) is None:
             return Reason.TOO_OLD
-        if event.id in self.events:
+        if event.repeat or event.id in self.events:
             return False
         self.events[event.id] = Stored(owner, event.name, event.at)
         return True
