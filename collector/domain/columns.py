@@ -48,6 +48,8 @@ class _Kept:
         """The columns of questions that could not be answered yet."""
         self.asked = time.monotonic()
         self.refused_until = 0.0
+        self.moves = 0
+        """Of the server that the table was read from; see `Database.moves`."""
 
 
 class Columns:
@@ -159,9 +161,10 @@ class Columns:
             if not self._release(kept, number * _PERSON_BYTES, 0) or not changes.is_complete(connection, self._clock()):
                 kept.refused_until = time.monotonic() + KEPT_SECONDS
                 return
+            moves = self._database.moves
             table = Table(connection, site)
         with kept.lock:
-            kept.table = table
+            kept.table, kept.moves = table, moves
 
     def _make_room(self, kept: _Kept, table: Table, keys: Collection[Key]) -> bool:
         """Drop columns that nobody asked for lately, of this site and then of others, until these fit."""
@@ -191,6 +194,9 @@ class Columns:
             return
         try:
             with self._database.read() as connection:
+                if self._database.moves != kept.moves:  # positions are a server's own
+                    kept.table = None
+                    return
                 people, position = changes.since(connection, table.site, table.position)
             if not people:
                 table.position = position

@@ -55,6 +55,7 @@ def examine(database: Database, keyring: Keyring | None = None, counts: Counts |
             yield from (Finding("file", "whole pages", line) for line in damaged)
             return
         yield from (Finding("file", "whole references", line) for line in dangling(connection))
+        yield from _durable(connection)
         yield from rounds.undone(connection)
         counted, wrong = timeline.slices(connection)
         yield from wrong
@@ -64,6 +65,12 @@ def examine(database: Database, keyring: Keyring | None = None, counts: Counts |
                 yield Finding("row_without_site", "a site", "none for its rows", str(site))
             yield from _examine_site(connection, site, keys.get(site, str(site)), tuple(counted), keyring, span)
         _count(connection, counted, counts or Counts())
+
+
+def _durable(connection: Connection) -> Iterator[Finding]:
+    """Say whether a server of PostgreSQL answers commits that a power cut would take away, whatever a collector asks for."""
+    if connection.engine == "postgresql" and (found := connection.value("SHOW fsync")) != "on":
+        yield Finding("durable", "fsync on", str(found))
 
 
 def _examine_site(

@@ -49,7 +49,10 @@ _STANDARD_TEXTS = {number: text for text, number in STANDARD_ATTRIBUTES.items()}
 
 
 class Names:
-    """Texts to numbers and back, kept in memory; rows are append-only, so what is kept never goes stale."""
+    """Texts to numbers and back, kept in memory; rows are append-only, so what is kept never goes stale.
+
+    Unless a server of PostgreSQL takes another's place: it may lack the newest rows, and give their numbers to other names.
+    """
 
     def __init__(self, database: Database, written: Database, new_per_day: int) -> None:
         self._database = database
@@ -58,11 +61,13 @@ class Names:
         self._lock = threading.Lock()
         self._numbers: dict[tuple[int, str, str], int] = {}
         self._texts: dict[tuple[int, int], str] = {}
+        self._moves = 0
 
     def number(self, site: int, kind: str, text: str) -> int | None:
         """Return the number of a name, or None where the site has no such name."""
         if kind == ATTRIBUTE and text in STANDARD_ATTRIBUTES:
             return STANDARD_ATTRIBUTES[text]
+        self._heed()
         known = self._numbers.get((site, kind, text))
         if known is None:
             with self._database.read() as connection:
@@ -73,6 +78,7 @@ class Names:
 
     def text(self, site: int, number: int) -> str:
         """Return the text of a number that stands in some row."""
+        self._heed()
         known = self._texts.get((site, number)) or _STANDARD_TEXTS.get(number)
         if known is None:
             with self._database.read() as connection:
@@ -85,6 +91,7 @@ class Names:
 
     def texts(self, connection: Connection, site: int, numbers: Collection[int]) -> list[str]:
         """Return the texts of numbers that stand in some row, in their order. Those that are not in memory are asked for together."""
+        self._heed()
         known, standard = self._texts, _STANDARD_TEXTS
         found = [text for number in numbers if (text := known.get((site, number)) or standard.get(number))]
         if len(found) == len(numbers):  # nearly always
@@ -104,6 +111,7 @@ class Names:
 
     def numbers(self, site: int, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """Return the numbers of those names (kind, text) that have one, asking the database once for each kind."""
+        self._heed()
         found: dict[tuple[str, str], int] = {}
         unknown: dict[str, list[str]] = {}
         for kind, text in keys:
@@ -120,6 +128,7 @@ class Names:
 
     def events(self, connection: Connection, site: int, texts: Collection[str]) -> dict[int, str]:
         """Return those names of events that the site has, by their numbers."""
+        self._heed()
         found: dict[int, str] = {}
         unknown: list[str] = []
         for text in texts:
@@ -183,6 +192,15 @@ class Names:
         for text, number in made.items():
             self._keep(site, kind, text, number)
         return {(kind, text): number for text, number in made.items()}
+
+    def _heed(self) -> None:
+        """Forget everything where the database is another server than it was."""
+        moves = self._database.moves + self._written.moves
+        if moves != self._moves:
+            with self._lock:
+                self._moves = moves
+                self._numbers.clear()
+                self._texts.clear()
 
     def _keep(self, site: int, kind: str, text: str, number: int) -> None:
         with self._lock:

@@ -1,8 +1,8 @@
 """One way to speak to SQLite and PostgreSQL: plain SQL with `?`, transactions that retry, settings that survive a power cut.
 
 SQLite writes with BEGIN IMMEDIATE always (a deferred upgrade fails at once, whatever the busy timeout says), in WAL mode with
-synchronous=FULL, so that a commit is on disk when it returns. PostgreSQL runs at READ COMMITTED with its own synchronous_commit,
-and rows are locked in ascending order by those who need them.
+synchronous=FULL, so that a commit is on disk when it returns. PostgreSQL runs at READ COMMITTED with its own synchronous_commit, unless
+that is off, and rows are locked in ascending order by those who need them.
 """
 
 import contextlib
@@ -315,6 +315,11 @@ class Database:
                     raise
             time.sleep(0.05)
         raise OSError("the database file cannot be put into WAL mode; is it on a network file system?")
+
+    @property
+    def moves(self) -> int:
+        """How often connections came to lead to another server than before, which may lack what the last one took. 0 for a file."""
+        return 0 if self.engine == "sqlite" else int(self._pool.moves)
 
     @contextmanager
     def write(self, *, hurry: bool = False) -> Iterator[Connection]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import psycopg
 from playhouse.pool import MaxConnectionsExceeded
 
-_RETRIED_STATES = {"40001", "40P01", "55P03"}  # serialisation failure, deadlock, a lock that was not to be had in time
+_LOCKED = "55P03"  # a lock was not to be had in time
+_RETRIED_STATES = {"40001", "40P01", _LOCKED}  # serialisation failure, deadlock
 _UNAVAILABLE_CLASSES = {"08", "53", "58"}  # connection, resources, the system below the server
 # read-only, idle too long (in a transaction, and outside), lock not to be had, shut down, crashed, starting
 _UNAVAILABLE_STATES = {"25006", "25P03", "57P05", "55P03", "57P01", "57P02", "57P03"}
@@ -63,6 +64,11 @@ def is_outage(error: BaseException) -> bool:
     the causes counts: SQLite undoes a transaction by itself where its disk is full, and undoing it once more fails for another reason.
     """
     return outage(error) is not None
+
+
+def is_locked(error: BaseException) -> bool:
+    """Say whether nothing is wrong but that somebody else holds a row for too long."""
+    return any(isinstance(cause, psycopg.Error) and cause.sqlstate == _LOCKED for cause in _causes(error))
 
 
 def outage(error: BaseException) -> BaseException | None:

@@ -5,6 +5,9 @@ statement gets no answer, a second connection asks whether anybody is there at a
 a transaction of ours waits for them only so long, and the server ends it if we fall silent in the middle, so that a collector cut
 off from its server leaves no locks behind. Whoever has to connect while the server cannot be reached does not try for as long as the
 last attempt took, so that many waiting requests do not try one after the other.
+
+A standby that was promoted may lack what its predecessor took last. So a pool notices when its connections lead to another server than
+before, and counts how often that was.
 """
 
 import sqlite3
@@ -28,6 +31,14 @@ WRITING = f"READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '{ID
 """How a transaction begins that writes."""
 WRITING_IN_A_HURRY = f"{WRITING}; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
 """How one begins that others wait for."""
+
+
+_OPENING = (
+    b"SELECT pg_postmaster_start_time(), CASE WHEN current_setting('synchronous_commit') = 'off' "
+    b"THEN set_config('synchronous_commit', 'on', false) END"
+)
+"""What a connection begins with: which server this is, told by when it was started, and that a commit is on disk when it is answered, where
+the role or the server has it otherwise."""
 
 
 class ListeningConnection(psycopg.Connection[Any]):
@@ -74,6 +85,7 @@ class _Adapter(Psycopg3Adapter):
         super().__init__()
         self._absent_until = 0.0
         self._last: tuple[str, str] | None = None
+        self._started: bytes | None = None
 
     def connect(self, db: "PostgresPool", **_: Any) -> ListeningConnection:
         """Connect to the first server that the address admits, beginning with that of the last connection."""
@@ -87,8 +99,13 @@ class _Adapter(Psycopg3Adapter):
             now = time.monotonic()
             self._absent_until = now + min(now - began, CONNECT_SECONDS)
             raise
-        if db.statement_ms:  # asked below the driver, which would begin a transaction
+        # asked below the driver, which would begin a transaction
+        if db.statement_ms:
             connection.pgconn.exec_(b"SET statement_timeout = %d" % db.statement_ms)
+        started = connection.pgconn.exec_(_OPENING).get_value(0, 0)
+        if started not in (None, self._started):
+            db.moves += self._started is not None
+            self._started = started
         self._last = (connection.info.host, str(connection.info.port))
         return connection
 
@@ -122,6 +139,7 @@ class PostgresPool(PooledPostgresqlDatabase):  # type: ignore[misc]
         """`statement_ms` is after how many ms the server ends a statement, 0 for never."""
         super().__init__(url, max_connections=connections, timeout=CONNECT_SECONDS, stale_timeout=300, prefer_psycopg3=True)
         self.statement_ms = statement_ms
+        self.moves = 0
 
     def begin(self, isolation_level: str | None = None) -> None:
         """Begin a transaction with this level, and with what follows it there."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from collector.storage.database import Connection, Database
-from collector.storage.faults import back_off, is_transient, is_unavailable, reason
+from collector.storage.faults import RunAgain, back_off, is_locked, is_transient, is_unavailable, reason
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,9 @@ Work = Callable[[Connection], Any]
 _ATTEMPTS = 6
 _GATHER_SECONDS = 0.002
 _LOOK_SECONDS = 0.02
+_STUCK_SECONDS = 15
+_JOIN_SECONDS = 1
+_WATCH_SECONDS = 1
 _NEVER = 2**62
 
 
@@ -50,7 +53,7 @@ class Bulk(Protocol):
 class _Unit:
     """Something to write, and its answer."""
 
-    __slots__ = ("done", "error", "payload", "result", "site", "size", "work")
+    __slots__ = ("answered", "done", "error", "payload", "result", "site", "size", "work")
 
     def __init__(self, site: int, payload: Any, work: Work | None, size: int) -> None:
         self.site = site
@@ -59,7 +62,10 @@ class _Unit:
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
+        self.answered = False
+        """Whether nobody waits any more."""
         self.done = False
+        """Whether it is written, or never will be."""
 
 
 class _Waited(_Unit):
@@ -119,9 +125,11 @@ class Writer:
         self._turn = threading.Lock()
         self._sizes = [0] * threads
         self._at_work: list[list[_Unit]] = [[] for _ in range(threads)]
+        self._began: list[float] = [_NEVER] * threads
         names = ["writer", *(f"writer {number}" for number in range(2, threads + 1))]
         self._threads = [threading.Thread(target=self._loop, args=(place,), name=name, daemon=True) for place, name in enumerate(names)]
-        for thread in self._threads:
+        self._closed = threading.Event()
+        for thread in (*self._threads, threading.Thread(target=self._watch, name="writer's watch", daemon=True)):
             thread.start()
 
     def record(self, site: int, payload: Any, size: int = 0) -> Any:
@@ -169,7 +177,7 @@ class Writer:
 
     def alive(self) -> bool:
         """Say whether anything can be written at all."""
-        return all(thread.is_alive() for thread in self._threads) and not self._closing
+        return all(thread.is_alive() for thread in self._threads) and not self._closing and not self._stuck()
 
     def takes(self, trial: Work) -> bool:
         """Say whether the database takes commits: as far as the last one tells, and where that was refused, by a `trial` of its own.
@@ -198,16 +206,39 @@ class Writer:
             self._closing = True
             self._wake.notify()
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive() and not self._stuck():
+                thread.join(_JOIN_SECONDS)
+        self._closed.set()
 
     def _submit(self, unit: _Unit) -> None:
         with self._wake:
-            if self._closing or len(self._queue) >= self._queue_limit or self._bytes > self._byte_limit:
+            if self._closing or len(self._queue) >= self._queue_limit or self._bytes > self._byte_limit or self._stuck():
                 raise Overloaded
             self._queue.append(unit)
             self._bytes += unit.size
             if len(self._queue) >= self._wanted:
                 self._wake.notify()
+
+    def _watch(self) -> None:
+        """Turn away who waits in vain, also while nobody else comes."""
+        while not self._closed.wait(_WATCH_SECONDS):
+            self._stuck()
+
+    def _stuck(self) -> bool:
+        """Say whether every thread waits for the database, and has for so long that nobody had better wait with it; turn away who does.
+
+        As where a standby is gone without which nothing is to be committed: then the server answers, but never to that. What was under
+        way may be committed after all, and is recognised by its id when it is sent again.
+        """
+        if time.monotonic() - max(self._began) < _STUCK_SECONDS:
+            return False
+        with self._wake:
+            under_way = [unit for units in self._at_work for unit in units]
+            if not self._refused_for:
+                log.warning("the database has not answered for %d s; %d requests are turned away", _STUCK_SECONDS, len(under_way))
+            self._refused, self._refused_for = True, "silent"
+            self._empty(under_way)
+        return True
 
     def _loop(self, place: int) -> None:
         while True:
@@ -221,29 +252,45 @@ class Writer:
                 self._at_work[place] = group
             try:
                 for part in self._transactions(group):
+                    self._began[place] = time.monotonic()
                     self._commit(part)
-            except Overloaded:
-                self._turn_away(group)
+            except Overloaded as error:
+                self._turn_away(group, error.__cause__)
             except BaseException:
                 # Nobody may wait for ever for a thread that is gone; readiness says so, and the process is to be started again.
                 log.critical("the writer died", exc_info=True)
                 self._closing = True
-                self._turn_away(group)
+                self._turn_away(group, None)
                 raise
             finally:
+                for unit in group:
+                    unit.done = True
+                self._began[place] = _NEVER
                 self._at_work[place] = []
 
     def _enough(self) -> int:
         """Return how many to wait for: as many as asked a moment ago, shared out among the threads."""
         return sum(self._sizes) // len(self._sizes)
 
-    def _turn_away(self, group: Sequence[_Unit]) -> None:
-        """Tell everybody who waits to come back: what made one group wait in vain would make each group wait, one after the other."""
+    def _turn_away(self, group: Sequence[_Unit], why: BaseException | None) -> None:
+        """Tell everybody who waits to come back: what made one group wait in vain would make each group wait, one after the other.
+
+        A row that somebody holds is one site's: the others go on.
+        """
+        site = group[0].site if why is not None and is_locked(why) else None
         with self._wake:
-            waiting = [unit for unit in (*group, *self._queue) if not unit.done]
-            self._queue.clear()
-            self._bytes = 0
-        _answer(waiting, None)
+            self._empty(group, site)
+
+    def _empty(self, group: Sequence[_Unit], site: int | None = None) -> None:
+        """Turn away a group and the queue, or what stands there of one site; whoever asks holds the queue."""
+        away = [unit for unit in self._queue if site in (None, unit.site)]
+        kept = [unit for unit in self._queue if site not in (None, unit.site)]
+        self._queue.clear()
+        self._queue.extend(kept)
+        self._bytes = sum(unit.size for unit in kept)
+        for unit in away:
+            unit.done = True
+        _answer([*group, *away], None)
 
     def _gather(self, enough: int) -> None:
         """Wait for work. Where many asked at once a moment ago, wait a moment for as many: a commit costs the same for all of them.
@@ -292,7 +339,7 @@ class Writer:
                 self._refused, self._refused_for = True, why
                 raise Overloaded from error
             if len(group) == 1:
-                _answer(group, [(None, error)])
+                self._answer(group, [(None, error)])
             else:
                 middle = len(group) // 2
                 self._commit(group[:middle])
@@ -304,20 +351,31 @@ class Writer:
         bulk = [result for unit, (result, _) in zip(group, results, strict=True) if unit.work is None]
         if bulk:
             self._bulk.committed(group[0].site, bulk)
-        _answer(group, results)
+        self._answer(group, results)
+
+    def _answer(self, group: Sequence[_Unit], results: Sequence[tuple[Any, BaseException | None]]) -> None:
+        with self._wake:  # or somebody turns them away at the same time
+            _answer(group, results)
 
     def _attempt(self, group: list[_Unit]) -> list[tuple[Any, BaseException | None]]:
         for attempt in range(_ATTEMPTS):
             try:
                 bulk = [unit.payload for unit in group if unit.work is None]
+                moves = self._database.moves
                 prepared = self._bulk.prepare(group[0].site, bulk) if bulk else None
                 with self._database.write(hurry=True) as tx:
+                    self._check_server(moves)
                     return self._run(tx, group, bulk, prepared)
             except Exception as error:
                 if attempt + 1 == _ATTEMPTS or is_unavailable(error) or not is_transient(error):
                     raise
                 back_off(attempt)
         raise AssertionError("unreachable")
+
+    def _check_server(self, moves: int) -> None:
+        """See that a transaction is on the server for which it was prepared."""
+        if self._database.moves != moves:
+            raise RunAgain
 
     def _run(self, tx: Connection, group: list[_Unit], bulk: list[Any], prepared: Any) -> list[tuple[Any, BaseException | None]]:
         written = iter(self._bulk.write(tx, group[0].site, bulk, prepared) if bulk else ())
@@ -337,11 +395,13 @@ class Writer:
 
 
 def _answer(group: Sequence[_Unit], results: Sequence[tuple[Any, BaseException | None]] | None) -> None:
-    """Wake everybody who waits for one of these units, each event loop once. Without results, there will be none."""
+    """Wake everybody who still waits for one of these units, each event loop once. Without results, there will be none."""
     awaited: dict[asyncio.AbstractEventLoop, list[_Awaited]] = {}
     for index, unit in enumerate(group):
+        if unit.answered:
+            continue
         unit.result, unit.error = (None, Overloaded()) if results is None else results[index]
-        unit.done = True
+        unit.answered = True
         if isinstance(unit, _Awaited):
             awaited.setdefault(unit.loop, []).append(unit)
         elif isinstance(unit, _Waited):

@@ -1,5 +1,6 @@
 """The standby takes over from its primary, under load: what was acknowledged is there, and the same process writes to the new one."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -65,3 +66,69 @@ def test_a_primary_that_is_the_standby_now_is_left(
     assert load.lost.total() == 0, load.summary()
     check_ledger(collector, load)
     proxy.close()
+
+
+def test_a_standby_without_which_nothing_is_committed_is_gone_and_comes_back(
+    primary: PostgresServer, standby: PostgresServer, start_collector: Callable[..., Collector]
+) -> None:
+    """The server answers all the while, but never to a commit."""
+    collector = start_collector(database_url=f"{primary.url}/postgres")
+    load = Load(collector)
+    load.wait_for_acknowledged(300)
+    standby.stop()
+    load.wait_for_answers(503, 20)
+    assert collector.client.get("/readyz").status == 503
+    assert collector.client.get("/healthz").status == 200
+    standby.start()
+    load.wait_for_acknowledged(300)
+    load.finish()
+    assert collector.client.get("/readyz").status == 200
+    assert load.lost.total() == 0, load.summary()
+    check_ledger(collector, load)
+
+
+def test_a_collector_ends_where_its_commits_wait_for_a_standby_that_is_gone(
+    primary: PostgresServer, standby: PostgresServer, start_collector: Callable[..., Collector]
+) -> None:
+    collector = start_collector(database_url=f"{primary.url}/postgres")
+    load = Load(collector)
+    load.wait_for_acknowledged(300)
+    standby.stop()
+    load.wait_for_answers(503, 20)
+    load.abandon()
+    assert collector.program.stop() == 0
+
+
+def test_a_standby_that_lacks_a_new_name_gives_its_number_to_no_other_events(
+    primary: PostgresServer, standby: PostgresServer, start_collector: Callable[..., Collector]
+) -> None:
+    """Replication that nobody waits for: the last commits of the primary are lost with it, and what a collector remembers of them."""
+    both = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
+    collector = start_collector(database_url=f"postgresql://postgres@{both}/postgres?target_session_attrs=read-write")
+    assert send(collector, "before") == 202
+    primary.set("synchronous_standby_names", "''")
+    standby.set("primary_conninfo", "''")
+    assert send(collector, "lost") == 202
+    primary.kill()
+    standby.promote()
+    for name in ("new", "lost", "before"):
+        until(lambda name=name: send(collector, name) == 202)
+    query = {"event": "before", "field": "count", "operator": "=", "value": 2}
+    (person,) = collector.client.api("POST", "/contacts/search", {"query": query}).json["data"]
+    export = collector.client.api("GET", f"/contacts/{person['id']}/export").json
+    assert {total["event_name"]: total["count"] for total in export["totals"]} == {"before": 2, "new": 1, "lost": 1}
+
+
+def send(collector: Collector, name: str) -> int:
+    """Send an event of one user by REST, and return the status."""
+    now = time.time()
+    event = {"event_name": name, "user_id": "ada", "create_contact": True, "event_id": f"{name} {now}", "created_at": int(now)}
+    return collector.client.api("POST", "/events", event).status
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Ask until it is so."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg
 import pytest
@@ -179,6 +179,16 @@ def test_settings_that_survive_a_power_cut_are_in_force(database: Database) -> N
             assert tx.value("SHOW transaction_isolation") == "read committed"
 
 
+@pytest.mark.parametrize(("usual", "kept"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
+def test_a_role_that_does_not_wait_for_its_commits_does_so_here(postgres_url: str, usual: str, kept: str) -> None:
+    with new_database(postgres_url) as url:
+        name = url.rpartition("/")[2]
+        with closing(Database(url)) as database:
+            database.transact(lambda tx: tx.run(f'ALTER DATABASE "{name}" SET synchronous_commit = {usual}'))
+        with closing(Database(url)) as database, database.write() as tx:
+            assert tx.value("SHOW synchronous_commit") == kept
+
+
 def test_a_writer_holds_the_write_lock_from_its_beginning(database: Database) -> None:
     if database.engine != "sqlite":
         return
@@ -282,6 +292,72 @@ def test_whether_commits_are_taken_is_told_by_a_trial_that_ran_not_by_a_group_th
     assert stored(database) == [7]
     assert writer.takes(full), "nothing was refused since"
     writer.close()
+
+
+def test_where_the_database_never_answers_nobody_waits_for_long(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.storage.writer._STUCK_SECONDS", 0.05)
+    writer = Writer(database, Rows(), queue_limit=100, group_limit=100)
+    entered, gate = threading.Event(), threading.Event()
+
+    def hang(tx: Connection) -> None:
+        entered.set()
+        gate.wait(30)
+        tx.run("INSERT INTO numbers (number) VALUES (?)", (7,))
+
+    with ThreadPoolExecutor(2) as pool:
+        under_way = pool.submit(writer.run, 1, hang)
+        entered.wait(30)
+        queued = pool.submit(writer.record, 1, 8)
+        wait_for(writer, 1)
+        while writer.alive():
+            threading.Event().wait(0.01)
+        assert isinstance(under_way.exception(30), Overloaded)
+        assert isinstance(queued.exception(30), Overloaded)
+        with pytest.raises(Overloaded):
+            writer.record(1, 9)
+        assert not writer.takes(lambda _: None)
+        gate.set()
+        while not writer.alive():
+            threading.Event().wait(0.01)
+        assert writer.takes(lambda _: None)
+        assert writer.record(1, 9) == 9
+    writer.close()
+    assert stored(database) == [7, 9], "what was under way was committed after all"
+
+
+def test_a_writer_that_waits_for_ever_does_not_keep_the_process_from_ending(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.storage.writer._STUCK_SECONDS", 0.05)
+    monkeypatch.setattr("collector.storage.writer._JOIN_SECONDS", 0.01)
+    writer = Writer(database, Rows(), queue_limit=100, group_limit=100)
+    with busy(writer, 2):
+        writer.close()
+
+
+def test_a_row_that_is_held_for_too_long_costs_its_own_site_alone(postgres_url: str) -> None:
+    with new_database(postgres_url) as url:
+        database = Database(url)
+        with database.write() as tx:
+            tx.run("CREATE TABLE numbers (number BIGINT PRIMARY KEY)")
+        writer = Writer(database, Rows(), queue_limit=10, group_limit=10)
+        with ThreadPoolExecutor(4) as pool, busy(writer, 1) as (_, release):
+
+            def meet(tx: Connection) -> None:
+                tx.run("SET LOCAL lock_timeout = '50ms'")
+                tx.rows("SELECT pg_advisory_xact_lock(7)")
+
+            with database.write() as held:
+                held.rows("SELECT pg_advisory_xact_lock(7)")
+                waits = [pool.submit(writer.run, 1, meet)]
+                wait_for(writer, 1)
+                waits.append(pool.submit(writer.run, 2, meet))
+                wait_for(writer, 2)
+                waits += [pool.submit(writer.record, 2, 5), pool.submit(writer.record, 3, 6)]
+                wait_for(writer, 4)
+                release()
+                assert waits[3].result(30) == 6
+                assert all(isinstance(one.exception(30), Overloaded) for one in waits[:2])
+        writer.close()
+        database.close()
 
 
 def test_bytes_that_wait_are_bounded_too(database: Database) -> None:

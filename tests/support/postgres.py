@@ -114,7 +114,7 @@ class PostgresServer:
         """Change a setting of the running server, and wait until new sessions have it."""
         self.execute(f"ALTER SYSTEM SET {name} = {value}")
         self.execute("SELECT pg_reload_conf()")
-        self._until(lambda: str(self.execute(f"SHOW {name}")[0][0]) == value)
+        self._until(lambda: str(self.execute(f"SHOW {name}")[0][0]) == value.strip("'"))
 
     def standby(self, folder: Path) -> "PostgresServer":
         """Make and start a streaming standby, and let commits wait until it has them on its disk too (synchronous replication)."""
