@@ -24,6 +24,13 @@ class Claim(Enum):
     """Another user has the lead."""
     BLOCKED = "blocked"
     """The pair's merge was undone; it does not merge again by itself."""
+    FULL = "full"
+    """The user has as many leads as merge by themselves; this one stays a person of its own, which it may go on being."""
+
+
+MOST = 1_000
+"""Leads of one person that merge by themselves. Who has more is no person but an account that everybody uses, or somebody who wants the
+collector to be slow: each merge reads what all of them have."""
 
 
 def claim_lead(
@@ -53,10 +60,18 @@ def claim_lead(
         "SELECT 1 FROM merges WHERE site = ? AND lead = ? AND target = ? AND blocked = 1", (site, lead.id, user.principal_id)
     ):
         return Claim.BLOCKED
+    if not asked and _is_full(tx, site, user.principal_id):
+        _journal(tx, site, lead, user, row_ids, now_ms, outcome="refused", verified=verified, by=by, reason=Reason.LEADS_LIMIT.value)
+        return Claim.FULL
     _absorb(tx, site, lead, user)
     changes.note(tx, site, (lead.id, lead.principal_id), now_ms)
     _journal(tx, site, lead, user, row_ids, now_ms, outcome="merged", verified=verified, by=by, reason=reason)
     return Claim.MERGED
+
+
+def _is_full(tx: Connection, site: int, person: int) -> bool:
+    sql = "SELECT 1 FROM identities WHERE site = ? AND principal_id = ? LIMIT 1 OFFSET ?"
+    return tx.row(sql, (site, person, MOST)) is not None
 
 
 def merge_contacts(tx: Connection, site: int, lead_id: str, user_id: str, row_ids: RowIds, now_ms: int, *, by: str) -> Claim:

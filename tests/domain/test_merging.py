@@ -2,6 +2,7 @@
 
 import pytest
 
+from collector.domain import merging
 from collector.domain.audiences import Total
 from collector.domain.merging import Claim
 from collector.values.clock import DAY, HOUR
@@ -87,6 +88,20 @@ def test_a_refused_claim_is_journalled_once_with_its_reason(world: World) -> Non
     for _ in range(3):
         world.send(user("second"), lead=lead())
     assert world.rows("SELECT outcome, reason FROM merges ORDER BY at, id") == [("merged", "identify"), ("refused", "lead_claimed")]
+
+
+def test_a_user_id_that_everybody_uses_takes_so_many_leads_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each merge reads what all the person's leads have, and the site's public key is enough to ask for one."""
+    monkeypatch.setattr(merging, "MOST", 2)
+    for name in ("a", "b", "c", "c"):
+        world.send(lead(name), world.event("page-view"))
+        outcome = world.send(user("guest"), world.event("used"), lead=lead(name))
+    assert outcome.claim is Claim.FULL
+    assert world.counts(user("guest")) == {"page-view": 2, "used": 4}
+    assert world.counts(lead("c").key) == {"page-view": 2}
+    reasons = world.rows("SELECT outcome, reason FROM merges ORDER BY at, id")
+    assert reasons == [("merged", "identify"), ("merged", "identify"), ("refused", "leads_limit")]
+    assert world.send(user("a-person"), lead=lead("c")).claim is Claim.MERGED
 
 
 def test_a_pair_whose_merge_was_undone_does_not_merge_again_by_itself(world: World) -> None:

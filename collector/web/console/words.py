@@ -6,6 +6,7 @@ import msgspec
 
 from collector.domain.journal import Merge
 from collector.domain.people import Person
+from collector.values.errors import Reason
 from collector.values.wording import ago, counted  # noqa: F401 (templates ask for both here)
 
 
@@ -76,6 +77,11 @@ def journal(merge: Merge, person: Person) -> JournalLine:
     """Return a line of the merge journal as the profile of one of its two sides tells it."""
     visitor, own = short(merge.lead), merge.into == person.contact_id
     if merge.outcome == "refused":
+        if merge.reason == Reason.LEADS_LIMIT.value:
+            rest = " has as many visitors already as join by themselves."
+            if own:
+                return JournalLine("", merge.lead, visitor, f" was not joined to this person, who{rest}")
+            return JournalLine("", merge.into, merge.user, f" signed in here, but{rest}")
         if own:
             rest = " was not joined to this person: it was another user’s already, so the browser was told to begin a new visitor."
             return JournalLine("", merge.lead, visitor, rest)
