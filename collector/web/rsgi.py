@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import io
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 
 _READERS = 8
+_WAITING = 2  # requests to Flask under way, in times its threads; more are turned away at once
+_LIVES, _READY = "/healthz", "/readyz"
 _PART = 65_536  # bytes sent at once of a long answer
 # A connection that is closed while its client still sends is reset, and the client never reads why. So much of a body that is too large is
 # heard out, in times the limit, before it is refused.
@@ -45,6 +47,10 @@ class RsgiEntry:
         self._largest = largest
         self._close = close
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
+        self._most = threads * _WAITING
+        self._under_way = 0
+        # Whoever asks how the process is must hear it while everything else waits for the database.
+        self._looker = ThreadPoolExecutor(1, thread_name_prefix="ready")
         # What has a time limit goes on in its thread after that: decisions must not stand in the way of anything else, nor claims.
         self._deciders = ThreadPoolExecutor(DECIDERS, thread_name_prefix="decider")
         self._claimers = ThreadPoolExecutor(CLAIMERS, thread_name_prefix="claimer")
@@ -66,12 +72,22 @@ class RsgiEntry:
         loop = asyncio.get_running_loop()
         if scope.path in PATHS:
             answer = await self._tracker(loop, scope, protocol)
+        elif scope.path == _LIVES:
+            answer = Answer(200, [("Content-Type", "application/json")], b'{"status":"ok"}')
+        elif self._under_way >= self._most and scope.path != _READY:
+            await _hear_out(protocol, self._largest)
+            answer = _refusal(503, Reason.OVERLOADED, [("Retry-After", "5")])
         else:
-            body = await _body(scope, protocol, self._largest)
-            answer, rest = await loop.run_in_executor(self._pool, _call, self._others, _environ(scope, body), body)
-            if rest is not None:
-                await self._stream(loop, protocol, answer, rest)
-                return
+            self._under_way += 1
+            try:
+                body = await _body(scope, protocol, self._largest)
+                pool = self._looker if scope.path == _READY else self._pool
+                answer, rest = await loop.run_in_executor(pool, _call, self._others, _environ(scope, body), body)
+                if rest is not None:
+                    await self._stream(loop, protocol, answer, rest)
+                    return
+            finally:
+                self._under_way -= 1
         protocol.response_bytes(answer.status, answer.headers, answer.body)
 
     async def _stream(self, loop: asyncio.AbstractEventLoop, protocol: "HTTPProtocol", answer: Answer, rest: "_Rest") -> None:
@@ -144,6 +160,15 @@ async def _body(scope: "Scope", protocol: "HTTPProtocol", limit: int) -> bytes |
     return b"".join(parts) if declared is None and size <= limit else None
 
 
+async def _hear_out(protocol: "HTTPProtocol", limit: int) -> None:
+    """Let a client send what it has begun, or it would not read the answer; nothing of it is kept."""
+    size = 0
+    async for part in protocol:
+        size += len(part)
+        if size > limit:
+            return
+
+
 def _environ(scope: "Scope", body: bytes | None) -> dict[str, Any]:
     """Return the WSGI environment of a request (PEP 3333)."""
     host, _, port = scope.server.rpartition(":")
@@ -213,12 +238,16 @@ class _Rest:
             close()
 
 
+def _refusal(status: int, reason: Reason, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+    request_id = new_nonce()
+    text = msgspec.json.encode(problem(status, reason).as_json(request_id))
+    return Answer(status, [("Content-Type", "application/json"), ("X-Request-Id", request_id), *headers], text)
+
+
 def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes | None) -> tuple[Answer, _Rest | None]:
     """Return the answer and, where it is long, what follows."""
     if body is None:
-        request_id = new_nonce()
-        text = msgspec.json.encode(problem(413, Reason.BODY_TOO_LARGE).as_json(request_id))
-        return Answer(413, [("Content-Type", "application/json"), ("X-Request-Id", request_id)], text), None
+        return _refusal(413, Reason.BODY_TOO_LARGE), None
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:  # noqa: ARG001

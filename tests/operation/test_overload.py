@@ -24,7 +24,7 @@ from tests.support.servers import Collector
 
 QUEUE, GROUP = 40, 10
 CLIENTS = 100
-SECONDS, LONG_SECONDS = 15, 600
+SECONDS, LONG_SECONDS = 30, 600
 GROWTH = 40 * 2**20
 """Bytes by which memory may differ between two moments: bodies on their way, and what the allocator keeps."""
 
@@ -115,6 +115,26 @@ def test_a_shutdown_writes_and_answers_the_whole_queue(collector: Collector) -> 
         assert stopped.result() == 0
     with reading(collector.database_url) as connection:
         assert stored(connection).keys() == taken
+
+
+def test_rest_is_turned_away_beyond_its_threads_and_health_is_told_all_the_while(start_collector: Callable[..., Collector]) -> None:
+    collector = start_collector(settings={"LEADLIGHT_THREADS": "4"})
+
+    def send(number: int) -> Answer:
+        event = {"event_name": "saved", "user_id": "ada", "create_contact": True, "event_id": f"e-{number}", "created_at": int(time.time())}
+        return collector.client.api("POST", "/events", event)
+
+    with held(collector.database_url) as release, ThreadPoolExecutor(CLIENTS) as pool:
+        posts = [pool.submit(send, number) for number in range(CLIENTS)]
+        waiting = set(posts)
+        while len(waiting) > 8:
+            done, waiting = wait(waiting, PATIENCE_SECONDS, FIRST_COMPLETED)
+            assert done, "no more answers"
+        assert collector.client.get("/healthz").status == 200
+        assert collector.client.get("/readyz").json["checks"]["writer"] is True
+        release()
+        answers = Counter((one.result().status, one.result().headers.get("Retry-After")) for one in posts)
+    assert answers == {(202, None): 8, (503, "5"): CLIENTS - 8}
 
 
 def test_memory_stays_flat_under_overload(collector: Collector, long: bool) -> None:
