@@ -105,10 +105,9 @@ class Events:
             raise Refusal(Reason.FIELD_INVALID, "repeat", f"only a {PAGE_VIEW} is one")
         at = self._when.correct(item.at, flags)
         if item.visit != self._visit[0]:
-            visit = None if item.visit is None else view_bytes(item.visit)
-            if visit is None and item.visit is not None:
-                raise Refusal(Reason.ID_INVALID, "visit", "expected a UUIDv7")
-            self._visit = (item.visit, visit)
+            self._visit = (item.visit, None if item.visit is None else view_bytes(item.visit))
+        if self._visit[1] is None and item.visit is not None:  # whatever stood in the browser's storage costs the visit, not the event
+            flags.append((Reason.ID_INVALID, "visit"))
         if item.page != self._page:
             self._page, self._described = item.page, (None, _EMPTY_VIEW) if item.page is None else _page(item.page)
         page, metadata = self._described

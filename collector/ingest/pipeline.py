@@ -83,10 +83,10 @@ class Collection:
                 body["session"] = {"token": self.sender.session[0], "expires_at": self.sender.session[1]}
             if self.outcome.claim in (Claim.REFUSED, Claim.BLOCKED):
                 body["lead"] = "rotate"
-            if self.rules is not None:
-                body["rules"] = self.rules
-            if self.query_names:
-                body["query"] = sorted(self.query_names)
+        if self.rules is not None:
+            body["rules"] = self.rules
+        if self.query_names:
+            body["query"] = sorted(self.query_names)
         return body
 
 
@@ -107,9 +107,9 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
     if page is not None and not collection.envelope.items:
         yield from ask_messages(collection, offers.poll(collection.sender, items.shown_url(page), collection.now), LATER)
         return collection.answer()
-    if collection.is_empty:  # what says nothing makes nobody
-        return collection.answer()
     yield from apply_rules(collection)
+    if collection.is_empty:  # what says nothing makes nobody
+        return answered(collection)
     try:
         outcomes = yield Record(collection.site.id, [collection.submission], len(body))
     except Overloaded:
@@ -118,8 +118,13 @@ def collect(services: Services, offers: Offers, body: bytes, headers: Headers) -
     events, reported = collection.submission.events, collection.reported()
     asked = offers.question(collection.sender, collection.outcome, events, reported, collection.now)
     yield from ask_messages(collection, asked, NOTHING)
-    collection.query_names |= services.auto_messages.query_names(collection.site.id)
-    return collection.answer()
+    return answered(collection)
+
+
+def answered(c: Collection) -> dict[str, Any]:
+    """Return the answer, also with the query parameters that the live messages, as last read, ask for."""
+    c.query_names |= c.services.auto_messages.query_names(c.site.id)
+    return c.answer()
 
 
 def decode_envelope(c: Collection) -> None:

@@ -157,6 +157,14 @@ def test_a_value_that_is_no_metadata_is_left_out_and_flagged_and_its_event_is_ke
     assert json.loads(world.rows("SELECT metadata FROM events")[0][0]) == {"kept": 1, "paid_at": 1_772_000_000}
 
 
+@pytest.mark.parametrize("visit", ["", "x", "x" * 36, "00000000-0000-4000-8000-000000000000"])
+def test_rubbish_for_a_visit_costs_the_visit_alone(tracker: Tracker, world: World, visit: str) -> None:
+    answer = tracker.collect(tracker.event("a", visit=visit), tracker.event("b", visit=visit))
+    assert (answer["accepted"], answer["refused"]) == (2, [])
+    assert answer["flagged"] == [{"index": index, "code": "id_invalid", "field": "visit"} for index in (0, 1)]
+    assert world.rows("SELECT visit FROM events") == [(None,), (None,)]
+
+
 def test_values_that_cannot_be_stored_are_replaced_and_flagged(tracker: Tracker, world: World) -> None:
     answer = tracker.collect(tracker.event("x", metadata={"a": "nul\x00", "b": "lone \ud800", "c": "y" * 300}))
     assert answer["flagged"] == [

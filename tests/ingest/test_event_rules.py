@@ -325,6 +325,14 @@ def test_answers_name_the_script_of_rules_by_selector_while_there_are_any(world:
     assert "rules" not in tracker.view("/")
 
 
+def test_an_answer_that_refuses_every_item_names_the_rules_too(world: World, tracker: Tracker) -> None:
+    """Or the page would take it that there are none any more, and stop applying them."""
+    new_click_rule(world)
+    new_rule(world, {"field": "query.plan", "operator": "is", "value": "pro"})
+    answer = tracker.collect(tracker.event("x", metadata={f"key-{number}": 1 for number in range(21)}))
+    assert (answer["accepted"], answer["rules"], answer["query"]) == (0, script(world), ["plan"])
+
+
 def test_a_rule_by_selector_makes_nothing_of_page_views_and_has_nothing_to_go_back_over(world: World, tracker: Tracker) -> None:
     new_click_rule(world)
     tracker.view("/pricing")
