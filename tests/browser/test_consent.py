@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, Route
 
 from tests.browser.gateway import Gateway
 from tests.browser.messages import Message
 from tests.browser.stored import Stored
-from tests.browser.tabs import call, fence, lead, push, status, storage, visit, wait_for
+from tests.browser.tabs import call, fence, lead, push, status, storage, until, visit, wait_for
 from tests.support.pages import Pages
 from tests.support.servers import Collector
 
@@ -185,7 +185,7 @@ def test_a_withdrawal_wipes_the_browser_down_to_its_marker(
     assert status(page)["lead"] in (None, "")
     assert gateway.sent() == []
     assert [one["name"] for one in context.cookies()] == [f"{lead_cookie}_choice"]
-    assert storage(page) == {}
+    assert storage(page) == {f"{lead_cookie}_choice": "out"}
 
 
 def test_a_withdrawal_in_one_tab_holds_in_the_others(
@@ -202,6 +202,65 @@ def test_a_withdrawal_in_one_tab_holds_in_the_others(
     call(other, "track", "after-withdrawal-elsewhere")
     other.evaluate("window.dispatchEvent(new Event('pagehide'))")
     assert gateway.sent() == []
+
+
+def test_a_message_whose_script_is_still_on_its_way_is_not_asked_for_after_a_withdrawal(
+    page: Page, pages: Pages, through: str, gateway: Gateway, new_message: Callable[..., Message]
+) -> None:
+    message = new_message("/withdrawn-meanwhile", title="Too late")
+    held: list[Route] = []
+    page.route("**/messenger-*.js", lambda route: held.append(route))  # noqa: PLW0108 (it is inspected, and a method of a list cannot be)
+    visit(page, pages.add("/withdrawn-meanwhile", head=through))
+    assert until(page, lambda: held)
+    call(page, "optOut")
+    gateway.log.clear()
+    held[0].continue_()
+    page.unroute("**/messenger-*.js")
+    page.evaluate("address => import(address)", held[0].request.url)
+    assert [sent.path for sent in gateway.log if sent.method == "POST"] == []
+    assert message.stats()["sent"] == 0
+
+
+def test_a_withdrawal_outlives_a_browser_that_drops_the_cookies_of_scripts(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str
+) -> None:
+    """As Safari does seven days after they were written."""
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    call(page, "optOut")
+    context.clear_cookies()
+    visit(page, shop)
+    assert status(page)["held"] == "opted_out"
+
+
+def test_a_choice_made_on_a_sibling_host_replaces_the_one_that_was_kept_here(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str
+) -> None:
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/"))
+    call(page, "optIn")
+    visit(page, pages.url("/", host="app.shop.example"))
+    call(page, "optOut")
+    visit(page, pages.url("/"))
+    context.clear_cookies()
+    visit(page, pages.url("/"))
+    assert status(page)["held"] == "opted_out"
+
+
+def test_two_tabs_that_wait_for_consent_are_one_visitor(
+    context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str], stored: Stored, lead_cookie: str
+) -> None:
+    shop = pages.add("/", head=tag('data-consent="required"'))
+    other = context.new_page()
+    for one in (page, other):
+        visit(one, shop)
+        call(one, "track", "waited-in-two-tabs")
+    call(page, "optIn")
+    wait_for(other, "key => localStorage[key]", f"{lead_cookie}_choice")
+    fence(page)
+    fence(other)
+    assert lead(page) == lead(other)
+    assert [event.owner for event in stored.events("waited-in-two-tabs")] == [lead(page)] * 2
 
 
 @pytest.mark.whole_browser
@@ -223,7 +282,7 @@ def test_a_withdrawal_holds_in_a_page_that_comes_back_from_the_cache(
     assert status(page)["held"] == "opted_out"
     assert gateway.sent() == []
     assert [one["name"] for one in context.cookies()] == [f"{lead_cookie}_choice"]
-    assert storage(page) == {}
+    assert storage(page) == {f"{lead_cookie}_choice": "out"}
 
 
 def test_an_opt_in_outweighs_a_site_that_denies_by_default(page: Page, pages: Pages, tag: Callable[..., str], stored: Stored) -> None:
@@ -245,7 +304,14 @@ def test_a_choice_holds_on_sibling_hosts(page: Page, pages: Pages, snippet: str)
 
 
 def test_a_withdrawal_empties_what_waits_and_ends_the_messages_of_all_tabs(
-    context: BrowserContext, page: Page, pages: Pages, through: str, gateway: Gateway, new_message: Callable[..., Message], stored: Stored
+    context: BrowserContext,
+    page: Page,
+    pages: Pages,
+    through: str,
+    gateway: Gateway,
+    new_message: Callable[..., Message],
+    stored: Stored,
+    lead_cookie: str,
 ) -> None:
     new_message("/going", title="Going")
     visit(page, pages.add("/going", head=through))
@@ -260,7 +326,7 @@ def test_a_withdrawal_empties_what_waits_and_ends_the_messages_of_all_tabs(
     page.get_by_role("dialog").wait_for(state="detached")
     wait_for(page, "() => leadlight('status').held == 'opted_out'")
     assert (status(page)["queued"], status(other)["queued"]) == (0, 0)
-    assert storage(page) == storage(other) == {}
+    assert storage(page) == storage(other) == {f"{lead_cookie}_choice": "out"}
     gateway.fate = "pass"
     call(page, "optIn")
     fence(page)

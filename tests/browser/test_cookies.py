@@ -51,6 +51,19 @@ def test_the_lead_is_one_cookie_of_the_sites_widest_domain_for_four_hundred_days
     assert abs(only["expires"] - time.time() - 400 * DAY) < 120
 
 
+def test_a_cookie_is_written_right_after_the_one_before_it_is_gone(page: Page, pages: Pages, snippet: str) -> None:
+    """Another tab that looks in between would make a new visitor."""
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/", host="app.shop.example"))
+    spied(page)
+    page.add_init_script("localStorage.clear()")
+    visit(page, pages.url("/", host="app.shop.example"))
+    written = page.evaluate("written")
+    widest = [number for number, text in enumerate(written) if text.endswith(";domain=shop.example")]
+    gone, made = widest
+    assert (made, "max-age=0;" in written[gone], made - gone) == (len(written) - 1, True, 1)
+
+
 def test_sibling_hosts_share_the_lead(page: Page, pages: Pages, snippet: str) -> None:
     pages.add("/", head=snippet)
     visit(page, pages.url("/", host="app.shop.example"))

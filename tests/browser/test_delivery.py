@@ -6,7 +6,7 @@ from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.gateway import Gateway
 from tests.browser.stored import Stored
-from tests.browser.tabs import SECONDS, fence, lead, track, until, visit
+from tests.browser.tabs import SECONDS, fence, lead, status, track, until, visit
 from tests.support.pages import Pages
 
 Numbers = Callable[[str, int], list[int]]
@@ -82,3 +82,14 @@ def test_a_blocked_script_stops_nothing_of_the_page(page: Page, pages: Pages, sn
     pages.add("/next")
     page.click("a")
     page.wait_for_url("**/next", timeout=SECONDS * 1_000)
+
+
+def test_a_gateway_that_asks_for_a_password_for_a_moment_loses_nothing(
+    page: Page, pages: Pages, through: str, gateway: Gateway, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=through))
+    fence(page)
+    gateway.fates = [401, 407]
+    track(page, "behind-a-login", 1)
+    assert until(page, lambda: stored.events("behind-a-login"))
+    assert status(page)["queued"] == 0

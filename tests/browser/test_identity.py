@@ -13,7 +13,7 @@ from tests.browser.gateway import Gateway
 from tests.browser.messages import Message
 from tests.browser.people import contact, counts, user_hash
 from tests.browser.stored import Stored
-from tests.browser.tabs import call, cookie, fence, lead, status, storage, until, visit
+from tests.browser.tabs import call, cookie, fence, lead, status, storage, until, visit, wait_for
 from tests.support.pages import Pages
 from tests.support.servers import Collector
 
@@ -183,6 +183,28 @@ def test_a_reset_in_one_tab_is_one_in_the_others(context: BrowserContext, page: 
     call(other, "track", "after-reset-elsewhere")
     fence(other)
     assert [event.owner for event in stored.events("after-reset-elsewhere")] == [lead(page)]
+
+
+def test_who_signs_in_right_after_a_sign_out_keeps_the_session_whatever_other_tabs_are_open(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str, stored: Stored
+) -> None:
+    shop = pages.add("/", head=snippet)
+    visit(page, shop)
+    call(page, "identify", "signed-out-first")
+    fence(page)
+    other = context.new_page()
+    visit(other, shop)
+    call(other, "identify", "signed-out-first")
+    fence(other)
+    page.evaluate("() => { leadlight('reset'); leadlight('identify', 'signed-in-next'); leadlight('track', 'first-of-next') }")
+    wait_for(other, "() => !leadlight('status').user")
+    fence(page)
+    call(page, "track", "second-of-next")
+    fence(page)
+    kept = json.loads(storage(page)[f"{lead_cookie}.who"])
+    assert (kept["id"], "token" in kept) == ("signed-in-next", True)
+    (first,), (second,) = stored.events("first-of-next"), stored.events("second-of-next")
+    assert (first.owner, first.visit) == ("signed-in-next", second.visit)
 
 
 def test_who_signs_in_in_one_tab_ends_the_session_of_somebody_else_in_the_others(
@@ -440,6 +462,27 @@ def test_an_attribute_that_changes_by_little_is_sent(
         call(page, "identify", user, {"plan": plan})
         fence(page)
     assert contact(collector, user)["custom_attributes"] == {"plan": after}
+
+
+def test_what_is_no_user_id_by_its_kind_is_refused_with_a_reason(page: Page, pages: Pages, snippet: str) -> None:
+    visit(page, pages.add("/", head=snippet))
+    for given in ("123n", "Symbol('u')", "NaN", "true", "() => 1"):
+        page.evaluate(f"() => {{ leadlight('identify', {given}) }}")
+    assert status(page)["refused"] == [{"code": "user_id_invalid", "field": "user_id"}] * 5
+
+
+def test_attributes_are_said_again_once_the_user_is_proved(
+    page: Page, pages: Pages, through: str, collector: Collector, gateway: Gateway
+) -> None:
+    """What REST set is not overwritten before that."""
+    proof = user_hash(collector, "proved-later")
+    visit(page, pages.add("/", head=through))
+    call(page, "identify", "proved-later", {"plan": "pro"})
+    call(page, "identify", "proved-later", {"plan": "pro"})
+    call(page, "identify", "proved-later", {"plan": "pro", "user_hash": proof})
+    fence(page)
+    said = [item for sent in gateway.sent() for item in sent.json["items"] if item["type"] == "identify"]
+    assert [item["attributes"] for item in said] == [{"plan": "pro"}] * 2
 
 
 @pytest.mark.parametrize("user_id", ["", " ", "null", "undefined", "NaN", "None", "[object Object]"])

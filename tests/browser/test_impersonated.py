@@ -80,7 +80,7 @@ def test_who_withdraws_meanwhile_has_withdrawn(context: BrowserContext, page: Pa
     call(page, "optOut")
     assert status(page)["held"] == "opted_out"
     assert cookie(context, lead_cookie) is None
-    assert storage(page) == {}
+    assert storage(page) == {f"{lead_cookie}_choice": "out"}
 
 
 def test_the_visitors_own_is_tracked_before_and_on_the_next_page_as_if_nothing_had_been(

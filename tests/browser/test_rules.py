@@ -344,7 +344,7 @@ def test_without_consent_nothing_is_fetched_and_nothing_counts(
 
 
 def test_after_a_withdrawal_nothing_counts_until_a_new_consent(
-    page: Page, pages: Pages, through: str, gateway: Gateway, rules: Rules, stored: Stored
+    page: Page, pages: Pages, through: str, gateway: Gateway, rules: Rules, stored: Stored, lead_cookie: str
 ) -> None:
     rules.click("withdrawn click", "p")
     shop = pages.add("/withdrawn", head=through, body="<p>Text</p>")
@@ -356,7 +356,7 @@ def test_after_a_withdrawal_nothing_counts_until_a_new_consent(
     page.goto(shop)
     ready(page)
     page.click("p")
-    assert storage(page) == {}
+    assert storage(page) == {f"{lead_cookie}_choice": "out"}
     assert [sent.path for sent in gateway.log if sent.path != "/tracker.js"] == []
     call(page, "optIn")
     ruled(page)

@@ -89,6 +89,7 @@ TAMPERING = {
         "after",
         "window.URL = class { constructor() { throw new Error('broken') } }",
     ),
+    "self replaced": ("before", "var self = {}"),
     "history frozen": ("before", "Object.freeze(history)"),
     "locks and channels gone": ("before", "delete Navigator.prototype.locks; delete window.BroadcastChannel"),
 }
@@ -173,3 +174,33 @@ def test_markup_of_strangers_does_not_say_where_the_tracker_comes_from(
     visit(page, pages.add("/forum", body=written + snippet.replace("async ", "")))
     fence(page)
     assert [view.path for view in stored.views(lead(page))] == ["/forum"]
+
+
+# What strangers may write in a page, where a site lets them give names to forms and images.
+MARKUP = {
+    "settings": '<form id="leadlightSettings"><img name="consent"><img name="impersonated"><input name="paused"></form>',
+    "the call": '<form id="leadlight"><img name="v"><img name="q"></form>',
+    "cookies": '<img name="cookie">',
+}
+
+
+@pytest.mark.parametrize("kind", MARKUP)
+def test_what_strangers_write_into_a_page_stands_for_nothing_of_the_trackers(
+    page: Page, pages: Pages, tag: Callable[..., str], kind: str, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=tag()))
+    fence(page)
+    who = lead(page)
+    page.goto(pages.add("/written", body=MARKUP[kind] + tag().replace(" async", "")))
+    call(page, "track", "beside-markup")
+    fence(page)
+    assert lead(page) == who
+    assert len(stored.events("beside-markup", lead=who)) == 1
+
+
+def test_an_image_named_like_the_cookies_does_not_hide_that_somebody_opted_out(page: Page, pages: Pages, snippet: str) -> None:
+    visit(page, pages.add("/", head=snippet))
+    call(page, "optOut")
+    page.evaluate("localStorage.clear()")
+    visit(page, pages.add("/written", body=MARKUP["cookies"] + snippet))
+    assert status(page)["held"] == "opted_out"

@@ -114,5 +114,5 @@ export const start = async (listed, host, rotate, waiting, get, set) => {
   if (session) set("who", JSON.stringify({ ...session, lead }));
   for (const key of waiting()) set(key, /** @type {string} */ (get(key)).replace(own, lead));
   // One visit goes on, or the site itself would be what the latest one was referred by.
-  if (/^[\w-]{36}$/.test(visited)) set("whovisit", visited + " " + Math.floor(Date.now() / 1e3));
+  if (/^[\w-]{36}$/.test(visited)) set("whovisit", `${visited} ${Math.floor(Date.now() / 1e3)} ${lead.slice(23, 28)}`);
 };

@@ -1,8 +1,9 @@
 /**
  * Whether anything may be kept or sent, and why not: the visitor's explicit choice, then the browser's signal, then the site's default.
  */
-import { base, option, prefix, setting, site } from "./options.js";
+import { attempt, base, option, prefix, setting, site } from "./options.js";
 import { keep, recall } from "./cookie.js";
+import { local } from "./store.js";
 
 const NAME = prefix + "_choice";
 
@@ -34,7 +35,7 @@ export const ask = (gpc, staff = impersonated) => {
   const asked = option("consent");
   choice = recall(NAME) || choice;
   held = !site || !base ? "site_missing"
-    : top != self && !option("frames") ? "frame"
+    : top != window && !option("frames") ? "frame"
     : navigator.webdriver && !counted ? "automation"
     : choice && choice[0] != "i" ? "opted_out"
     : impersonated ? "impersonated"
@@ -49,6 +50,11 @@ export const ask = (gpc, staff = impersonated) => {
 
 /** @param {string} made */
 export const choose = (made) => keep(NAME, (choice = made));
+
+/** Keeps the choice beside its cookie: some browsers drop a script's cookies after seven days. */
+export const remember = () => {
+  if (choice) attempt(() => (local[NAME] = choice));
+};
 
 /** Whether anything may be tracked, if only to wait in memory for a consent to come. What a page asks of us in `paused` may change. */
 export const mayWait = () => !setting("paused") && (!held || /^[gdc]/.test(held));

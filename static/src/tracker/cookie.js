@@ -18,7 +18,8 @@ const forget = async () => {
 /** @returns {string} */
 const all = () => {
   if (!jar) {
-    attempt(() => (jar = "; " + document.cookie));
+    // Not as the document's own: an image named so, in what strangers wrote, would stand in its place.
+    attempt(() => (jar = "; " + Reflect.get(Document.prototype, "cookie", document)));
     forget();
   }
   return jar;
@@ -32,7 +33,7 @@ const read = (name) => all().split(`; ${name}=`).slice(1).map((rest) => rest.spl
 
 /** @param {string} name @param {string} value an empty one forgets it @param {string} domain none for this host alone */
 const bake = (name, value, domain) => {
-  document.cookie = `${name}=${value};path=/;max-age=${value ? AGE : 0};samesite=lax` + (domain && ";domain=" + domain) + (location.protocol == "https:" ? ";secure" : "");
+  document.cookie = `${name}=${value};path=/;max-age=${value ? AGE : 0};samesite=lax` + (domain && ";domain=" + domain) + (/s:/.test(location.protocol) ? ";secure" : "");
   jar = "";
 };
 
@@ -51,7 +52,8 @@ export const keep = (name, value) =>
     const labels = location.hostname.split(".");
     const domains = [...labels.slice(1).map((label, at) => labels.slice(-2 - at).join(".")), ""];
     delete local[name];
-    if (read(name)[0]) for (const domain of domains) bake(name, "", domain);
+    // The widest last, which nearly always has it: another tab that looks in between finds none.
+    if (read(name)[0]) for (const domain of domains.slice().reverse()) bake(name, "", domain);
     const kept = (/** @type {string} */ domain) =>
       attempt(() => {
         bake(name, value, domain);

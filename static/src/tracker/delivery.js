@@ -151,7 +151,7 @@ const post = async (rows) => {
   else if (walled) parked.add(rows[0][0]);
   if (status == 413 && rows[1]) return true;
   // A session that has ended, or a proof that is wrong: it may come right.
-  if (status == 401 || (status == 403 && /^user/.test(about))) parked.add(rows[0][2]);
+  if (/40[13]/.test(status) && /^user/.test(about)) parked.add(rows[0][2]);
   // A collector that does not know this version of the wire (`v`) is older than this script, and will be upgraded.
   else if (status == 202 ? time : /40[03]|41[03]|422/.test(status) && !walled && about != "v") for (const [key] of rows) remove(key);
   else {

@@ -29,7 +29,7 @@ export const identify = (id, about, consent) => {
   if (typeof id == "object") id = user_id;
   if (impersonated) return consent(0, 1);
   if (id != null) {
-    if (id === +id) id = "" + id;
+    if (typeof id == "number") id = "" + id;
     if (typeof id != "string" || !/^(?!(\s*|null|undefined|NaN|None|\[object Object\])$)[^\0\p{Cs}]{1,255}$/u.test(id)) return refuse("user_id_invalid", "user_id", id);
     consent(0, 0);
     // The view that waits for its title belongs to whoever was here when it began, not to the next user.
@@ -45,7 +45,7 @@ export const identify = (id, about, consent) => {
     if (write(user) != before) repeat();
   }
   // Said once for each lead and day: often enough to keep the session alive, seldom enough for pages that identify at every load.
-  const said = mark(write([lead(), user?.id, attributes, (Date.now() / DAY) | 0]));
+  const said = mark(write([lead(), user?.id, user?.hash, !user?.jwt, attributes, (Date.now() / DAY) | 0]));
   if (mayWait() && get("whosaid") != said) {
     set("whosaid", said);
     record({ type: "identify", at: Date.now(), attributes });

@@ -1,12 +1,12 @@
 /** The public call, and the order in which things start. */
 import { attempt, option, prefix, script, site } from "./options.js";
-import { ask, choice, choose, held } from "./consent.js";
+import { ask, choice, choose, held, remember } from "./consent.js";
 import { changed } from "./cookie.js";
 import { attach, exit, hurry, look, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
 import { end, host, learn, load, offer, overhear, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
-import { assert, forget, gone, lead, leave, renew, rotate, session, user } from "./sender.js";
+import { assert, current, gone, heed, lead, leave, renew, rotate, session, user } from "./sender.js";
 import { get, open, set, wipe } from "./store.js";
 import { again, arm, part, settle, unsettled, view, watch } from "./view.js";
 
@@ -14,11 +14,15 @@ import { again, arm, part, settle, unsettled, view, watch } from "./view.js";
 const consent = (gpc, staff) => {
   if (!ask(gpc, staff)) return;
   if (!held) {
+    // Another tab, where consent was given, may have been quicker: what waited here is the same visitor's. Before anything is stored, which
+    // the other tabs hear of, and look for the lead.
+    const before = current;
+    for (const key of waiting()) set(key, /** @type {string} */ (get(key)).replace(before, lead()));
     open();
     renew();
     wake();
     const domains = option("link_domains");
-    if (domains) load("handover.js", ({ start }) => start(domains, host, rotate, waiting, get, set));
+    if (domains) load("handover.js", ({ start }) => held || start(domains, host, rotate, waiting, get, set));
   } else {
     part();
     if (/^[gdco]/.test(held)) {
@@ -27,6 +31,7 @@ const consent = (gpc, staff) => {
     }
   }
   learn(get("rules"));
+  remember(); // the other tabs hear of it, and find the lead there already
 };
 
 /** Somebody else is here than this page knew. */
@@ -39,7 +44,7 @@ const change = () => {
 const follow = (gpc) => {
   consent(gpc);
   if (gone()) {
-    forget();
+    heed();
     change();
   }
 };
@@ -109,7 +114,7 @@ const start = () => {
   /** @type {any} */
   const stub = window.leadlight;
   // A second copy of the snippet finds the first one at work.
-  if (stub?.v) return;
+  if (stub?.v == 1) return;
   consent();
   attach(unsettled, offer, (gpc) => {
     if (changed() || gpc) follow(gpc);

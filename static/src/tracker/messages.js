@@ -76,7 +76,7 @@ export const overhear = () => {
 /** @param {Candidate[]} candidates best first @param {number} [poll] seconds until the messenger asks again */
 const hand = (candidates, poll) => {
   const named = view;
-  if (!held) load(MESSENGER, ({ offer }) => named == view && offer(host, candidates, poll));
+  if (!held) load(MESSENGER, ({ offer }) => held || (named == view && offer(host, candidates, poll)));
 };
 
 /**

@@ -19,8 +19,11 @@ export const log = (...words) => {
   if (debug) console.log("leadlight", ...words);
 };
 
-/** @param {string} name @returns {any} what the page set now; a getter of its may throw */
-export const setting = (name) => attempt(() => /** @type {any} */ (window).leadlightSettings?.[name]);
+/** @param {string} name @returns {any} what the page set now, and not what strangers wrote into it: a form and what has a name in it; a getter may throw */
+export const setting = (name) => attempt(() => {
+  const value = /** @type {any} */ (window).leadlightSettings?.[name];
+  if (value?.name == null) return value;
+});
 
 // Loaders that re-create scripts leave currentScript null: then the tag is found by its address, one that names a site first.
 // Imported there is no tag, and whoever imports says what stands for it. What has a name is markup that took that one's place: a page may

@@ -19,13 +19,17 @@ const IDLE = 1800; // seconds
 /** Never stored: another page view has to assert it again. @type {User | undefined} */
 export let user;
 
-let current = "";
+/** The lead as this page knows it. */
+export let current = "";
 
 /** The lead that the cookie had when this page last looked, if it may look. @type {any} */
 let shared;
 
 /** How the next lead's secret begins: with the same five characters for all, until somebody signs out in this browser. */
 let seed = "reset";
+
+/** When somebody last signed out at this host, as far as this page knows. @type {any} */
+let signedOut;
 
 /** The leads this page gave up. A cookie that a sibling host set for a path of ours stays, and must not bring one back. */
 let over = "";
@@ -37,12 +41,12 @@ export const assert = (value) => {
 
 /**
  * The lead as `ID.SECRET`; read from the cookie in each task, so that a reset in another tab is followed. Made where there is none.
- * @param {any} [renew] gives it its full life again @returns {string}
+ * @param {any} [renew] gives it its full life again, once in a visit: more would only cost every page @returns {string}
  */
 export const lead = (renew) => {
   const kept = !held && recall(prefix, (value) => /^[\w-]{22}\.[\w-]{22}$/.test(value) && !over.includes(value));
   current = kept || current || token() + "." + (seed + token()).slice(0, 22);
-  if (!held && (renew || !kept)) keep(prefix, current);
+  if (!held && (!kept || (renew && !present()))) keep(prefix, current);
   shared = !held && current;
   return current;
 };
@@ -62,17 +66,27 @@ export const rotate = (next = "", begins = current.slice(23, 28)) => {
   lead();
 };
 
-/** Nothing that is kept of the user and the visit remains. */
-export const forget = () => names("who").forEach(remove);
+/** Nothing that is kept of the user and the visit remains. The other tabs of this host hear of it at once. */
+const forget = () => {
+  names("who").forEach(remove);
+  set("reset", (signedOut = Date.now()));
+};
 
 /** Nor of the lead. */
 export const leave = () => {
   assert();
-  forget();
   rotate("", "");
-  // The other tabs of this host hear of it at once, and find the new lead.
-  set("reset", Date.now());
+  forget();
 };
+
+/**
+ * Somebody signed out elsewhere. In another tab of this host, they left nothing here, and what is kept is of whoever came after. Asked
+ * a moment later, since what other tabs keep may arrive after what they write into cookies.
+ */
+export const heed = () =>
+  setTimeout(() => {
+    if (signedOut == (signedOut = get("reset"))) forget();
+  }, 1e3);
 
 /** @returns {Session} of the user last identified in this browser; empty for none */
 export const session = () => attempt(() => parse(get("who") || "{}")) || {};
@@ -91,19 +105,22 @@ export const sender = () => {
   return { lead: lead(), user };
 };
 
-/** @returns {string | false} the visit that goes on; none after thirty idle minutes */
+/** @returns {string | false} the visit that goes on; none after thirty idle minutes, nor after a sign-out, which other hosts do not hear of */
 const present = () => {
-  const [id, last] = ("" + get("whovisit")).split(" ");
-  return /** @type {any} */ (last) > Date.now() / 1e3 - IDLE && id;
+  const [id, last, of] = ("" + get("whovisit")).split(" ");
+  return of == current.slice(23, 28) && /** @type {any} */ (last) > Date.now() / 1e3 - IDLE && id;
 };
 
-/** Gives the lead its full life again, once in a visit: more would only cost every page. */
-export const renew = () => lead(!present());
+/** Storage may be used from now on. */
+export const renew = () => {
+  signedOut = get("reset");
+  lead(1);
+};
 
 /** @returns {string} the visit, shared by the tabs */
 export const visit = () => {
   const id = present() || uuid();
-  const kept = id + " " + (Date.now() / 1e3 >>> 0);
+  const kept = `${id} ${(Date.now() / 1e3) >>> 0} ${current.slice(23, 28)}`;
   // What a page tracks in one go is written down once.
   if (mayWait() && kept != get("whovisit")) set("whovisit", kept);
   return id;
