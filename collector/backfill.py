@@ -33,10 +33,10 @@ class Backfill:
         self._thread = threading.Thread(target=self._loop, name="backfill", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End between two steps."""
+    def stop(self, seconds: float | None = None) -> None:
+        """End between two steps; who waits for the database for longer than `seconds` is left behind."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(seconds)
 
     def _loop(self) -> None:
         rest = LOOK_SECONDS

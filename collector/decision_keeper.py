@@ -20,10 +20,10 @@ class DecisionKeeper:
         self._thread = threading.Thread(target=self._loop, name="decisions", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Write what is left, and end."""
+    def stop(self, seconds: float | None = None) -> None:
+        """Write what is left, and end; where the database takes longer than `seconds` for it, that is left behind."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(seconds)
 
     def _loop(self) -> None:
         while not self._stopping.wait(SECONDS):

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ORDERS = (signal.SIGINT, signal.SIGTERM)
+_GUESTS_SECONDS = 10.0  # for upkeep and its like to end; what they are at is taken up again by whoever comes next
 """The signals by which a process is told to end."""
 
 _GARBAGE = (100_000, 20, 50)
@@ -73,8 +75,9 @@ def application() -> RsgiEntry:
     _look_for_garbage_seldom()
 
     def close() -> None:
+        deadline = time.monotonic() + _GUESTS_SECONDS
         for guest in guests:
-            guest.stop()
+            guest.stop(max(0.0, deadline - time.monotonic()))
         services.close()
 
     return RsgiEntry(responder, app.wsgi_app, threads=services.settings.threads, largest=app.config["MAX_CONTENT_LENGTH"], close=close)

@@ -29,8 +29,8 @@ class Claim(Enum):
 
 
 MOST = 1_000
-"""Leads of one person that merge by themselves. Who has more is no person but an account that everybody uses, or somebody who wants the
-collector to be slow: each merge reads what all of them have."""
+"""Leads of one person from which on no more merge by themselves, unless the user is proved. Who has more is no person but an account that
+everybody uses, or somebody who wants the collector to be slow: each merge reads what all of them have."""
 
 
 def claim_lead(
@@ -60,7 +60,7 @@ def claim_lead(
         "SELECT 1 FROM merges WHERE site = ? AND lead = ? AND target = ? AND blocked = 1", (site, lead.id, user.principal_id)
     ):
         return Claim.BLOCKED
-    if not asked and _is_full(tx, site, user.principal_id):
+    if not (asked or verified) and _is_full(tx, site, user.principal_id):
         _journal(tx, site, lead, user, row_ids, now_ms, outcome="refused", verified=verified, by=by, reason=Reason.LEADS_LIMIT.value)
         return Claim.FULL
     _absorb(tx, site, lead, user)

@@ -85,7 +85,7 @@ class _Adapter(Psycopg3Adapter):
         super().__init__()
         self._absent_until = 0.0
         self._last: tuple[str, str] | None = None
-        self._started: bytes | None = None
+        self._started: Any = None
 
     def connect(self, db: "PostgresPool", **_: Any) -> ListeningConnection:
         """Connect to the first server that the address admits, beginning with that of the last connection."""
@@ -99,10 +99,11 @@ class _Adapter(Psycopg3Adapter):
             now = time.monotonic()
             self._absent_until = now + min(now - began, CONNECT_SECONDS)
             raise
-        # asked below the driver, which would begin a transaction
+        connection.autocommit = True  # as peewee has it
         if db.statement_ms:
-            connection.pgconn.exec_(b"SET statement_timeout = %d" % db.statement_ms)
-        started = connection.pgconn.exec_(_OPENING).get_value(0, 0)
+            connection.execute(b"SET statement_timeout = %d" % db.statement_ms)
+        row = connection.execute(_OPENING).fetchone()
+        started = None if row is None else row[0]
         if started not in (None, self._started):
             db.moves += self._started is not None
             self._started = started

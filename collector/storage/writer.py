@@ -26,14 +26,15 @@ _LOOK_SECONDS = 0.02
 _STUCK_SECONDS = 15
 _JOIN_SECONDS = 1
 _WATCH_SECONDS = 1
+_HELD_SECONDS = 30
 _NEVER = 2**62
 
 
 class Overloaded(Exception):
     """The queue is full, the database cannot be reached, or the writer is shutting down: try again later.
 
-    Nothing was written, unless the connection was lost during the commit itself; then nobody can know, and what is sent again
-    has to be recognised by its id.
+    Nothing was written, unless the connection was lost during the commit itself, or the database has not answered that for too long; then
+    nobody can know, and what is sent again has to be recognised by its id.
     """
 
 
@@ -129,6 +130,8 @@ class Writer:
         names = ["writer", *(f"writer {number}" for number in range(2, threads + 1))]
         self._threads = [threading.Thread(target=self._loop, args=(place,), name=name, daemon=True) for place, name in enumerate(names)]
         self._closed = threading.Event()
+        self._held: tuple[int | None, float] = (None, 0.0)
+        """The site that met a row which somebody held for too long, and when."""
         for thread in (*self._threads, threading.Thread(target=self._watch, name="writer's watch", daemon=True)):
             thread.start()
 
@@ -136,7 +139,7 @@ class Writer:
         """Write a payload (of about `size` bytes) in the next bulk and return its result after the commit.
 
         Raises:
-            Overloaded: nothing was written, try again later.
+            Overloaded: try again later.
         """
         unit = _Waited(site, payload, None, size)
         self._submit(unit)
@@ -146,7 +149,7 @@ class Writer:
         """Run `work(transaction)` and return its result after the commit. An exception undoes this work alone.
 
         Raises:
-            Overloaded: nothing was written, try again later.
+            Overloaded: try again later.
         """
         unit = _Waited(site, None, work)
         self._submit(unit)
@@ -169,10 +172,16 @@ class Writer:
         return len(self._queue)
 
     def settle(self) -> None:
-        """Return when everything that was handed over before is written, or refused."""
+        """Return when everything that was handed over before is written, or refused.
+
+        Raises:
+            Overloaded: it has been at work for too long.
+        """
         with self._wake:
             before = [unit for units in (self._queue, *self._at_work) for unit in units]
         while not all(unit.done for unit in before):
+            if any(self._is_late(began) for began in self._began):
+                raise Overloaded
             time.sleep(_LOOK_SECONDS)
 
     def alive(self) -> bool:
@@ -205,8 +214,8 @@ class Writer:
         with self._wake:
             self._closing = True
             self._wake.notify()
-        for thread in self._threads:
-            while thread.is_alive() and not self._stuck():
+        for place, thread in enumerate(self._threads):
+            while thread.is_alive() and not self._is_late(self._began[place]):
                 thread.join(_JOIN_SECONDS)
         self._closed.set()
 
@@ -222,23 +231,30 @@ class Writer:
     def _watch(self) -> None:
         """Turn away who waits in vain, also while nobody else comes."""
         while not self._closed.wait(_WATCH_SECONDS):
-            self._stuck()
+            self._turn_away_late()
 
     def _stuck(self) -> bool:
-        """Say whether every thread waits for the database, and has for so long that nobody had better wait with it; turn away who does.
+        """Say whether every thread waits for the database, and has for so long that nobody had better wait with it."""
+        return self._is_late(max(self._began))
+
+    def _is_late(self, began: float) -> bool:
+        return time.monotonic() - began >= _STUCK_SECONDS
+
+    def _turn_away_late(self) -> None:
+        """Turn away whose commit has not been answered for too long, and where that is so of all threads those who wait behind them.
 
         As where a standby is gone without which nothing is to be committed: then the server answers, but never to that. What was under
         way may be committed after all, and is recognised by its id when it is sent again.
         """
-        if time.monotonic() - max(self._began) < _STUCK_SECONDS:
-            return False
         with self._wake:
-            under_way = [unit for units in self._at_work for unit in units]
-            if not self._refused_for:
-                log.warning("the database has not answered for %d s; %d requests are turned away", _STUCK_SECONDS, len(under_way))
-            self._refused, self._refused_for = True, "silent"
-            self._empty(under_way)
-        return True
+            late = [units for began, units in zip(self._began, self._at_work, strict=True) if self._is_late(began)]
+            waiting = [unit for units in late for unit in units if not unit.answered]
+            if waiting:
+                log.warning("the database has not answered for %d s; %d requests are turned away", _STUCK_SECONDS, len(waiting))
+                self._refused, self._refused_for = True, "silent"
+                _answer(waiting, None)
+            if len(late) == len(self._threads):
+                self._empty(())
 
     def _loop(self, place: int) -> None:
         while True:
@@ -275,10 +291,14 @@ class Writer:
     def _turn_away(self, group: Sequence[_Unit], why: BaseException | None) -> None:
         """Tell everybody who waits to come back: what made one group wait in vain would make each group wait, one after the other.
 
-        A row that somebody holds is one site's: the others go on.
+        A row that somebody holds is one site's: the others go on, unless another one meets a lock too, which is no row's then.
         """
-        site = group[0].site if why is not None and is_locked(why) else None
         with self._wake:
+            site = group[0].site if why is not None and is_locked(why) else None
+            if site is not None:
+                (before, at), self._held = self._held, (site, time.monotonic())
+                if before not in (None, site) and time.monotonic() - at < _HELD_SECONDS:
+                    site = None
             self._empty(group, site)
 
     def _empty(self, group: Sequence[_Unit], site: int | None = None) -> None:

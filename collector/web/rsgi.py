@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 
 _READERS = 8
-_WAITING = 2  # requests to Flask under way, in times its threads; more are turned away at once
-_LIVES, _READY = "/healthz", "/readyz"
+_CLAIM_SECONDS = 15  # longer than any lock is waited for; where commits are not answered at all, nobody had better wait with them
+_WAITING = 2  # requests that have or wait for one of Flask's threads, in times these; then REST is turned away at once, and pages are not
+_LIVES, _READY, _REST = "/healthz", "/readyz", "/api/"
 _PART = 65_536  # bytes sent at once of a long answer
 # A connection that is closed while its client still sends is reset, and the client never reads why. So much of a body that is too large is
 # heard out, in times the limit, before it is refused.
@@ -74,20 +75,21 @@ class RsgiEntry:
             answer = await self._tracker(loop, scope, protocol)
         elif scope.path == _LIVES:
             answer = Answer(200, [("Content-Type", "application/json")], b'{"status":"ok"}')
-        elif self._under_way >= self._most and scope.path != _READY:
-            await _hear_out(protocol, self._largest)
-            answer = _refusal(503, Reason.OVERLOADED, [("Retry-After", "5")])
         else:
+            body = await _body(scope, protocol, self._largest)
+            if scope.path.startswith(_REST) and self._under_way >= self._most:
+                answer = _refusal(503, Reason.OVERLOADED, [("Retry-After", "5")])
+                protocol.response_bytes(answer.status, answer.headers, answer.body)
+                return
+            pool = self._looker if scope.path == _READY else self._pool
             self._under_way += 1
             try:
-                body = await _body(scope, protocol, self._largest)
-                pool = self._looker if scope.path == _READY else self._pool
                 answer, rest = await loop.run_in_executor(pool, _call, self._others, _environ(scope, body), body)
-                if rest is not None:
-                    await self._stream(loop, protocol, answer, rest)
-                    return
             finally:
                 self._under_way -= 1
+            if rest is not None:
+                await self._stream(loop, protocol, answer, rest)
+                return
         protocol.response_bytes(answer.status, answer.headers, answer.body)
 
     async def _stream(self, loop: asyncio.AbstractEventLoop, protocol: "HTTPProtocol", answer: Answer, rest: "_Rest") -> None:
@@ -133,7 +135,7 @@ class RsgiEntry:
         if not isinstance(effect, Guest):
             return loop.run_in_executor(self._readers, effect.call)
         if effect.seconds is None:
-            return loop.run_in_executor(self._claimers, effect.call)
+            return asyncio.wait_for(loop.run_in_executor(self._claimers, effect.call), _CLAIM_SECONDS)
         return asyncio.wait_for(loop.run_in_executor(self._deciders, effect.call), effect.seconds)
 
 
@@ -158,15 +160,6 @@ async def _body(scope: "Scope", protocol: "HTTPProtocol", limit: int) -> bytes |
             if size <= limit:
                 parts.append(part)
     return b"".join(parts) if declared is None and size <= limit else None
-
-
-async def _hear_out(protocol: "HTTPProtocol", limit: int) -> None:
-    """Let a client send what it has begun, or it would not read the answer; nothing of it is kept."""
-    size = 0
-    async for part in protocol:
-        size += len(part)
-        if size > limit:
-            return
 
 
 def _environ(scope: "Scope", body: bytes | None) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def test_back_and_forward_change_nobody(page: Page, context: BrowserContext, pag
     leave_by(page, network)
     arrive(page, pages)
     for step, address in (("back", shop), ("forward", there(pages))):
-        page.evaluate(f"() => {{ history.{step}() }}")
+        page.evaluate(f"() => {{ setTimeout(() => history.{step}()) }}")  # or the answer would race with the end of the page
         page.wait_for_url(address, wait_until="commit")  # from the cache there is no load
         ready(page)
         fence(page)

@@ -103,6 +103,17 @@ def test_the_visitors_own_is_tracked_before_and_on_the_next_page_as_if_nothing_h
     assert stored.events(user="customer-4") == []
 
 
+def test_nothing_of_the_pages_own_is_copied_when_it_ends(page: Page, pages: Pages, snippet: str) -> None:
+    visit(page, pages.add("/ends", head=snippet))
+    fence(page)
+    own = "a-key-of-the-page-that-is-longer-than-any-beginning-of-ours"
+    page.evaluate("key => { localStorage[key] = 'own' }", own)
+    call(page, "identify", "customer-7", {"impersonated": True})
+    call(page, "identify", "staff-3")
+    fence(page)
+    assert [key for key, value in storage(page).items() if value == "own"] == [own]
+
+
 def test_whoever_is_identified_next_without_it_is_tracked_again(page: Page, pages: Pages, snippet: str, stored: Stored) -> None:
     visit(page, pages.add("/back", head=snippet))
     fence(page)

@@ -66,7 +66,8 @@ def untouched(context: BrowserContext, page: Page, gateway: Gateway) -> Callable
 @pytest.fixture
 def gone(context: BrowserContext, page: Page, lead_cookie: str) -> Callable[[], bool]:
     """Tells whether nothing but the visitor's no is left in the browser."""
-    return lambda: [one["name"] for one in context.cookies()] == [f"{lead_cookie}_choice"] and not storage(page)
+    marker = f"{lead_cookie}_choice"
+    return lambda: [one["name"] for one in context.cookies()] == [marker] and storage(page) == {marker: "out"}
 
 
 def held(page: Page, reason: str) -> None:

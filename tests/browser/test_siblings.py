@@ -1,5 +1,6 @@
 """Pages open at once that share cookies and nothing else: of sibling hosts, and of one host whose storage takes nothing more."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ FULL = """
     Object.defineProperty(window, 'localStorage', {value: new Proxy({}, {
         set() { throw new DOMException('full', 'QuotaExceededError') }, deleteProperty: () => true})});
 """
+
+LATER = "() => new Promise(done => setTimeout(done, 1_000))"
+"""After what the tracker had put off until a second later: timers of one length go off in order."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +235,31 @@ def test_who_signs_in_right_after_a_sign_out_there_is_signed_in(tabs: Tabs, stor
     fence(tabs.here)
     assert [event.owner for event in stored.events("said-at-once")] == ["here-after"]
     assert status(tabs.here)["user"] == "here-after"
+
+
+@pytest.mark.parametrize("who", ["signed-in-before", "somebody-else"])
+def test_who_signs_in_right_after_a_sign_out_there_keeps_the_session(tabs: Tabs, lead_cookie: str, who: str) -> None:
+    call(tabs.here, "identify", "signed-in-before")
+    fence(tabs.here)
+    call(tabs.there, "reset")
+    call(tabs.here, "identify", who)
+    fence(tabs.here)
+    tabs.here.evaluate(LATER)
+    call(tabs.here, "track", "once-more")
+    fence(tabs.here)
+    if tabs.siblings:
+        kept = json.loads(storage(tabs.here)[f"{lead_cookie}.who"])
+        assert (kept["id"], kept["lead"].partition(".")[0], bool(kept["token"])) == (who, lead(tabs.here), True)
+
+
+@pytest.mark.parametrize("tabs", ["sibling hosts"], indirect=True)
+def test_the_session_of_whoever_signed_out_there_is_not_kept_here(tabs: Tabs, lead_cookie: str) -> None:
+    call(tabs.here, "identify", "signed-out-elsewhere")
+    fence(tabs.here)
+    call(tabs.there, "reset")
+    call(tabs.here, "track", "next")
+    tabs.here.evaluate(LATER)
+    assert f"{lead_cookie}.who" not in storage(tabs.here)
 
 
 def test_a_message_of_whoever_signed_out_there_ends_when_something_happens_here(

@@ -179,6 +179,9 @@ def test_markup_of_strangers_does_not_say_where_the_tracker_comes_from(
 # What strangers may write in a page, where a site lets them give names to forms and images.
 MARKUP = {
     "settings": '<form id="leadlightSettings"><img name="consent"><img name="impersonated"><input name="paused"></form>',
+    "settings, twice": '<form id="leadlightSettings"></form><a id="leadlightSettings" name="consent"></a>',
+    "settings with two of a name": '<form id="leadlightSettings"><img name="consent"><img name="consent"></form>',
+    "the script": '<a id="leadlightSettings"></a><audio id="leadlightSettings" name="script" src="https://elsewhere.example/tracker.js"></audio>',
     "the call": '<form id="leadlight"><img name="v"><img name="q"></form>',
     "cookies": '<img name="cookie">',
 }

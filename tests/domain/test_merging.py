@@ -102,6 +102,7 @@ def test_a_user_id_that_everybody_uses_takes_so_many_leads_and_no_more(world: Wo
     reasons = world.rows("SELECT outcome, reason FROM merges ORDER BY at, id")
     assert reasons == [("merged", "identify"), ("merged", "identify"), ("refused", "leads_limit")]
     assert world.send(user("a-person"), lead=lead("c")).claim is Claim.MERGED
+    assert world.send(user("guest"), lead=lead("d"), verified=True).claim is Claim.MERGED
 
 
 def test_a_pair_whose_merge_was_undone_does_not_merge_again_by_itself(world: World) -> None:

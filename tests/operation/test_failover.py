@@ -111,7 +111,7 @@ def test_a_standby_that_lacks_a_new_name_gives_its_number_to_no_other_events(
     assert send(collector, "lost") == 202
     primary.kill()
     standby.promote()
-    for name in ("new", "lost", "before"):
+    for name in ("lost", "new", "before"):
         until(lambda name=name: send(collector, name) == 202)
     query = {"event": "before", "field": "count", "operator": "=", "value": 2}
     (person,) = collector.client.api("POST", "/contacts/search", {"query": query}).json["data"]

@@ -72,7 +72,7 @@ def answer_http_error(error: HTTPException) -> Response:
 
 
 def answer_exception(error: Exception) -> Response:
-    """Answer what nobody expected: 503 where nothing was written and a retry helps, else 500 and a line in the log."""
+    """Answer what nobody expected: 503 where a retry helps, else 500 and a line in the log."""
     if isinstance(error, Overloaded):
         return answer_problem(problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER]))
     log_failure(request_id(), error)

@@ -51,10 +51,15 @@ export const ask = (gpc, staff = impersonated) => {
 /** @param {string} made */
 export const choose = (made) => keep(NAME, (choice = made));
 
-/** Keeps the choice beside its cookie: some browsers drop a script's cookies after seven days. */
-export const remember = () => {
-  if (choice) attempt(() => (local[NAME] = choice));
-};
+/**
+ * Keeps a withdrawal beside its cookie, since some browsers drop a script's cookies after seven days. Not a consent: another host may hear
+ * of its end, and this one would not, once both cookies are gone.
+ */
+export const remember = () =>
+  attempt(() => {
+    if (choice[0] == "o") local[NAME] = choice;
+    else if (choice && local[NAME] == "out") delete local[NAME];
+  });
 
 /** Whether anything may be tracked, if only to wait in memory for a consent to come. What a page asks of us in `paused` may change. */
 export const mayWait = () => !setting("paused") && (!held || /^[gdc]/.test(held));

@@ -1,7 +1,7 @@
 /** Named events, and who is asserted to do them. */
 import { record, unpark } from "./delivery.js";
 import { refuse } from "./queue.js";
-import { assert, lead, saveSession, session, user } from "./sender.js";
+import { assert, gone, lead, saveSession, session, user } from "./sender.js";
 import { mayWait } from "./consent.js";
 import { happened, part, repeat, settle } from "./view.js";
 import { get, set } from "./store.js";
@@ -39,7 +39,7 @@ export const identify = (id, about, consent) => {
     }
     const before = write(user);
     assert({ id, hash: user_hash, jwt });
-    if (session().id != id) saveSession({ id });
+    if (session().id != id || gone(session().lead)) saveSession({ id });
     unpark();
     // What is for users alone, or for proved ones, waits for this: most pages learn who is here after the view has gone out.
     if (write(user) != before) repeat();

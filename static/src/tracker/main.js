@@ -6,7 +6,7 @@ import { attach, exit, hurry, look, retryAt, sent, wake } from "./delivery.js";
 import { identify, track } from "./events.js";
 import { end, host, learn, load, offer, overhear, show } from "./messages.js";
 import { lost, refused, waiting } from "./queue.js";
-import { assert, current, gone, heed, lead, leave, renew, rotate, session, user } from "./sender.js";
+import { assert, current, gone, heed, lead, leave, rotate, session, user } from "./sender.js";
 import { get, open, set, wipe } from "./store.js";
 import { again, arm, part, settle, unsettled, view, watch } from "./view.js";
 
@@ -14,12 +14,10 @@ import { again, arm, part, settle, unsettled, view, watch } from "./view.js";
 const consent = (gpc, staff) => {
   if (!ask(gpc, staff)) return;
   if (!held) {
-    // Another tab, where consent was given, may have been quicker: what waited here is the same visitor's. Before anything is stored, which
-    // the other tabs hear of, and look for the lead.
+    // Another tab, where consent was given, may have been quicker: what waited here is the same visitor's.
     const before = current;
-    for (const key of waiting()) set(key, /** @type {string} */ (get(key)).replace(before, lead()));
-    open();
-    renew();
+    open((text) => text.replace(before, lead()));
+    lead(1);
     wake();
     const domains = option("link_domains");
     if (domains) load("handover.js", ({ start }) => held || start(domains, host, rotate, waiting, get, set));
@@ -31,7 +29,7 @@ const consent = (gpc, staff) => {
     }
   }
   learn(get("rules"));
-  remember(); // the other tabs hear of it, and find the lead there already
+  remember();
 };
 
 /** Somebody else is here than this page knew. */
@@ -68,6 +66,7 @@ const reset = () => {
 const decide = (made) => {
   choose(made);
   consent();
+  remember(); // also where it is what holds already
 };
 
 /** @type {Record<string, (...given: any[]) => any>} */

@@ -19,11 +19,11 @@ export const log = (...words) => {
   if (debug) console.log("leadlight", ...words);
 };
 
-/** @param {string} name @returns {any} what the page set now, and not what strangers wrote into it: a form and what has a name in it; a getter may throw */
-export const setting = (name) => attempt(() => {
-  const value = /** @type {any} */ (window).leadlightSettings?.[name];
-  if (value?.name == null) return value;
-});
+/**
+ * @param {string} name @returns {any} what the page set now; a getter of its may throw. What strangers wrote into it, elements of that id,
+ * the window has as well, but not as its own.
+ */
+export const setting = (name) => attempt(() => /** @type {any} */ ({}.hasOwnProperty.call(window, "leadlightSettings") ? window.leadlightSettings : 0)[name]);
 
 // Loaders that re-create scripts leave currentScript null: then the tag is found by its address, one that names a site first.
 // Imported there is no tag, and whoever imports says what stands for it. What has a name is markup that took that one's place: a page may

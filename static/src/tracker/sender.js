@@ -28,9 +28,6 @@ let shared;
 /** How the next lead's secret begins: with the same five characters for all, until somebody signs out in this browser. */
 let seed = "reset";
 
-/** When somebody last signed out at this host, as far as this page knows. @type {any} */
-let signedOut;
-
 /** The leads this page gave up. A cookie that a sibling host set for a path of ours stays, and must not bring one back. */
 let over = "";
 
@@ -66,26 +63,22 @@ export const rotate = (next = "", begins = current.slice(23, 28)) => {
   lead();
 };
 
-/** Nothing that is kept of the user and the visit remains. The other tabs of this host hear of it at once. */
-const forget = () => {
-  names("who").forEach(remove);
-  set("reset", (signedOut = Date.now()));
-};
-
-/** Nor of the lead. */
+/** Nothing that is kept of the user, the visit and the lead remains. */
 export const leave = () => {
   assert();
+  names("who").forEach(remove);
   rotate("", "");
-  forget();
+  // The other tabs of this host hear of it at once, and find the new lead.
+  set("reset", Date.now());
 };
 
 /**
- * Somebody signed out elsewhere. In another tab of this host, they left nothing here, and what is kept is of whoever came after. Asked
- * a moment later, since what other tabs keep may arrive after what they write into cookies.
+ * Somebody signed out elsewhere: what is kept here of their session goes, and nothing of whoever came after, in another tab of this host.
+ * A moment later, since what other tabs keep may arrive after what they write into cookies. The visit goes on with their lead alone.
  */
 export const heed = () =>
   setTimeout(() => {
-    if (signedOut == (signedOut = get("reset"))) forget();
+    if (gone(session().lead)) remove("who");
   }, 1e3);
 
 /** @returns {Session} of the user last identified in this browser; empty for none */
@@ -109,12 +102,6 @@ export const sender = () => {
 const present = () => {
   const [id, last, of] = ("" + get("whovisit")).split(" ");
   return of == current.slice(23, 28) && /** @type {any} */ (last) > Date.now() / 1e3 - IDLE && id;
-};
-
-/** Storage may be used from now on. */
-export const renew = () => {
-  signedOut = get("reset");
-  lead(1);
 };
 
 /** @returns {string} the visit, shared by the tabs */

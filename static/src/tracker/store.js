@@ -49,11 +49,15 @@ export const names = (start) =>
     .map((key) => key.slice(PREFIX.length))
     .sort();
 
-/** From now on the disk may be used; what waited in memory goes there. */
-export const open = () => {
+/**
+ * From now on the disk may be used; what waited in memory goes there, but for what another tab has there already.
+ * @param {(text: string) => string} change made to it; asked before anything is stored, which the other tabs hear of
+ */
+export const open = (change) => {
   const before = disk;
+  if (before == local) return;
   disk = local;
-  for (const key of Object.keys(before)) set(key.slice(PREFIX.length), before[key]);
+  for (const key of Object.keys(before)) disk[key] ?? set(key.slice(PREFIX.length), change("" + before[key]));
   attempt(() => (session[TAB] = tab));
 };
 
