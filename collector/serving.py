@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ORDERS = (signal.SIGINT, signal.SIGTERM)
-_GUESTS_SECONDS = 10.0  # for upkeep and its like to end; what they are at is taken up again by whoever comes next
 """The signals by which a process is told to end."""
+
+_GUESTS_SECONDS = 10.0
+"""How long upkeep and its like may take to end; who waits for the database for longer is left behind."""
 
 _GARBAGE = (100_000, 20, 50)
 """How many more objects than before make Python look for cycles, and how many looks at the young ones make one at the older."""
@@ -76,8 +78,9 @@ def application() -> RsgiEntry:
 
     def close() -> None:
         deadline = time.monotonic() + _GUESTS_SECONDS
-        for guest in guests:
-            guest.stop(max(0.0, deadline - time.monotonic()))
+        for seconds in (0.0, _GUESTS_SECONDS):  # told all, then waited for
+            for guest in guests:
+                guest.stop(min(seconds, max(0.0, deadline - time.monotonic())))
         services.close()
 
     return RsgiEntry(responder, app.wsgi_app, threads=services.settings.threads, largest=app.config["MAX_CONTENT_LENGTH"], close=close)

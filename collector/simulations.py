@@ -33,6 +33,7 @@ MOST = 2
 _MODULE = "collector.simulating"
 _SILENCE_SECONDS = runs.SILENCE / 1_000
 _ATTEMPTS = 5
+_END_SECONDS = 5.0  # to write down that it ended; else whoever asks finds that out by its silence
 
 Transact = Callable[[Callable[[Connection], Any]], Any]
 
@@ -105,7 +106,7 @@ class Simulations:
             for process, _ in under_way:
                 process.kill()
         for _, thread in under_way:
-            thread.join()
+            thread.join(_END_SECONDS)
 
     def _listen(self, task: Task, run: str, process: subprocess.Popen[bytes]) -> None:
         """Give a process its task, and write down what it says, until it has ended."""

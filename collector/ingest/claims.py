@@ -49,7 +49,10 @@ def claim(services: Services, body: bytes, headers: Headers) -> Exchange[dict[st
         raise problem(400, Reason.FIELD_INVALID, "nonce", f"expected 8 to {_LONGEST_NONCE} characters")
     trial = trials.find(services.keyring, site, request.page.url, now)
     if trial is not None:
-        shown: dict[str, Any] = yield Guest(functools.partial(trial_pages.answer, services, site, trial, request, now))
+        try:
+            shown: dict[str, Any] = yield Guest(functools.partial(trial_pages.answer, services, site, trial, request, now))
+        except TimeoutError:
+            raise _busy() from None
         return shown
     sender = senders.check_sender(services.keyring, site, request, services.settings.session_duration, now)
     if not services.breaker.admits(site.id, guests.CLAIMS):

@@ -39,7 +39,8 @@ class Read(msgspec.Struct, frozen=True):
 class Guest(msgspec.Struct, frozen=True):
     """Waits for a call that must not stand in the way of anything else; the result is the call's.
 
-    On an event loop TimeoutError comes after `seconds`, while the call goes on in its thread.
+    On an event loop TimeoutError comes after `seconds`, while the call goes on in its thread; without them after a time in which nobody
+    waits for an answer any more.
     """
 
     call: Callable[[], Any]

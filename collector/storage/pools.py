@@ -34,7 +34,7 @@ WRITING_IN_A_HURRY = f"{WRITING}; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
 
 
 _OPENING = (
-    b"SELECT pg_postmaster_start_time(), CASE WHEN current_setting('synchronous_commit') = 'off' "
+    b"SELECT pg_postmaster_start_time()::text, CASE WHEN current_setting('synchronous_commit') = 'off' "
     b"THEN set_config('synchronous_commit', 'on', false) END"
 )
 """What a connection begins with: which server this is, told by when it was started, and that a commit is on disk when it is answered, where
@@ -85,24 +85,26 @@ class _Adapter(Psycopg3Adapter):
         super().__init__()
         self._absent_until = 0.0
         self._last: tuple[str, str] | None = None
-        self._started: Any = None
+        self._started: str | None = None
 
     def connect(self, db: "PostgresPool", **_: Any) -> ListeningConnection:
         """Connect to the first server that the address admits, beginning with that of the last connection."""
         began = time.monotonic()
         if began < self._absent_until:
             raise psycopg.OperationalError("the server could not be reached a moment ago")
+        connection = None
         try:
             parameters = {"connect_timeout": CONNECT_SECONDS, **KEEPALIVE, **conninfo_to_dict(db.database)}
-            connection = ListeningConnection.connect(**_beginning_with(self._last, parameters))
-        except psycopg.OperationalError:
+            connection = ListeningConnection.connect(**_beginning_with(self._last, parameters), autocommit=True)  # as peewee has it
+            if db.statement_ms:
+                connection.execute(b"SET statement_timeout = %d" % db.statement_ms)
+            row = connection.execute(_OPENING).fetchone()
+        except psycopg.Error:
             now = time.monotonic()
             self._absent_until = now + min(now - began, CONNECT_SECONDS)
+            if connection is not None:
+                connection.close()
             raise
-        connection.autocommit = True  # as peewee has it
-        if db.statement_ms:
-            connection.execute(b"SET statement_timeout = %d" % db.statement_ms)
-        row = connection.execute(_OPENING).fetchone()
         started = None if row is None else row[0]
         if started not in (None, self._started):
             db.moves += self._started is not None

@@ -217,6 +217,7 @@ class Writer:
         for place, thread in enumerate(self._threads):
             while thread.is_alive() and not self._is_late(self._began[place]):
                 thread.join(_JOIN_SECONDS)
+        self._turn_away_late()
         self._closed.set()
 
     def _submit(self, unit: _Unit) -> None:
@@ -368,6 +369,8 @@ class Writer:
         if self._refused_for:
             log.warning("the database takes commits again")
         self._refused, self._refused_for = False, ""
+        if group[0].site != self._held[0]:
+            self._held = (None, 0.0)
         bulk = [result for unit, (result, _) in zip(group, results, strict=True) if unit.work is None]
         if bulk:
             self._bulk.committed(group[0].site, bulk)

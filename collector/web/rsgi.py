@@ -81,15 +81,16 @@ class RsgiEntry:
                 answer = _refusal(503, Reason.OVERLOADED, [("Retry-After", "5")])
                 protocol.response_bytes(answer.status, answer.headers, answer.body)
                 return
-            pool = self._looker if scope.path == _READY else self._pool
-            self._under_way += 1
+            counts = scope.path != _READY
+            self._under_way += counts
             try:
+                pool = self._pool if counts else self._looker
                 answer, rest = await loop.run_in_executor(pool, _call, self._others, _environ(scope, body), body)
+                if rest is not None:
+                    await self._stream(loop, protocol, answer, rest)
+                    return
             finally:
-                self._under_way -= 1
-            if rest is not None:
-                await self._stream(loop, protocol, answer, rest)
-                return
+                self._under_way -= counts
         protocol.response_bytes(answer.status, answer.headers, answer.body)
 
     async def _stream(self, loop: asyncio.AbstractEventLoop, protocol: "HTTPProtocol", answer: Answer, rest: "_Rest") -> None:

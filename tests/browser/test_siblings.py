@@ -237,6 +237,7 @@ def test_who_signs_in_right_after_a_sign_out_there_is_signed_in(tabs: Tabs, stor
     assert status(tabs.here)["user"] == "here-after"
 
 
+@pytest.mark.parametrize("tabs", ["sibling hosts"], indirect=True)
 @pytest.mark.parametrize("who", ["signed-in-before", "somebody-else"])
 def test_who_signs_in_right_after_a_sign_out_there_keeps_the_session(tabs: Tabs, lead_cookie: str, who: str) -> None:
     call(tabs.here, "identify", "signed-in-before")
@@ -247,15 +248,17 @@ def test_who_signs_in_right_after_a_sign_out_there_keeps_the_session(tabs: Tabs,
     tabs.here.evaluate(LATER)
     call(tabs.here, "track", "once-more")
     fence(tabs.here)
-    if tabs.siblings:
-        kept = json.loads(storage(tabs.here)[f"{lead_cookie}.who"])
-        assert (kept["id"], kept["lead"].partition(".")[0], bool(kept["token"])) == (who, lead(tabs.here), True)
+    kept = json.loads(storage(tabs.here)[f"{lead_cookie}.who"])
+    assert (kept["id"], kept["lead"].partition(".")[0], bool(kept["token"])) == (who, lead(tabs.here), True)
 
 
 @pytest.mark.parametrize("tabs", ["sibling hosts"], indirect=True)
-def test_the_session_of_whoever_signed_out_there_is_not_kept_here(tabs: Tabs, lead_cookie: str) -> None:
+@pytest.mark.parametrize("heard", [True, False], ids=["answered", "the collector is away"])
+def test_the_session_of_whoever_signed_out_there_is_not_kept_here(tabs: Tabs, lead_cookie: str, gateway: Gateway, heard: bool) -> None:
+    gateway.fate = "pass" if heard else "drop"
     call(tabs.here, "identify", "signed-out-elsewhere")
-    fence(tabs.here)
+    if heard:
+        fence(tabs.here)
     call(tabs.there, "reset")
     call(tabs.here, "track", "next")
     tabs.here.evaluate(LATER)

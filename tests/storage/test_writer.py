@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -64,7 +65,9 @@ def busy(writer: Writer, threads: int) -> Iterator[tuple[ThreadPoolExecutor, Cal
 
 def wait_for(writer: Writer, units: int) -> None:
     """Wait until so many units stand in the queue."""
+    deadline = time.monotonic() + 30
     while writer.waiting() < units:
+        assert time.monotonic() < deadline
         threading.Event().wait(0.001)
 
 
@@ -317,6 +320,7 @@ def test_where_the_database_never_answers_nobody_waits_for_long(database: Databa
         with pytest.raises(Overloaded):
             writer.record(1, 9)
         assert not writer.takes(lambda _: None)
+        monkeypatch.setattr("collector.storage.writer._STUCK_SECONDS", 30)
         gate.set()
         while not writer.alive():
             threading.Event().wait(0.01)
@@ -333,8 +337,10 @@ def test_a_writer_that_waits_for_ever_does_not_keep_the_process_from_ending(
     monkeypatch.setattr("collector.storage.writer._STUCK_SECONDS", 0.5)
     monkeypatch.setattr("collector.storage.writer._JOIN_SECONDS", 0.01)
     writer = Writer(database, Rows(), queue_limit=100, group_limit=100, threads=threads)
-    with busy(writer, 2):
+    with busy(writer, 2) as (pool, _):
+        queued = pool.submit(writer.record, 1, 1) if threads == 1 else None
         writer.close()
+        assert queued is None or isinstance(queued.exception(30), Overloaded)
         with pytest.raises(Overloaded):
             writer.settle()
     with pytest.raises(Overloaded):
@@ -357,6 +363,7 @@ def test_one_thread_that_waits_for_ever_costs_those_it_was_at_alone(postgres_url
             hung = pool.submit(writer.run, 1, hang)
             entered.wait(30)
             assert isinstance(hung.exception(30), Overloaded)
+            monkeypatch.setattr("collector.storage.writer._STUCK_SECONDS", 30)
             assert writer.alive()
             assert writer.record(1, 5) == 5
             gate.set()
@@ -384,6 +391,7 @@ def test_a_row_that_is_held_for_too_long_costs_its_own_site_alone(postgres_url: 
                 release()
                 assert isinstance(waits[0].exception(30), Overloaded)
                 assert waits[1].result(30) == 6
+                assert writer.record(2, 7) == 7
         writer.close()
         database.close()
 

@@ -39,7 +39,7 @@ export const identify = (id, about, consent) => {
     }
     const before = write(user);
     assert({ id, hash: user_hash, jwt });
-    if (session().id != id || gone(session().lead)) saveSession({ id });
+    if (session().id != id || gone(session().lead)) saveSession({ id, lead: lead() });
     unpark();
     // What is for users alone, or for proved ones, waits for this: most pages learn who is here after the view has gone out.
     if (write(user) != before) repeat();

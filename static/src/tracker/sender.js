@@ -78,7 +78,7 @@ export const leave = () => {
  */
 export const heed = () =>
   setTimeout(() => {
-    if (gone(session().lead)) remove("who");
+    if (("" + session().lead).slice(23, 28) != current.slice(23, 28)) remove("who");
   }, 1e3);
 
 /** @returns {Session} of the user last identified in this browser; empty for none */
