@@ -262,7 +262,9 @@ class Writer:
             with self._turn, self._wake:  # one thread at a time gathers
                 self._gather(self._enough())
                 if not self._queue:
-                    return
+                    if self._closing:
+                        return
+                    continue  # another thread turned everybody away while this one gathered
                 group = self._take()
                 self._bytes -= sum(unit.size for unit in group)
                 self._sizes[place] = len(group)

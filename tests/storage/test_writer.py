@@ -370,6 +370,33 @@ def test_one_thread_that_waits_for_ever_costs_those_it_was_at_alone(postgres_url
         writer.close()
 
 
+def test_a_thread_that_gathers_while_another_turns_everybody_away_goes_on(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.storage.writer._GATHER_SECONDS", 0.2)
+    monkeypatch.setattr(Writer, "_enough", lambda _: 2)
+    with new_database(postgres_url) as url, closing(Database(url)) as database:
+        database.transact(lambda tx: tx.run("CREATE TABLE numbers (number BIGINT PRIMARY KEY)"))
+        writer = Writer(database, Rows(), queue_limit=10, group_limit=10, threads=2)
+        entered, gate = threading.Event(), threading.Event()
+
+        def full(tx: Connection) -> None:
+            entered.set()
+            gate.wait(30)
+            tx.run("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '53100'; END $$")
+
+        with ThreadPoolExecutor(2) as pool:
+            failed = pool.submit(writer.run, 1, full)
+            entered.wait(30)
+            gathered = pool.submit(writer.record, 2, 5)
+            wait_for(writer, 1)
+            gate.set()
+            for one in (failed, gathered):
+                assert isinstance(one.exception(30), Overloaded)
+        threading.Event().wait(0.5)  # until there was time to gather
+        assert writer.alive()
+        assert writer.record(2, 6) == 6
+        writer.close()
+
+
 def test_a_row_that_is_held_for_too_long_costs_its_own_site_alone(postgres_url: str) -> None:
     with new_database(postgres_url) as url:
         database = Database(url)
