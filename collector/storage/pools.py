@@ -143,6 +143,16 @@ class PostgresPool(PooledPostgresqlDatabase):  # type: ignore[misc]
         super().__init__(url, max_connections=connections, timeout=CONNECT_SECONDS, stale_timeout=300, prefer_psycopg3=True)
         self.statement_ms = statement_ms
         self.moves = 0
+        self._ended = False
+
+    def close_all(self) -> None:
+        """End every connection: one that a thread is using, when it is given back. To end it under that thread is a fault of memory."""
+        self._ended = True
+        self.close()
+        self.close_idle()
+
+    def _close(self, conn: ListeningConnection, close_conn: bool = False) -> None:
+        super()._close(conn, close_conn=close_conn or self._ended)
 
     def begin(self, isolation_level: str | None = None) -> None:
         """Begin a transaction with this level, and with what follows it there."""
@@ -160,7 +170,7 @@ class FilePool(SqliteDatabase):
 
     def __init__(self, name: str, **options: Any) -> None:
         self._idle: list[sqlite3.Connection] = []
-        self._made: set[sqlite3.Connection] = set()
+        self._ended = False
         super().__init__(name, **options)
 
     def connect(self, reuse_if_open: bool = False) -> bool:
@@ -176,29 +186,32 @@ class FilePool(SqliteDatabase):
     def close(self) -> bool:
         """Give this thread's connection back, and say whether it had one."""
         lent = self._lent()
-        if lent in self._made:  # else everything was ended meanwhile
+        if lent is not None:
             self._idle.append(lent)
+            if self._ended:
+                self._end_idle()
         return lent is not None
 
     def manual_close(self) -> bool:
         """End this thread's connection, and say whether it had one."""
         lent = self._lent()
         if lent is not None:
-            self._made.discard(lent)
             lent.close()
         return lent is not None
 
     def close_all(self) -> None:
-        """End every connection, also those that other threads have."""
-        self._state.reset()
-        self._idle.clear()
-        while self._made:
-            self._made.pop().close()
+        """End every connection: one that a thread is using, when it is given back. To end it under that thread is a fault of memory."""
+        self._ended = True
+        self.close()
+        self._end_idle()
 
-    def _connect(self) -> sqlite3.Connection:
-        made: sqlite3.Connection = super()._connect()  # type: ignore[misc]  # peewee has it, its types do not
-        self._made.add(made)
-        return made
+    def _end_idle(self) -> None:
+        while True:
+            try:
+                idle = self._idle.pop()
+            except IndexError:
+                return
+            idle.close()
 
     def _lent(self) -> sqlite3.Connection | None:
         lent: sqlite3.Connection | None = self._state.conn

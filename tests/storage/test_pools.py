@@ -9,6 +9,7 @@ from threading import Barrier
 import pytest
 from peewee import OperationalError
 
+from collector.storage.database import Database
 from collector.storage.pools import FilePool
 
 
@@ -74,18 +75,40 @@ def test_none_is_given_back_in_the_middle_of_a_transaction(pool: FilePool) -> No
     assert pool.close()
 
 
-def test_at_the_end_those_of_other_threads_end_too(pool: FilePool) -> None:
+def test_at_the_end_what_is_idle_ends(pool: FilePool) -> None:
+    idle = lent(pool)
+    pool.close_all()
+    with pytest.raises(sqlite3.ProgrammingError):
+        idle.execute("SELECT 1")
+
+
+def test_at_the_end_what_another_thread_uses_is_left_to_it_and_ends_when_it_comes_back(pool: FilePool) -> None:
     with ThreadPoolExecutor(1) as other:
         other.submit(pool.connect).result()
         theirs = other.submit(pool.connection).result()
         pool.close_all()
+        assert theirs.execute("SELECT 1").fetchone() == (1,)
+        assert other.submit(pool.close).result()
     with pytest.raises(sqlite3.ProgrammingError):
         theirs.execute("SELECT 1")
 
 
-def test_a_connection_that_comes_back_after_all_were_ended_is_lent_to_nobody(pool: FilePool) -> None:
-    with ThreadPoolExecutor(1) as other:
-        other.submit(pool.connect).result()
-        pool.close_all()
-        other.submit(pool.close).result()
-    assert lent(pool).execute("SELECT 1").fetchone() == (1,)
+def test_a_database_is_closed_while_threads_are_at_work_in_it(database_url: str) -> None:
+    database = Database(database_url)
+    asked, closed = Barrier(5), Barrier(5)
+
+    def work() -> object:
+        with database.write() as tx:
+            tx.value("SELECT 1")
+            asked.wait(30)
+            closed.wait(30)
+            return tx.value("SELECT 2")
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = [threads.submit(work) for _ in range(1 if database.engine == "sqlite" else 4)]
+        for _ in range(4 - len(answers)):
+            threads.submit(lambda: (asked.wait(30), closed.wait(30)))
+        asked.wait(30)
+        database.close()
+        closed.wait(30)
+        assert [answer.result(30) for answer in answers] == [2] * len(answers)
