@@ -31,11 +31,16 @@ def at(page: Page, collector: Collector) -> Callable[[str], str]:
 
 
 def spied(page: Page) -> None:
-    """Note what every page from now on writes into its cookies, in `window.written`."""
+    """Note what every page from now on writes into its cookies, in `window.written`, and what they are after each, in `window.seen`."""
     page.add_init_script("""
         window.written = [];
+        window.seen = [];
         const {get, set} = Object.getOwnPropertyDescriptor(Document.prototype, 'cookie');
-        Object.defineProperty(Document.prototype, 'cookie', {get, set(text) { written.push(text); set.call(this, text) }});
+        Object.defineProperty(Document.prototype, 'cookie', {get, set(text) {
+            set.call(this, text);
+            written.push(text);
+            seen.push(get.call(this));
+        }});
     """)
 
 
@@ -62,6 +67,49 @@ def test_a_cookie_is_written_right_after_the_one_before_it_is_gone(page: Page, p
     widest = [number for number, text in enumerate(written) if text.endswith(";domain=shop.example")]
     gone, made = widest
     assert (made, "max-age=0;" in written[gone], made - gone) == (len(written) - 1, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("calls", "host_only"),
+    [
+        pytest.param("leadlight('reset')", False, id="sign-out"),
+        pytest.param("leadlight('identify', 'one'); leadlight('identify', 'two')", False, id="another user"),
+        pytest.param("leadlight('reset')", True, id="sign-out where a lead was kept for this host alone too"),
+    ],
+)
+def test_a_new_lead_takes_the_place_of_the_one_before_without_a_moment_between(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str, calls: str, host_only: bool
+) -> None:
+    """Another tab that looks in between would put the one before back, and sign nobody out."""
+    spied(page)
+    pages.add("/", head=snippet)
+    visit(page, pages.url("/", host="app.shop.example"))
+    if host_only:
+        context.add_cookies([{**cookie(context, lead_cookie), "domain": "app.shop.example"}])
+    before = lead(page)
+    page.evaluate(f"() => {{ written.length = seen.length = 0; {calls} }}")
+    page.wait_for_function("before => leadlight('status').lead != before", arg=before)
+    written, seen = page.evaluate("[written, seen]")
+    assert written
+    assert all(lead_cookie in text for text in seen)
+    (only,) = context.cookies()
+    assert only["value"].partition(".")[0] == lead(page)
+
+
+def test_where_cookies_are_refused_too_a_new_lead_takes_the_place_of_the_one_before(
+    page: Page, pages: Pages, snippet: str, lead_cookie: str
+) -> None:
+    page.add_init_script("Object.defineProperty(Document.prototype, 'cookie', {get: () => '', set: () => {}})")
+    shop = pages.add("/", head=snippet)
+    other = page.context.new_page()
+    other.goto(pages.add("/watching"))
+    other.evaluate("() => { window.heard = []; addEventListener('storage', ({key, newValue}) => heard.push([key, newValue])) }")
+    visit(page, shop)
+    call(page, "reset")
+    other.wait_for_function("heard.some(([key]) => key.endsWith('.reset'))")
+    values = other.evaluate("key => heard.filter(one => one[0] == key).map(one => one[1])", lead_cookie)
+    assert len(values) == 2
+    assert None not in values
 
 
 def test_sibling_hosts_share_the_lead(page: Page, pages: Pages, snippet: str) -> None:

@@ -42,22 +42,27 @@ export const recall = (name, fits = Boolean) => [...read(name), local[name]].fin
 
 /**
  * Writes a value for the widest domain that takes a cookie. Only a trial tells which: no rule knows that `co.uk` or `github.io` is nobody's
- * own. Before it everything of that name goes, also what was kept for another domain when the site asked for that. Each writing and each
- * reading after one waits for another process.
+ * own. What was kept for another domain, also when the site asked for that, goes afterwards: a tab that finds nothing in between writes
+ * down what it knows itself, and brings back who has signed out. Each writing and each reading after one waits for another process.
  * @param {string} name @param {string} value an empty one forgets it
  */
 export const keep = (name, value) =>
   attempt(() => {
     const asked = option("cookie_domain");
     const labels = location.hostname.split(".");
-    const domains = [...labels.slice(1).map((label, at) => labels.slice(-2 - at).join(".")), ""];
-    delete local[name];
-    // The widest last, which nearly always has it: another tab that looks in between finds none.
-    if (read(name)[0]) for (const domain of domains.slice().reverse()) bake(name, "", domain);
+    const domains = ["", ...labels.slice(1).map((label, at) => labels.slice(at).join("."))];
+    /** @type {string | undefined} */
+    let taken;
+    const clear = () => domains.forEach((domain) => domain == taken || bake(name, "", domain));
     const kept = (/** @type {string} */ domain) =>
       attempt(() => {
         bake(name, value, domain);
         return read(name).includes(value);
       });
-    if (value && !(asked ? [asked == "none" ? "" : asked] : domains).some(kept)) local[name] = value;
+    // What is there already would pass for taken. All tabs know it.
+    if (read(name).includes(value)) clear();
+    if (value) taken = (asked ? [asked == "none" ? "" : asked] : domains.reverse()).find(kept);
+    if (read(name)[value ? 1 : 0]) clear();
+    if (value && taken == null) local[name] = value;
+    else delete local[name];
   });

@@ -31,6 +31,8 @@ let seed = "reset";
 /** The leads this page gave up. A cookie that a sibling host set for a path of ours stays, and must not bring one back. */
 let over = "";
 
+const fresh = () => token() + "." + (seed + token()).slice(0, 22);
+
 /** @param {User} [value] */
 export const assert = (value) => {
   user = value;
@@ -42,7 +44,7 @@ export const assert = (value) => {
  */
 export const lead = (renew) => {
   const kept = !held && recall(prefix, (value) => /^[\w-]{22}\.[\w-]{22}$/.test(value) && !over.includes(value));
-  current = kept || current || token() + "." + (seed + token()).slice(0, 22);
+  current = kept || current || fresh();
   if (!held && (!kept || (renew && !present()))) keep(prefix, current);
   shared = !held && current;
   return current;
@@ -56,18 +58,19 @@ export const lead = (renew) => {
 export const gone = (before = shared) => before && ("" + before).slice(23, 28) != lead().slice(23, 28);
 
 /** Another lead for everything tracked from now on. @param {string} [next] a new one unless it is given @param {string} [begins] its secret */
-export const rotate = (next = "", begins = current.slice(23, 28)) => {
+export const rotate = (next, begins = current.slice(23, 28)) => {
   seed = begins;
   over += current; // all of them have one form, so that none is found across two
-  keep(prefix, (current = shared = next));
-  lead();
+  current = next || fresh();
+  shared = !held && current;
+  keep(prefix, shared || "");
 };
 
 /** Nothing that is kept of the user, the visit and the lead remains. */
 export const leave = () => {
   assert();
-  names("who").forEach(remove);
   rotate("", "");
+  names("who").forEach(remove);
   // The other tabs of this host hear of it at once, and find the new lead.
   set("reset", Date.now());
 };
