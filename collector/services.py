@@ -1,5 +1,6 @@
 """What one process works with, put together once: settings, clock, database, writer, sites, names. Handed on, never global."""
 
+import contextlib
 import functools
 
 import msgspec
@@ -54,19 +55,19 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     written: Database
     guests: Database
     """For deciding messages: nothing waits long there."""
+    lookups: Database
+    """For what the tracker and readiness look up: no report keeps them waiting for a connection."""
     breaker: Breaker
     occupancy: Occupancy
 
     def close(self) -> None:
-        """Write what is queued and close the connections."""
-        self.simulations.close()
-        self.columns.close()
-        self.writer.close()
-        self.written.close()
-        if self.guests is not self.database:
-            self.guests.close()
-        self.database.close()
-        self.occupancy.close()
+        """Write what is queued and close the connections; what cannot be closed keeps nothing else from it."""
+        with contextlib.ExitStack() as last:  # from the last to the first
+            last.callback(self.occupancy.close)
+            for database in {id(one): one for one in (self.database, self.guests, self.lookups, self.written)}.values():
+                last.callback(database.close)
+            for part in (self.writer, self.columns, self.simulations):
+                last.callback(part.close)
 
 
 def bring_up_to_date(database: Database, now_ms: int) -> list[int]:
@@ -91,6 +92,7 @@ WRITERS = {"sqlite": 1, "postgresql": 2}
 DECIDERS, CLAIMERS = 4, 4
 """Threads that decide messages, and that answer claims."""
 _GUEST_MS = 2_000
+_LOOKUPS = 4
 
 
 def build(settings: Settings, clock: Clock = system_clock) -> Services:
@@ -109,8 +111,9 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
     written = Database(settings.database_url, connections=4)
     slices = Slices(written, settings.retention)
     slices.ensure(clock())
-    guests = database  # readers of a file wait for nobody
+    guests = lookups = database  # readers of a file wait for nobody
     if database.engine == "postgresql":
+        lookups = Database(settings.database_url, connections=_LOOKUPS)
         guests = Database(settings.database_url, connections=DECIDERS + CLAIMERS, statement_ms=_GUEST_MS)
         with guests.read():  # connecting is not in the budget of the first who asks
             pass
@@ -137,12 +140,13 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
         maker=maker,
         slices=slices,
         names=names,
-        sites=Sites(database, keyring, row_ids),
+        sites=Sites(lookups, keyring, row_ids),
         auto_messages=AutoMessages(guests, row_ids),
         guests=guests,
+        lookups=lookups,
         breaker=Breaker(),
         columns=Columns(database, names, clock, settings.columns_bytes),
-        event_rules=EventRules(database, row_ids),
+        event_rules=EventRules(lookups, row_ids),
         rule_scripts=RuleScripts(),
         handovers=Handovers(keyring, PerMinute(settings.handovers_per_minute)),
         losses=Losses(transact),

@@ -1,5 +1,6 @@
 """Serving: granian in front of the collector, and the collector as a WSGI application for any other server."""
 
+import atexit
 import gc
 import logging
 import multiprocessing
@@ -40,6 +41,9 @@ _ORDERS = (signal.SIGINT, signal.SIGTERM)
 _GUESTS_SECONDS = 10.0
 """How long upkeep and its like may take to end; who waits for the database for longer is left behind."""
 
+_END_SECONDS = 40
+"""How long a worker may take to end: it waits for each request under way, and one may wait for a lock of the database without end."""
+
 _GARBAGE = (100_000, 20, 50)
 """How many more objects than before make Python look for cycles, and how many looks at the young ones make one at the older."""
 
@@ -54,10 +58,7 @@ def wsgi_application() -> "WSGIApplication":
     """Return the WSGI application for the settings of the environment, as `gunicorn 'collector.serving:wsgi_application()'` loads it."""
     services = _services()
     services.sites.all()  # a key that is missing is said now, not to the first visitor
-    Upkeep(services)
-    Backfill(services)
-    GoalKeeper(services)
-    DecisionKeeper(services)
+    atexit.register(_close, services, _guests(services))
     return wsgi(services)
 
 
@@ -70,20 +71,32 @@ def application() -> RsgiEntry:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ORDERS)
     services = _services()
-    guests = (Upkeep(services), Backfill(services), GoalKeeper(services), DecisionKeeper(services))
+    guests = _guests(services)
     _end_with_parent(services)
     responder = Responder(services)
     app = create_app(services, responder)
     _look_for_garbage_seldom()
 
     def close() -> None:
-        deadline = time.monotonic() + _GUESTS_SECONDS
-        for seconds in (0.0, _GUESTS_SECONDS):  # told all, then waited for
-            for guest in guests:
-                guest.stop(min(seconds, max(0.0, deadline - time.monotonic())))
-        services.close()
+        _close(services, guests)
 
     return RsgiEntry(responder, app.wsgi_app, threads=services.settings.threads, largest=app.config["MAX_CONTENT_LENGTH"], close=close)
+
+
+_Guests = tuple[Upkeep, Backfill, GoalKeeper, DecisionKeeper]
+
+
+def _guests(services: Services) -> _Guests:
+    return Upkeep(services), Backfill(services), GoalKeeper(services), DecisionKeeper(services)
+
+
+def _close(services: Services, guests: _Guests) -> None:
+    """Write what is queued and end what goes on by itself."""
+    deadline = time.monotonic() + _GUESTS_SECONDS
+    for seconds in (0.0, _GUESTS_SECONDS):  # told all, then waited for
+        for guest in guests:
+            guest.stop(min(seconds, max(0.0, deadline - time.monotonic())))
+    services.close()
 
 
 def check_address(settings: Settings) -> None:
@@ -111,6 +124,7 @@ def serve(settings: Settings) -> None:
         interface=Interfaces.RSGI,
         workers=settings.workers,
         respawn_failed_workers=settings.workers > 1,
+        workers_kill_timeout=_END_SECONDS,
         backlog=2_048,
         log_access=False,
         log_level=LogLevels.warning,
@@ -130,6 +144,11 @@ class _Server(MPServer):
         """Begin to end."""
         self.interrupt_signal = True
         threading.Thread(target=self.main_loop_interrupt.set, name="interrupt").start()
+
+    def signal_handler_reload(self, *_: object, **__: object) -> None:
+        """Begin to start anew."""
+        self.reload_signal = True
+        threading.Thread(target=self.main_loop_interrupt.set, name="reload").start()
 
     def _spawn_workers(self, *given: Any) -> None:
         with _orders_held():

@@ -39,20 +39,23 @@ class Voice:
 
     def end(self, said: object) -> None:
         """Say the last thing."""
-        self._done.set()
-        self._say(said)
+        with self._lock:
+            self._done.set()
+            self._say(said)
 
     def _tick(self) -> None:
         while not self._done.is_set():
-            self._say({"progress": self.progress})
+            with self._lock:
+                if not self._done.is_set():
+                    self._say({"progress": self.progress})
             self._done.wait(_TICK_SECONDS)
 
     def _say(self, said: object) -> None:
-        with self._lock:
-            try:
-                os.write(1, msgspec.json.encode(said) + b"\n")
-            except BrokenPipeError:  # nobody listens any more
-                os._exit(1)
+        """Say it; whoever does holds the lock."""
+        try:
+            os.write(1, msgspec.json.encode(said) + b"\n")
+        except BrokenPipeError:  # nobody listens any more
+            os._exit(1)
 
 
 def run(task: Task, voice: Voice) -> Result:

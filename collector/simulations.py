@@ -75,15 +75,18 @@ class Simulations:
                 raise Busy
             now = self._clock()
             run: Run = self._transact(lambda tx: runs.begin(tx, site, message.id, message.version, days, now))
+            process = None
             try:
                 process = _started()
-            except OSError:
+                task = Task(self._settings, site, message.public_id, days, now)
+                thread = threading.Thread(target=self._listen, args=(task, run.id, process), name="simulation", daemon=True)
+                thread.start()
+            except (OSError, RuntimeError):  # no more processes, or threads, are to be had
+                if process is not None:
+                    process.kill()
                 self._end(site, run.id, runs.FAILED, reason=runs.KILLED)
                 raise
-            task = Task(self._settings, site, message.public_id, days, now)
-            thread = threading.Thread(target=self._listen, args=(task, run.id, process), name="simulation", daemon=True)
             self._under_way[run.id] = process, thread
-            thread.start()
         return run
 
     def cancel(self, site: int, run: str) -> None:

@@ -35,6 +35,7 @@ AT_ONCE = 20_000
 KEPT_SECONDS = 600.0
 """How long a site is kept after the last question, and how long one that cannot be held is not tried again."""
 _PERSON_BYTES = width(PEOPLE) + 9
+_CLOSE_SECONDS = 5.0
 
 
 class _Kept:
@@ -84,7 +85,7 @@ class Columns:
         with self._lock:
             thread = self._thread
         if thread is not None:
-            thread.join()
+            thread.join(_CLOSE_SECONDS)
 
     def _ask(self, site: Site, node: Node, now_ms: int, answer: Callable[[Mask, Table], _T]) -> _T | None:
         if self._limit == 0 or self._database.in_transaction():
@@ -94,23 +95,24 @@ class Columns:
         except Unsupported:
             return None
         kept, keys = self._kept(site.id), tuple(question.keys)
-        for loaded in (False, True):
-            with kept.lock, _forgetting(kept):
-                self._refresh(kept)
-                table = kept.table
-                if table is not None and all(key in table.columns for key in keys):
-                    table.use(keys)
-                    try:
-                        return answer(question.matching(table), table)
-                    except Unsupported:
+        with self._database.read():  # before any lock: see `_keep_up`
+            for loaded in (False, True):
+                with kept.lock, _forgetting(kept):
+                    self._refresh(kept)
+                    table = kept.table
+                    if table is not None and all(key in table.columns for key in keys):
+                        table.use(keys)
+                        try:
+                            return answer(question.matching(table), table)
+                        except Unsupported:
+                            return None
+                    if loaded or kept.refused_until > time.monotonic():
                         return None
-                if loaded or kept.refused_until > time.monotonic():
+                    if keys not in kept.queue:
+                        kept.queue.append(keys)
+                if not self._is_small(kept, site.id):
                     return None
-                if keys not in kept.queue:
-                    kept.queue.append(keys)
-            if not self._is_small(kept, site.id):
-                return None
-            self._load(kept, site.id)
+                self._load(kept, site.id)
         return None
 
     def _is_small(self, kept: _Kept, site: int) -> bool:
@@ -208,6 +210,10 @@ class Columns:
             kept.table = None
 
     def _keep_up(self) -> None:
+        """Keep what is in memory up to date.
+
+        Whoever holds a site's lock has its connection already: who asks mostly has one, and all of them might be with those who wait here.
+        """
         while not self._stopping.wait(INTERVAL_SECONDS):
             with self._lock:
                 old = [site for site, kept in self._sites.items() if kept.asked < time.monotonic() - KEPT_SECONDS]
@@ -219,7 +225,7 @@ class Columns:
                 everybody = list(self._sites.items())
             for site, kept in everybody:
                 # What goes wrong here goes wrong for whoever asks next too, who is told.
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(Exception), self._database.read():
                     with kept.lock, _forgetting(kept):
                         self._refresh(kept)
                     self._load(kept, site)

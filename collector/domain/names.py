@@ -141,11 +141,7 @@ class Names:
 
     def _asked(self, connection: Connection, site: int, kind: str, texts: Sequence[str]) -> dict[int, str]:
         """Ask the database for names of a kind, and keep those that there are."""
-        found: dict[int, str] = {}
-        for start in range(0, len(texts), _CHUNK):
-            of_texts, parameters = connection.among(texts[start : start + _CHUNK])
-            sql = f"SELECT id, text FROM names WHERE site = ? AND kind = ? AND text {of_texts}"
-            found |= dict(connection.rows(sql, (site, kind, *parameters)))
+        found = {number: text for text, number in _numbered(connection, site, kind, texts).items()}
         for number, text in found.items():
             self._keep(site, kind, text, number)
         return found
@@ -167,7 +163,6 @@ class Names:
         def work(tx: Connection) -> dict[str, int]:
             if tx.engine == "postgresql":  # one allocator a site at a time; the numbers come from max(id)
                 tx.rows("SELECT pg_advisory_xact_lock(?)", (site,))
-            made: dict[str, int] = {}
             left = len(missing)
             if browser:
                 today = tx.value(
@@ -175,18 +170,14 @@ class Names:
                 )
                 left = max(self._new_per_day - today, 0)
             if left == 0:
-                return made
+                return {}
             highest = tx.value("SELECT max(id) FROM names WHERE site = ?", (site,)) or _FIRST_FREE
-            for text in missing:
-                known = tx.value("SELECT id FROM names WHERE site = ? AND kind = ? AND text = ?", (site, kind, text))
-                if known is None and left > 0:
-                    highest, left = highest + 1, left - 1
-                    known = highest
-                    sql = "INSERT INTO names (site, id, kind, text, created_at, browser) VALUES (?, ?, ?, ?, ?, ?)"
-                    tx.run(sql, (site, known, kind, text, now_ms, int(browser)))
-                if known is not None:
-                    made[text] = known
-            return made
+            known = _numbered(tx, site, kind, missing)
+            new = [text for text in missing if text not in known][:left]
+            made = {text: number for number, text in enumerate(new, highest + 1)}
+            rows = [(site, number, kind, text, now_ms, int(browser)) for text, number in made.items()]
+            tx.insert("names", ("site", "id", "kind", "text", "created_at", "browser"), rows)
+            return made | known
 
         made = self._written.transact(work)
         for text, number in made.items():
@@ -209,3 +200,13 @@ class Names:
                 self._texts.clear()
             self._numbers[(site, kind, text)] = number
             self._texts[(site, number)] = text
+
+
+def _numbered(connection: Connection, site: int, kind: str, texts: Sequence[str]) -> dict[str, int]:
+    """Return the numbers of those names of a kind that have one."""
+    found: dict[str, int] = {}
+    for start in range(0, len(texts), _CHUNK):
+        of_texts, parameters = connection.among(texts[start : start + _CHUNK])
+        sql = f"SELECT text, id FROM names WHERE site = ? AND kind = ? AND text {of_texts}"
+        found |= dict(connection.rows(sql, (site, kind, *parameters)))
+    return found

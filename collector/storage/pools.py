@@ -25,6 +25,7 @@ SILENCE_SECONDS = 2
 LOCK_SECONDS = 10
 IDLE_SECONDS = 10
 _LOOKS = 3
+_IDLE = 8  # connections to a file that are kept: each has a cache of its own, of 64 MB at most
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 
 WRITING = f"READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
@@ -151,8 +152,8 @@ class PostgresPool(PooledPostgresqlDatabase):  # type: ignore[misc]
         self.close()
         self.close_idle()
 
-    def _close(self, conn: ListeningConnection, close_conn: bool = False) -> None:
-        super()._close(conn, close_conn=close_conn or self._ended)
+    def _can_reuse(self, conn: ListeningConnection) -> bool:
+        return not self._ended and bool(super()._can_reuse(conn))  # asked with the pool's lock held
 
     def begin(self, isolation_level: str | None = None) -> None:
         """Begin a transaction with this level, and with what follows it there."""
@@ -160,7 +161,7 @@ class PostgresPool(PooledPostgresqlDatabase):  # type: ignore[misc]
 
 
 class FilePool(SqliteDatabase):
-    """Connections to one file of SQLite: as many as are used at a time, each given on to whoever asks next.
+    """Connections to one file of SQLite: as many as are used at a time, each given on to whoever asks next; some of them stay.
 
     peewee's own pool has a limit, a clock and a heap, for servers that are waited for. A file is not, and a short read took a tenth less
     time without them.
@@ -187,7 +188,10 @@ class FilePool(SqliteDatabase):
         """Give this thread's connection back, and say whether it had one."""
         lent = self._lent()
         if lent is not None:
-            self._idle.append(lent)
+            if len(self._idle) < _IDLE:
+                self._idle.append(lent)
+            else:
+                lent.close()
             if self._ended:
                 self._end_idle()
         return lent is not None

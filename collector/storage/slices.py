@@ -12,6 +12,7 @@ writer runs the transaction again.
 import sqlite3
 import struct
 import threading
+import time
 from collections.abc import Collection, Sequence
 
 import msgspec
@@ -19,7 +20,7 @@ import psycopg
 
 from collector.storage import statistics
 from collector.storage.database import Connection, Database
-from collector.storage.faults import RunAgain
+from collector.storage.faults import RunAgain, is_locked
 from collector.storage.migrations import translated
 from collector.values.clock import DAY
 from collector.values.ids import event_id_time
@@ -50,6 +51,8 @@ _BEGIN, _END, _NULL = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff", b"\xff\xff\
 _LOCK = 7_305_808_869_229_539  # PostgreSQL advisory lock; any fixed number
 _REFUSAL = "slice_closed"
 _CHUNK = 500
+_EARLY_MS = 100  # how long what is needed later waits for locks
+_LATER_SECONDS = 60
 _FEW = 8
 
 
@@ -82,16 +85,29 @@ class Slices:
         self._retention = retention_ms
         self._lock = threading.Lock()
         self._known = Known()
+        self._later = 0.0
 
     def ensure(self, now_ms: int) -> Known:
-        """Return the slices, after making those from the end of the retention to two weeks ahead."""
+        """Return the slices, after making those from the end of the retention to two weeks ahead.
+
+        To make one takes a lock that an ANALYZE may hold for long. It is waited for where the present week has none yet; what is for later
+        weeks is tried again later.
+        """
         wanted = {OVERFLOW, *range((now_ms - self._retention - DRIFT) // WEEK, now_ms // WEEK + AHEAD + 1)}
         known = self._known
         if wanted <= known.open | known.ended:
             return known
         with self._lock:
             if not wanted <= self._known.open | self._known.ended:
-                self._known = self._database.transact(lambda tx: make(tx, wanted))
+                early = now_ms // WEEK + 1 in self._known.open
+                if early and time.monotonic() < self._later:
+                    return self._known
+                try:
+                    self._known = self._database.transact(lambda tx: make(tx, wanted, early=early))
+                except Exception as error:
+                    if not early or not is_locked(error):
+                        raise
+                    self._later = time.monotonic() + _LATER_SECONDS
             return self._known
 
     def forget(self) -> None:
@@ -269,9 +285,11 @@ def wipe(tx: Connection, site: int, number: int, limit: int) -> int:
     return tx.run(sql, (site, number, site, number, limit))
 
 
-def make(tx: Connection, wanted: Collection[int]) -> Known:
-    """Make those of the slices that are not there, and return all there are."""
+def make(tx: Connection, wanted: Collection[int], *, early: bool = False) -> Known:
+    """Make those of the slices that are not there, and return all there are. Those that are needed `early` wait for no lock of others."""
     if tx.engine == "postgresql":
+        if early:
+            tx.run(f"SET LOCAL lock_timeout = {_EARLY_MS}")
         tx.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
     states = dict(tx.rows("SELECT slice, state FROM slices"))
     missing = sorted(set(wanted) - states.keys())

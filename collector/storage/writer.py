@@ -8,6 +8,7 @@ that one failure costs nobody else. If a bulk fails as a whole, it is run again 
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -120,6 +121,7 @@ class Writer:
         self._wanted = 1
         self._queue: deque[_Unit] = deque()
         self._wake = threading.Condition()
+        self._process = os.getpid()
         self._closing = False
         self._refused = False
         self._refused_for = ""
@@ -221,6 +223,8 @@ class Writer:
         self._closed.set()
 
     def _submit(self, unit: _Unit) -> None:
+        if os.getpid() != self._process:  # whoever submitted here would wait for ever
+            raise RuntimeError("the process was forked after the collector was built, and has no writer: build it in each worker")
         with self._wake:
             if self._closing or len(self._queue) >= self._queue_limit or self._bytes > self._byte_limit or self._stuck():
                 raise Overloaded

@@ -33,7 +33,7 @@ def blueprint(services: Services) -> Blueprint:
             "writer": services.writer.alive() and services.writer.waiting() < services.settings.queue_limit,
         }
         try:
-            with services.database.read() as connection:
+            with services.lookups.read() as connection:
                 applied = {row[0] for row in connection.rows("SELECT version FROM schema_migrations")}
                 checks["database"] = True
                 checks["schema"] = applied >= {number for number, _ in steps()}

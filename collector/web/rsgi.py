@@ -58,8 +58,10 @@ class RsgiEntry:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")  # the console must not keep the tracker waiting
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Write what is queued when the worker ends."""
+        """Write what is queued when the worker ends. Requests that no thread has begun to answer are given up: nobody waits any more."""
         self._close()
+        for pool in (self._pool, self._looker, self._deciders, self._claimers, self._readers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def __rsgi__(self, scope: "Scope", protocol: "HTTPProtocol") -> None:
         """Answer one request, as RSGI asks for."""

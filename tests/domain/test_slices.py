@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
+import psycopg
 import pytest
 
 from collector.domain import deletion, imports, people, pruning
@@ -145,6 +146,19 @@ class TestWhereAnEventStands:
         assert states(world) == before
         now = world.clock()
         assert set(before) == {OVERFLOW, *range((now - RETENTION - DRIFT) // WEEK, now // WEEK + 3)}
+
+    @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+    def test_what_is_needed_later_is_made_when_nobody_holds_the_timeline(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As an ANALYZE does, for as long as it takes."""
+        monkeypatch.setattr("collector.storage.slices._LATER_SECONDS", 0)
+        world.clock.advance(WEEK)
+        now, before = world.clock(), set(states(world))
+        with psycopg.connect(world.services.settings.database_url) as analyst:
+            analyst.execute("LOCK TABLE events IN SHARE UPDATE EXCLUSIVE MODE")
+            assert record(world.services, world, event(now, now)) == [True]
+            assert set(states(world)) == before
+        assert record(world.services, world, event(now, now)) == [True]
+        assert set(states(world)) - before == {now // WEEK + 2}
 
 
 class TestRepeats:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from collector import serving
 from collector.values.ids import event_id_text
+from tests.support.client import Client
 from tests.support.clock import FakeClock
 from tests.support.load import Load, check_acknowledged, check_ledger, reading, stored
 from tests.support.power import forgetful_disk
@@ -51,17 +53,40 @@ def test_a_shutdown_in_order_answers_what_was_taken(start_collector: Callable[..
         assert stored(connection).keys() == load.acknowledged
 
 
-def test_an_order_to_end_never_waits_for_what_it_interrupts() -> None:
+@pytest.mark.parametrize("handler", ["signal_handler_interrupt", "signal_handler_reload"])
+def test_an_order_never_waits_for_what_it_interrupts(handler: str) -> None:
     """A signal's handler runs in the midst of whatever the main thread does, and that may be waking from the order before."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     server = serving._Server("collector.serving:application", factory=True)
     try:
         with server.main_loop_interrupt._cond:
-            server.signal_handler_interrupt(signal.SIGTERM, None)
+            getattr(server, handler)(signal.SIGTERM, None)
         assert server.main_loop_interrupt.wait(30)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+def test_a_request_that_waits_without_end_does_not_keep_a_collector_from_ending(start_collector: Callable[..., Collector]) -> None:
+    collector = start_collector()
+    collector.stop()
+    hurried = "from collector import serving\nfrom collector.cli import main\nserving._END_SECONDS = 1\nmain()\n"
+    (collector.folder / "hurried.py").write_text(hurried)
+    port = free_port()
+    program = Program("hurried", ["hurried", "serve", "--port", str(port)], collector.folder, collector.environ)
+    try:
+        program.wait_for(f"http://127.0.0.1:{port}", "/readyz")
+        with psycopg.connect(collector.database_url, autocommit=True) as watching, psycopg.connect(collector.database_url) as holding:
+            holding.execute("LOCK TABLE identities IN ACCESS EXCLUSIVE MODE")
+            with ThreadPoolExecutor(1) as pool:
+                waiting = pool.submit(Client(f"http://127.0.0.1:{port}", collector.access_token).api, "GET", "/contacts/nobody")
+                while not watching.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessShareLock'").fetchall():
+                    time.sleep(0.02)
+                assert program.stop() == 0
+                assert waiting.exception(30) is not None
+    finally:
+        program.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -50,6 +50,27 @@ def test_threads_at_the_same_time_have_connections_of_their_own(pool: FilePool) 
         assert len(set(threads.map(borrow, range(8)))) == 8
 
 
+def test_after_many_threads_at_the_same_time_a_few_connections_stay(pool: FilePool) -> None:
+    together = Barrier(20)
+
+    def borrow(_: int) -> sqlite3.Connection:
+        pool.connect()
+        together.wait()
+        found: sqlite3.Connection = pool.connection()
+        pool.close()
+        return found
+
+    def is_open(connection: sqlite3.Connection) -> bool:
+        try:
+            connection.execute("SELECT 1")
+        except sqlite3.ProgrammingError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(20) as threads:
+        assert sum(map(is_open, threads.map(borrow, range(20)))) == 8
+
+
 def test_a_thread_that_has_one_keeps_it(pool: FilePool) -> None:
     assert pool.connect()
     assert not pool.connect(reuse_if_open=True)

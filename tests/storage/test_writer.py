@@ -1,5 +1,7 @@
 """The group commit: acknowledged means committed, and one failure costs nobody else."""
 
+import os
+import signal
 import sqlite3
 import threading
 import time
@@ -345,6 +347,21 @@ def test_a_writer_that_waits_for_ever_does_not_keep_the_process_from_ending(
             writer.settle()
     with pytest.raises(Overloaded):
         writer.record(1, 1)
+
+
+def test_in_a_process_that_was_forked_from_it_a_writer_takes_nothing(database: Database) -> None:
+    writer = Writer(database, Rows(), queue_limit=10, group_limit=10)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        try:
+            writer.record(1, 7)
+        except RuntimeError:
+            os._exit(17)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
+    assert writer.record(1, 8) == 8
+    writer.close()
 
 
 def test_one_thread_that_waits_for_ever_costs_those_it_was_at_alone(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
