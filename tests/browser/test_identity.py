@@ -185,22 +185,6 @@ def test_a_reset_in_one_tab_is_one_in_the_others(context: BrowserContext, page: 
     assert [event.owner for event in stored.events("after-reset-elsewhere")] == [lead(page)]
 
 
-def test_a_tab_that_is_busy_does_not_undo_the_sign_outs_of_another(
-    context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored
-) -> None:
-    visit(page, pages.add("/", head=snippet))
-    other = context.new_page()
-    visit(other, pages.url("/"))
-    other.evaluate("() => { setInterval(() => leadlight('status')) }")
-    for number in range(20):
-        call(other, "identify", f"busy-{number}")
-        page.wait_for_function("Object.keys(localStorage).every(key => !key.includes('.q.'))")
-        before = lead(page)
-        call(page, "reset")
-        other.wait_for_function("!leadlight('status').user")
-        assert lead(other) == lead(page) != before
-
-
 def test_who_signs_in_right_after_a_sign_out_keeps_the_session_whatever_other_tabs_are_open(
     context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str, stored: Stored
 ) -> None:

@@ -1,4 +1,4 @@
-"""Tabs that share one queue, with Web Locks (https) and without (plain http): nothing lost, nothing doubled, nobody waits for another."""
+"""Tabs that share queue and lead, with Web Locks (https) and without (plain http): nothing lost or doubled, nobody waits for another."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.gateway import Gateway
 from tests.browser.stored import Stored
-from tests.browser.tabs import fence, status, track, until, visit
+from tests.browser.tabs import call, fence, lead, status, track, until, visit
+from tests.support.pages import Pages
 
 Numbers = Callable[[str, int], list[int]]
 
@@ -125,3 +126,17 @@ def test_a_tab_that_copied_another_one_doubles_nothing(context: BrowserContext, 
     for tab in (opener, copy):
         tab.wait_for_function("!leadlight('status').queued")
     assert [event.metadata["n"] for event in stored.events("copied")] == [1, 2]
+
+
+def test_a_tab_that_is_busy_does_not_undo_the_sign_outs_of_another(context: BrowserContext, page: Page, pages: Pages, snippet: str) -> None:
+    visit(page, pages.add("/", head=snippet))
+    other = context.new_page()
+    visit(other, pages.url("/"))
+    other.evaluate("() => { setInterval(() => leadlight('status')) }")
+    for number in range(20):
+        call(other, "identify", f"busy-{number}")
+        page.wait_for_function("Object.keys(localStorage).every(key => !key.includes('.q.'))")
+        before = lead(page)
+        call(page, "reset")
+        other.wait_for_function("!leadlight('status').user")
+        assert lead(other) == lead(page) != before
