@@ -56,17 +56,26 @@ def test_the_lead_is_one_cookie_of_the_sites_widest_domain_for_four_hundred_days
     assert abs(only["expires"] - time.time() - 400 * DAY) < 120
 
 
-def test_a_cookie_is_written_right_after_the_one_before_it_is_gone(page: Page, pages: Pages, snippet: str) -> None:
-    """Another tab that looks in between would make a new visitor."""
+@pytest.mark.parametrize("host_only", [False, True])
+def test_the_lead_is_renewed_without_a_moment_in_which_it_is_gone(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, lead_cookie: str, host_only: bool
+) -> None:
+    """A tab that begins in between would make somebody new of the visitor."""
     pages.add("/", head=snippet)
     visit(page, pages.url("/", host="app.shop.example"))
+    kept = lead(page)
+    if host_only:
+        context.add_cookies([{**cookie(context, lead_cookie), "domain": "app.shop.example"}])
+        context.clear_cookies(domain=".shop.example")
     spied(page)
     page.add_init_script("localStorage.clear()")
     visit(page, pages.url("/", host="app.shop.example"))
-    written = page.evaluate("written")
-    widest = [number for number, text in enumerate(written) if text.endswith(";domain=shop.example")]
-    gone, made = widest
-    assert (made, "max-age=0;" in written[gone], made - gone) == (len(written) - 1, True, 1)
+    written, seen = page.evaluate("[written, seen]")
+    assert written
+    assert all(f"{lead_cookie}={kept}" in text for text in seen)
+    (only,) = context.cookies()
+    assert (only["domain"], only["value"].partition(".")[0], len(only["value"])) == (".shop.example", kept, 45)
+    assert abs(only["expires"] - time.time() - 400 * DAY) < 120
 
 
 @pytest.mark.parametrize(

@@ -140,3 +140,45 @@ def test_a_tab_that_is_busy_does_not_undo_the_sign_outs_of_another(context: Brow
         call(page, "reset")
         other.wait_for_function("!leadlight('status').user")
         assert lead(other) == lead(page) != before
+
+
+def test_whoever_agrees_again_and_signs_in_stays_signed_in_whatever_other_tabs_are_open(
+    context: BrowserContext, page: Page, pages: Pages, snippet: str, stored: Stored
+) -> None:
+    visit(page, pages.add("/", head=snippet))
+    other = context.new_page()
+    visit(other, pages.url("/"))
+    for number in range(8):
+        call(page, "optOut")
+        other.wait_for_function("leadlight('status').held == 'opted_out'")
+        page.evaluate("who => { leadlight('optIn'); leadlight('identify', who) }", f"back-{number}")
+        other.wait_for_function("!leadlight('status').held")
+        track(page, "agreed-again", number)
+        assert status(page)["user"] == f"back-{number}"
+        assert lead(other) == lead(page)
+    fence(page)
+    owners = [event.owner for event in stored.events("agreed-again")]
+    assert owners == [f"back-{event.metadata['n']}" for event in stored.events("agreed-again")]
+
+
+def test_other_tabs_hear_of_a_permission_when_the_lead_is_there(page: Page, pages: Pages, snippet: str, lead_cookie: str) -> None:
+    """A tab that heard of it before would make a lead of its own."""
+    visit(page, pages.add("/", head=snippet))
+    call(page, "optOut")
+    other = page.context.new_page()
+    other.goto(pages.add("/watching"))
+    other.evaluate("""() => {
+        window.seen = [];
+        addEventListener('storage', () => seen.push(document.cookie));
+    }""")
+    page.evaluate("""() => {
+        const {get, set} = Object.getOwnPropertyDescriptor(Document.prototype, 'cookie');
+        window.seen = [];
+        Object.defineProperty(Document.prototype, 'cookie', {get, set(text) { set.call(this, text); seen.push(get.call(this)) }});
+        leadlight('optIn');
+    }""")
+    seen = page.evaluate("seen")
+    assert any(f"{lead_cookie}_choice=in" in text for text in seen)
+    assert all(f"{lead_cookie}=" in text for text in seen if f"{lead_cookie}_choice=in" in text)
+    other.wait_for_function("seen.length")
+    assert f"{lead_cookie}=" in other.evaluate("seen[0]")

@@ -26,14 +26,15 @@ let signal;
  * Reads the choice anew; another tab may have made one.
  * @param {any} [gpc] whether the collector says that the browser asks not to be tracked
  * @param {any} [staff] whether somebody of the staff looks at the page as the user who is identified; without it as before
+ * @param {string} [made] the choice that the visitor makes now, which is not written down yet
  * @returns {boolean} whether this changed what holds
  */
-export const ask = (gpc, staff = impersonated) => {
+export const ask = (gpc, staff = impersonated, made = recall(NAME)) => {
   impersonated = staff;
   signal = gpc || signal || navigator.globalPrivacyControl;
   const before = held;
   const asked = option("consent");
-  choice = recall(NAME) || choice;
+  choice = made || choice;
   held = !site || !base ? "site_missing"
     : top != window && !option("frames") ? "frame"
     : navigator.webdriver && !counted ? "automation"

@@ -42,8 +42,8 @@ export const recall = (name, fits = Boolean) => [...read(name), local[name]].fin
 
 /**
  * Writes a value for the widest domain that takes a cookie. Only a trial tells which: no rule knows that `co.uk` or `github.io` is nobody's
- * own. What was kept for another domain, also when the site asked for that, goes afterwards: a tab that finds nothing in between writes
- * down what it knows itself, and brings back who has signed out. Each writing and each reading after one waits for another process.
+ * own. What was kept for another domain, also when the site asked for that, goes afterwards: a tab that finds nothing in between makes
+ * somebody new of the visitor, or brings back who has signed out. Each writing and each reading after one waits for another process.
  * @param {string} name @param {string} value an empty one forgets it
  */
 export const keep = (name, value) =>
@@ -54,14 +54,15 @@ export const keep = (name, value) =>
     /** @type {string | undefined} */
     let taken;
     const clear = () => domains.forEach((domain) => domain == taken || bake(name, "", domain));
+    // What is there already would pass for taken: on trial it ends with a point.
+    const trial = value + (read(name).includes(value) ? "." : "");
     const kept = (/** @type {string} */ domain) =>
       attempt(() => {
-        bake(name, value, domain);
-        return read(name).includes(value);
+        bake(name, trial, domain);
+        return read(name).includes(trial);
       });
-    // What is there already would pass for taken. All tabs know it.
-    if (read(name).includes(value)) clear();
     if (value) taken = (asked ? [asked == "none" ? "" : asked] : domains.reverse()).find(kept);
+    if (trial != value && taken != null) bake(name, value, taken);
     if (read(name)[value ? 1 : 0]) clear();
     if (value && taken == null) local[name] = value;
     else delete local[name];

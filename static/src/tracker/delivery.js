@@ -141,7 +141,7 @@ const post = async (rows) => {
   const { session: given, time, refused = [] } = answer;
   const ours = answer.type == "error.list";
   // Where the answer is somebody else's (a proxy's), its status is the reason.
-  const reasons = ours ? answer.errors : status == 202 ? refused : [{ code: "http_" + status }];
+  const reasons = (ours ? answer.errors : status == 202 ? refused : [{ code: "http_" + status }]) || [];
   const { code, field: about } = Object(reasons[0]);
   // A firewall in between says 202 and 403 too; the collector gives its time, and its errors.
   const walled = status == 403 && !ours;

@@ -10,9 +10,19 @@ import { assert, current, gone, heed, lead, leave, rotate, session, user } from 
 import { get, open, set, wipe } from "./store.js";
 import { again, arm, part, settle, unsettled, view, watch } from "./view.js";
 
-/** Brings storage in line with what the visitor, the browser and the site allow now. @param {any} [gpc] @param {any} [staff] see `ask` */
-const consent = (gpc, staff) => {
-  if (!ask(gpc, staff)) return;
+/**
+ * Brings storage in line with what the visitor, the browser and the site allow now.
+ * @param {any} [gpc] @param {any} [staff] see `ask` @param {string} [made] a permission that is given now
+ */
+const consent = (gpc, staff, made) => {
+  const changes = ask(gpc, staff, made);
+  // Written down last: other tabs that hear of it find the lead.
+  if (changes) apply();
+  if (made) choose(made);
+  if (changes || made) remember();
+};
+
+const apply = () => {
   if (!held) {
     // Another tab, where consent was given, may have been quicker: what waited here is the same visitor's.
     const before = current;
@@ -29,7 +39,6 @@ const consent = (gpc, staff) => {
     }
   }
   learn(get("rules"));
-  remember();
 };
 
 /** Somebody else is here than this page knew. */
@@ -62,21 +71,18 @@ const reset = () => {
   part();
 };
 
-/** @param {string} made */
-const decide = (made) => {
-  choose(made);
-  consent();
-  remember(); // also where it is what holds already
-};
-
 /** @type {Record<string, (...given: any[]) => any>} */
 const calls = {
   track,
   identify: (id, about) => identify(id, about, consent),
   reset,
   page: again,
-  optIn: (version = "") => decide("in." + encodeURIComponent(version)),
-  optOut: () => decide("out"),
+  optIn: (version = "") => consent(0, undefined, "in." + encodeURIComponent(version)),
+  optOut: () => {
+    choose("out");
+    consent();
+    remember(); // also where it is what holds already
+  },
   showMessage: show,
   onMessage: (listener) => {
     host.listeners.push(listener);

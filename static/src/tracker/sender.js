@@ -43,8 +43,9 @@ export const assert = (value) => {
  * @param {any} [renew] gives it its full life again, once in a visit: more would only cost every page @returns {string}
  */
 export const lead = (renew) => {
-  const kept = !held && recall(prefix, (value) => /^[\w-]{22}\.[\w-]{22}$/.test(value) && !over.includes(value));
-  current = kept || current || fresh();
+  // Behind it stands a point while another tab renews it.
+  const kept = !held && recall(prefix, (value) => /^[\w-]{22}\.[\w-]{22}\.?$/.test(value) && !over.includes(value.slice(0, 45)));
+  current = (kept || current || fresh()).slice(0, 45);
   if (!held && (!kept || (renew && !present()))) keep(prefix, current);
   shared = !held && current;
   return current;
