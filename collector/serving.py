@@ -58,7 +58,13 @@ def wsgi_application() -> "WSGIApplication":
     """Return the WSGI application for the settings of the environment, as `gunicorn 'collector.serving:wsgi_application()'` loads it."""
     services = _services()
     services.sites.all()  # a key that is missing is said now, not to the first visitor
-    atexit.register(_close, services, _guests(services))
+    guests, process = _guests(services), os.getpid()
+
+    def close() -> None:
+        if os.getpid() == process:  # what was forked from it has nothing to close
+            _close(services, guests)
+
+    atexit.register(close)
     return wsgi(services)
 
 
@@ -147,8 +153,12 @@ class _Server(MPServer):
 
     def signal_handler_reload(self, *_: object, **__: object) -> None:
         """Begin to start anew."""
-        self.reload_signal = True
-        threading.Thread(target=self.main_loop_interrupt.set, name="reload").start()
+
+        def begin() -> None:  # the flag first, and not before: the loop that wakes without one would wake for ever
+            self.reload_signal = True
+            self.main_loop_interrupt.set()
+
+        threading.Thread(target=begin, name="reload").start()
 
     def _spawn_workers(self, *given: Any) -> None:
         with _orders_held():

@@ -10,7 +10,7 @@ STATIC = Path(__file__).resolve().parents[1] / "static"
 
 @pytest.mark.parametrize(
     ("name", "most"),
-    [("tracker.js", 5_715), ("messenger.js", 9_216), ("handover.js", 1_536), ("rules.js", 2_048), ("intercom.js", 2_048)],
+    [("tracker.js", 5_747), ("messenger.js", 9_216), ("handover.js", 1_536), ("rules.js", 2_048), ("intercom.js", 2_048)],
 )
 def test_script_fits_its_budget(name: str, most: int) -> None:
     size = len(gzip.compress((STATIC / name).read_bytes(), compresslevel=9, mtime=0))

@@ -13,7 +13,7 @@ import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import psycopg
@@ -51,7 +51,7 @@ _BEGIN, _END, _NULL = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff", b"\xff\xff\
 _LOCK = 7_305_808_869_229_539  # PostgreSQL advisory lock; any fixed number
 _REFUSAL = "slice_closed"
 _CHUNK = 500
-_EARLY_MS = 100  # how long what is needed later waits for locks
+_EARLY_MS = 20  # how long what is needed later waits for locks
 _LATER_SECONDS = 60
 _FEW = 8
 
@@ -97,18 +97,21 @@ class Slices:
         known = self._known
         if wanted <= known.open | known.ended:
             return known
+        soon = now_ms // WEEK + 1
         with self._lock:
-            if not wanted <= self._known.open | self._known.ended:
-                early = now_ms // WEEK + 1 in self._known.open
-                if early and time.monotonic() < self._later:
-                    return self._known
-                try:
-                    self._known = self._database.transact(lambda tx: make(tx, wanted, early=early))
-                except Exception as error:
-                    if not early or not is_locked(error):
-                        raise
-                    self._later = time.monotonic() + _LATER_SECONDS
-            return self._known
+            known = self._known  # `forget` asks nobody
+            if wanted <= known.open | known.ended or (soon in known.open and time.monotonic() < self._later):
+                return known
+            try:
+                known = self._database.transact(lambda tx: make(tx, wanted, soon))
+            except Exception as error:
+                if not is_locked(error):
+                    raise
+                self._later = time.monotonic() + _LATER_SECONDS
+                with self._database.read() as connection:
+                    known = _known(_states(connection))
+            self._known = known
+            return known
 
     def forget(self) -> None:
         """Look anew at what slices there are, before the next transaction."""
@@ -285,24 +288,37 @@ def wipe(tx: Connection, site: int, number: int, limit: int) -> int:
     return tx.run(sql, (site, number, site, number, limit))
 
 
-def make(tx: Connection, wanted: Collection[int], *, early: bool = False) -> Known:
-    """Make those of the slices that are not there, and return all there are. Those that are needed `early` wait for no lock of others."""
+def make(tx: Connection, wanted: Collection[int], soon: int | None = None) -> Known:
+    """Make those of the slices that are not there, and return all there are. Where the one that is needed `soon` is, no lock is waited for.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: then, if one was not to be had.
+    """
     if tx.engine == "postgresql":
-        if early:
+        if soon in _states(tx):
             tx.run(f"SET LOCAL lock_timeout = {_EARLY_MS}")
         tx.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
-    states = dict(tx.rows("SELECT slice, state FROM slices"))
+    states = _states(tx)
     missing = sorted(set(wanted) - states.keys())
     for number in missing:
         for statement in translated(_table(number, tx), tx.engine):
             tx.run(statement)
         statistics.seed_slice(tx, number)
         tx.run("INSERT INTO slices (slice, state) VALUES (?, ?)", (number, OPEN))
+        states[number] = OPEN
     if missing:
         _rebuild_view(tx)
+    return _known(states)
+
+
+def _states(connection: Connection) -> dict[int, str]:
+    return dict(connection.rows("SELECT slice, state FROM slices"))
+
+
+def _known(states: Mapping[int, str]) -> Known:
     is_open = {number for number, state in states.items() if state == OPEN}
     pruned = {number for number, state in states.items() if state == PRUNED}
-    return Known(frozenset(is_open | set(missing)), frozenset(states.keys() - is_open), frozenset((states.keys() | set(missing)) - pruned))
+    return Known(frozenset(is_open), frozenset(states.keys() - is_open), frozenset(states.keys() - pruned))
 
 
 def _table(number: int, tx: Connection) -> list[str]:

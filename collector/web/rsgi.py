@@ -59,9 +59,11 @@ class RsgiEntry:
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Write what is queued when the worker ends. Requests that no thread has begun to answer are given up: nobody waits any more."""
-        self._close()
-        for pool in (self._pool, self._looker, self._deciders, self._claimers, self._readers):
-            pool.shutdown(wait=False, cancel_futures=True)
+        try:
+            self._close()
+        finally:
+            for pool in (self._pool, self._looker, self._deciders, self._claimers, self._readers):
+                pool.shutdown(wait=False, cancel_futures=True)
 
     async def __rsgi__(self, scope: "Scope", protocol: "HTTPProtocol") -> None:
         """Answer one request, as RSGI asks for."""

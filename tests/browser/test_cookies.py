@@ -265,7 +265,13 @@ def test_the_trial_of_domains_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [('data-cookie-domain="none"', ""), ("", 'data-cookie-domain="none"')], ids=["wider", "narrower"]
+    ("before", "after"),
+    [
+        ('data-cookie-domain="none"', ""),
+        ("", 'data-cookie-domain="none"'),
+        ('data-cookie-domain="none"', 'data-cookie-domain=".Shop.example"'),
+    ],
+    ids=["wider", "narrower", "with a point and a capital letter"],
 )
 def test_where_the_site_asks_for_another_domain_sign_outs_and_withdrawals_hold(
     context: BrowserContext, page: Page, pages: Pages, tag: Callable[..., str], stored: Stored, before: str, after: str
@@ -287,6 +293,24 @@ def test_where_the_site_asks_for_another_domain_sign_outs_and_withdrawals_hold(
     assert status(page)["held"] == "opted_out"
     assert [one["value"] for one in context.cookies()] == ["out"]
     assert stored.events("after-the-withdrawal") == []
+
+
+def test_where_the_site_asks_for_a_domain_that_no_cookie_is_for_sign_outs_and_withdrawals_hold(
+    page: Page, pages: Pages, tag: Callable[..., str]
+) -> None:
+    shop = pages.add("/", head=tag())
+    visit(page, shop)
+    call(page, "optIn", "v1")
+    first = lead(page)
+    pages.add("/", head=tag('data-cookie-domain="other.example"'))
+    visit(page, shop)
+    call(page, "reset")
+    visit(page, shop)
+    assert lead(page) != first
+    call(page, "optOut")
+    assert status(page)["held"] == "opted_out"
+    visit(page, shop)
+    assert status(page)["held"] == "opted_out"
 
 
 def test_before_consent_no_cookie_is_written_not_even_for_a_moment(page: Page, pages: Pages, tag: Callable[..., str]) -> None:

@@ -157,6 +157,10 @@ class TestWhereAnEventStands:
             analyst.execute("LOCK TABLE events IN SHARE UPDATE EXCLUSIVE MODE")
             assert record(world.services, world, event(now, now)) == [True]
             assert set(states(world)) == before
+            world.services.slices.forget()
+            late = event(now, now)
+            assert record(world.services, world, late) == [True]
+            assert place(world, late) == now // WEEK
         assert record(world.services, world, event(now, now)) == [True]
         assert set(states(world)) - before == {now // WEEK + 2}
 

@@ -48,7 +48,7 @@ export const recall = (name, fits = Boolean) => [...read(name), local[name]].fin
  */
 export const keep = (name, value) =>
   attempt(() => {
-    const asked = option("cookie_domain");
+    const asked = ("" + (option("cookie_domain") || "")).toLowerCase().replace(/^\./, "");
     const labels = location.hostname.split(".");
     const domains = ["", ...labels.slice(1).map((label, at) => labels.slice(at).join("."))];
     /** @type {string | undefined} */
@@ -63,7 +63,7 @@ export const keep = (name, value) =>
       });
     if (value) taken = (asked ? [asked == "none" ? "" : asked] : domains.reverse()).find(kept);
     if (trial != value && taken != null) bake(name, value, taken);
-    if (read(name)[value ? 1 : 0]) clear();
-    if (value && taken == null) local[name] = value;
+    if (read(name)[taken == null ? 0 : 1]) clear();
+    if (value && !read(name).includes(value)) local[name] = value;
     else delete local[name];
   });

@@ -15,17 +15,21 @@ import { again, arm, part, settle, unsettled, view, watch } from "./view.js";
  * @param {any} [gpc] @param {any} [staff] see `ask` @param {string} [made] a permission that is given now
  */
 const consent = (gpc, staff, made) => {
+  const before = current;
   const changes = ask(gpc, staff, made);
-  // Written down last: other tabs that hear of it find the lead.
-  if (changes) apply();
-  if (made) choose(made);
+  if (made) {
+    // Other tabs that hear of it, by the storage, find the lead and the choice.
+    lead();
+    choose(made);
+  }
+  if (changes) apply(before);
   if (changes || made) remember();
 };
 
-const apply = () => {
+/** @param {string} before the lead of what waited */
+const apply = (before) => {
   if (!held) {
     // Another tab, where consent was given, may have been quicker: what waited here is the same visitor's.
-    const before = current;
     open((text) => text.replace(before, lead()));
     lead(1);
     wake();
