@@ -90,7 +90,7 @@ class Slices:
     def ensure(self, now_ms: int) -> Known:
         """Return the slices, after making those from the end of the retention to two weeks ahead.
 
-        To make one takes a lock that an ANALYZE may hold for long. It is waited for where the present week has none yet; what is for later
+        To make one takes a lock that an ANALYZE may hold for long. It is waited for where the next week has none yet; what is for later
         weeks is tried again later.
         """
         wanted = {OVERFLOW, *range((now_ms - self._retention - DRIFT) // WEEK, now_ms // WEEK + AHEAD + 1)}
@@ -104,7 +104,7 @@ class Slices:
                 return known
             try:
                 known = self._database.transact(lambda tx: make(tx, wanted, soon))
-            except Exception as error:
+            except Exception as error:  # the driver's, or peewee's around it
                 if not is_locked(error):
                     raise
                 self._later = time.monotonic() + _LATER_SECONDS
@@ -289,7 +289,7 @@ def wipe(tx: Connection, site: int, number: int, limit: int) -> int:
 
 
 def make(tx: Connection, wanted: Collection[int], soon: int | None = None) -> Known:
-    """Make those of the slices that are not there, and return all there are. Where the one that is needed `soon` is, no lock is waited for.
+    """Make those of the slices that are not there, and return all there are. Where the one needed `soon` is, no lock is waited for long.
 
     Raises:
         psycopg.errors.LockNotAvailable: then, if one was not to be had.

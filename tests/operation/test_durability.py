@@ -63,8 +63,8 @@ def test_an_order_never_waits_for_what_it_interrupts(handler: str) -> None:
             getattr(server, handler)(signal.SIGTERM, None)
         assert server.main_loop_interrupt.wait(30)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
