@@ -29,6 +29,7 @@ from collector.storage.slices import Slices
 from collector.storage.writer import Writer
 from collector.values.clock import Clock, system_clock
 from collector.values.ids import RowIds
+from collector.writer_process import WriterProcess
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +96,8 @@ _GUEST_MS = 2_000
 _LOOKUPS = 4
 
 
-def build(settings: Settings, clock: Clock = system_clock) -> Services:
-    """Open the database, bring its schema up to date and start the writer.
+def build(settings: Settings, clock: Clock = system_clock, *, apart: bool = False) -> Services:
+    """Open the database, bring its schema up to date and start the writer, with processes of its own where these are to be had `apart`.
 
     Raises:
         SettingsError: there is no secret key.
@@ -119,13 +120,18 @@ def build(settings: Settings, clock: Clock = system_clock) -> Services:
             pass
     names = Names(database, written, settings.new_names_per_day)
     maker = Maker(row_ids, keyring)
-    ledger = Ledger(written, slices, names, maker, clock, NewPeople(settings.new_leads_per_minute))
+    new_people = NewPeople(settings.new_leads_per_minute)
+    ledger = Ledger(written, slices, names, maker, clock, new_people)
+    threads = WRITERS[written.engine]
+    apart = apart and settings.writes_apart()
+    partners = [WriterProcess(settings, written, occupancy, clock, new_people) for _ in range(threads if apart else 0)]
     writer = Writer(
         written,
         ledger,
         queue_limit=settings.queue_limit,
         group_limit=settings.group_limit,
-        threads=WRITERS[written.engine],
+        threads=threads,
+        partners=partners,
     )
     # On PostgreSQL a wait for a lock must not keep the writer waiting: who can do without goes past it, as upkeep does.
     transact = functools.partial(writer.run, 0) if written.engine == "sqlite" else written.transact

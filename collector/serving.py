@@ -1,22 +1,21 @@
 """Serving: granian in front of the collector, and the collector as a WSGI application for any other server."""
 
 import atexit
-import gc
 import logging
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
+from collector import processes
 from collector.app import create_app
 from collector.backfill import Backfill
 from collector.decision_keeper import DecisionKeeper
@@ -35,17 +34,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ORDERS = (signal.SIGINT, signal.SIGTERM)
-"""The signals by which a process is told to end."""
-
 _GUESTS_SECONDS = 10.0
 """How long upkeep and its like may take to end; who waits for the database for longer is left behind."""
 
+_SWITCH_SECONDS = 0.001
+"""How long a thread may keep the interpreter while another waits for it: the writer's needs it for moments only, and all wait for those."""
+
 _END_SECONDS = 40
 """How long a worker may take to end: it waits for each request under way, and one may wait for a lock of the database without end."""
-
-_GARBAGE = (100_000, 20, 50)
-"""How many more objects than before make Python look for cycles, and how many looks at the young ones make one at the older."""
 
 
 def wsgi(services: Services) -> "WSGIApplication":
@@ -73,15 +69,16 @@ def application() -> RsgiEntry:
     if multiprocessing.parent_process() is not None:
         # The handler that came along by the fork is the server's own. An order to end that came since, or comes before the worker's own
         # handler is there, ends it at once.
-        for number in _ORDERS:
+        for number in processes.ORDERS:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ORDERS)
-    services = _services()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, processes.ORDERS)
+    services = _services(apart=True)
     guests = _guests(services)
     _end_with_parent(services)
     responder = Responder(services)
     app = create_app(services, responder)
-    _look_for_garbage_seldom()
+    processes.look_for_garbage_seldom()
+    sys.setswitchinterval(_SWITCH_SECONDS)
 
     def close() -> None:
         _close(services, guests)
@@ -135,7 +132,7 @@ def serve(settings: Settings) -> None:
         log_access=False,
         log_level=LogLevels.warning,
     ).serve()
-    for number in _ORDERS:  # it has ended: whoever says so again would only change the exit code
+    for number in processes.ORDERS:  # it has ended: whoever says so again would only change the exit code
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -161,33 +158,20 @@ class _Server(MPServer):
         threading.Thread(target=begin, name="reload").start()
 
     def _spawn_workers(self, *given: Any) -> None:
-        with _orders_held():
+        with processes.orders_held():  # Python forgets, in a process that is being forked, the signals that it has just got
             super()._spawn_workers(*given)  # type: ignore[no-untyped-call]  # granian says nothing of it
 
     def _respawn_workers(self, *given: Any, **named: Any) -> None:
-        with _orders_held():
+        with processes.orders_held():
             super()._respawn_workers(*given, **named)
         if self.interrupt_signal:  # it may have come just before the loop forgot that anything did
             self.main_loop_interrupt.set()
 
 
-@contextmanager
-def _orders_held() -> Iterator[None]:
-    """Let orders to end wait: Python forgets, in a process that is being forked, the signals that it has just got.
-
-    Workers begin with their orders held, until `application`.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ORDERS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _services() -> Services:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+def _services(*, apart: bool = False) -> Services:
+    processes.log_to_standard_error()
     is_bot("")  # loads its patterns now, not while the first visitor waits
-    services = build(load_settings())
+    services = build(load_settings(), apart=apart)
     try:
         differing = disagreement(tell_settings(services, services.written.transact))
     except Exception as error:  # each driver has its own for an outage, and for a fault of ours
@@ -197,13 +181,6 @@ def _services() -> Services:
     if differing is not None:
         log.warning(differing)
     return services
-
-
-def _look_for_garbage_seldom() -> None:
-    """Let Python look for cycles seldom, and never among what stays for good: each look through all of it keeps every visitor waiting."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GARBAGE)
 
 
 def _end_with_parent(services: Services) -> None:

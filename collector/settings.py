@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -52,6 +52,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Requests in work at once in one process; each may be waiting for a commit."""
     database_connections: Annotated[int, msgspec.Meta(ge=2, le=1_000)] = 20
     """Most connections of one process to PostgreSQL."""
+    writer_process: Literal["auto", "on", "off"] = "auto"
+    """Whether what browsers send is written by processes of their own beside the one that serves: one for SQLite, two for PostgreSQL.
+    `auto` does so where the machine has several processors and `workers` is 1."""
     queue_limit: Annotated[int, msgspec.Meta(ge=1)] = 10_000
     """Requests that may wait for the writer; beyond it the answer is 503."""
     group_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500
@@ -126,6 +129,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """The memory for columns in bytes."""
         return self.columns_megabytes * 1_000_000
 
+    def writes_apart(self) -> bool:
+        """Say whether a serving process has writer processes."""
+        if self.writer_process == "auto":
+            return self.workers == 1 and _processors() > 1
+        return self.writer_process == "on"
+
     def base_url(self) -> str:
         """Return the address of this collector as browsers reach it, without a slash at the end."""
         return self.public_url.rstrip("/") or self.bound_url()
@@ -133,6 +142,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def bound_url(self) -> str:
         """Return the address that `serve` binds."""
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def networks(field: str, texts: Sequence[str]) -> list[IPv4Network | IPv6Network]:

@@ -3,13 +3,13 @@
 It gives way to whoever serves, and ends with whoever started it.
 """
 
-import logging
 import os
 import sys
 import threading
 
 import msgspec
 
+from collector import processes
 from collector.domain.auto_messages import AutoMessages
 from collector.domain.names import Names
 from collector.domain.secrets import Keyring
@@ -82,7 +82,7 @@ def run(task: Task, voice: Voice) -> Result:
 
 def main() -> None:
     """Do what standard input says."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    processes.log_to_standard_error()
     os.nice(_NICENESS)
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
     voice = Voice()

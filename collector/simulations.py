@@ -10,15 +10,14 @@ import logging
 import os
 import selectors
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO, Any, cast
 
 import msgspec
 
+from collector import processes
 from collector.domain import simulation_runs as runs
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.simulation_runs import Run
@@ -77,7 +76,7 @@ class Simulations:
             run: Run = self._transact(lambda tx: runs.begin(tx, site, message.id, message.version, days, now))
             process = None
             try:
-                process = _started()
+                process = processes.start(_MODULE)
                 task = Task(self._settings, site, message.public_id, days, now)
                 thread = threading.Thread(target=self._listen, args=(task, run.id, process), name="simulation", daemon=True)
                 thread.start()
@@ -150,13 +149,6 @@ class Simulations:
 
 def _ended(tx: Connection, *, site: int, run: str, state: str, now_ms: int, **fields: Any) -> bool:
     return runs.end(tx, site, run, state, now_ms, **fields)
-
-
-def _started() -> subprocess.Popen[bytes]:
-    root = str(Path(__file__).resolve().parents[1])
-    paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-P", "-m", _MODULE]  # -P: what lies in the folder that the collector was started in is none of its modules
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths})  # noqa: S603 (our own program)
 
 
 def _give(process: subprocess.Popen[bytes], task: Task) -> None:

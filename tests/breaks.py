@@ -22,6 +22,8 @@ DATABASE = "collector/storage/database.py"
 FAULTS = "collector/storage/faults.py"
 POOLS = "collector/storage/pools.py"
 WRITER = "collector/storage/writer.py"
+COMMITS = "collector/storage/commits.py"
+WRITING = "collector/writing.py"
 TRACKING = "collector/domain/tracking.py"
 ENTRY = "collector/web/rsgi.py"
 
@@ -35,22 +37,21 @@ class Break:
     tests: tuple[str, ...]
 
 
-EARLY = (
-    WRITER,
-    "                    return self._run(tx, group, bulk, prepared)\n",
-    "                    results = self._run(tx, group, bulk, prepared)\n                    _answer(group, results)\n{then}"
-    "                    return results\n",
-)
-AND_NOT_LATER = (
-    WRITER,
-    "            self._bulk.committed(group[0].site, bulk)\n        self._answer(group, results)\n",
-    "            pass\n",
-)
-
-
 def early(then: str) -> tuple[tuple[str, str, str], ...]:
-    """Edits by which the writer answers before it commits, and does something in between."""
-    return ((EARLY[0], EARLY[1], EARLY[2].replace("{then}", then)), AND_NOT_LATER)
+    """Edits by which a writer's process answers before it commits, and does something in between."""
+    last = "                done = [_behind_savepoint(tx, work) for work in works]\n"
+    answered = "            send(target, encode_answer(pen.write(decode_group(data))))\n"
+    return (
+        (COMMITS, last, f"{last}                bulk.answer_early(written)\n{then}"),
+        (
+            WRITING,
+            answered,
+            "            sent = []\n"
+            "            Ledger.answer_early = lambda _, found: sent or (sent.append(1), send(target, encode_answer(Answer(found))))\n"
+            "            answer = pen.write(decode_group(data))\n"
+            "            if not sent:\n                send(target, encode_answer(answer))\n",
+        ),
+    )
 
 
 BREAKS = (
@@ -71,7 +72,7 @@ BREAKS = (
     ),
     Break(
         "answered before a slow commit",
-        early("                    __import__('time').sleep(0.05)\n"),
+        early("                __import__('time').sleep(0.05)\n"),
         ("durability::kills[sqlite]", "durability::kills[postgresql]"),
     ),
     Break(
@@ -111,12 +112,12 @@ BREAKS = (
     ),
     Break(
         "the place of the file is looked at before the commit alone",
-        ((DATABASE, "            self._check_place()  # once more", "            # once more"),),
+        ((DATABASE, "            self.check_place()  # once more", "            # once more"),),
         ("disk::taken_away_during",),
     ),
     Break(
         "the place of the file is looked at after the commit alone",
-        ((DATABASE, "        self._check_place()\n        first", "        first"),),
+        ((DATABASE, "        self.check_place()\n        first", "        first"),),
         ("disk::another_takes_the_place",),
     ),
     Break(
@@ -217,8 +218,8 @@ BREAKS = (
             ),
             (
                 WRITER,
-                "committed(group[0].site, bulk)\n        self._answer(group, results)\n",
-                "committed(group[0].site, bulk)\n        __import__('time').sleep(0.05)\n        self._answer(group, results)\n",
+                "            self._held = (None, 0.0)\n        self._answer(group, results)\n",
+                "            self._held = (None, 0.0)\n        __import__('time').sleep(0.05)\n        self._answer(group, results)\n",
             ),
         ),
         (

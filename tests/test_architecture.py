@@ -12,13 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the bottom up. A module may import what stands on its own line or on one below it.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"values"}),
-    frozenset({"settings", "scripts"}),
+    frozenset({"settings", "scripts", "processes"}),
     frozenset({"storage"}),
     frozenset({"domain"}),
-    frozenset({"services", "simulations"}),  # what one process works with, put together
+    frozenset({"services", "simulations", "writer_process"}),  # what one process works with, put together
     frozenset({"ingest"}),
     frozenset({"web"}),
-    frozenset({"setup", "upkeep", "backfill", "goal_keeper", "decision_keeper", "simulating", "operating", "app", "serving"}),
+    frozenset({"setup", "upkeep", "backfill", "goal_keeper", "decision_keeper", "simulating", "writing", "operating", "app", "serving"}),
     frozenset({"demo", "cli", "__main__"}),
 )
 LONGEST_FILE = 500

@@ -21,7 +21,7 @@ from collector.values.errors import Reason
 from collector.values.ids import event_id_time
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
+class Event(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One thing that happened, cleaned. `at` is corrected ms; `visit` and `id` are 16 bytes; `page` and `metadata` are JSON text."""
 
     id: bytes
@@ -34,14 +34,14 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """Whether it is known already and only says that its sender is here: it is never stored."""
 
 
-class AttributeChange(msgspec.Struct, frozen=True):
+class AttributeChange(msgspec.Struct, frozen=True, array_like=True):
     """Attributes set at one time (ms), by canonical name; None unsets."""
 
     values: dict[str, Any]
     at: int
 
 
-class Submission(msgspec.Struct, kw_only=True):
+class Submission(msgspec.Struct, kw_only=True, array_like=True):
     """What one sender did. `owner` is the identity it all belongs to; `lead` is the browser's, which a user owner claims."""
 
     owner: Key
@@ -63,7 +63,7 @@ class Submission(msgspec.Struct, kw_only=True):
     by: str = "browser"
 
 
-class Outcome(msgspec.Struct):
+class Outcome(msgspec.Struct, array_like=True):
     """What became of a submission. `events` and `reports` hold True (taken), False (known already) or the reason of a refusal."""
 
     error: Reason | None = None

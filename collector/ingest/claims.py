@@ -21,8 +21,9 @@ from collector.ingest.items import shown_url
 from collector.ingest.offers import load_recipient
 from collector.ingest.senders import Headers, Verified
 from collector.services import Services
+from collector.storage.commits import Work
 from collector.storage.database import Connection
-from collector.storage.writer import Overloaded, Work
+from collector.storage.writer import Overloaded
 from collector.values.errors import Problem, Reason, problem
 from collector.values.ids import event_id_bytes, uuid7_bytes
 from collector.values.messages import IN_THE_VIEW

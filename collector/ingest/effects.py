@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from collector.storage.writer import Work
+from collector.storage.commits import Work
 
 T = TypeVar("T")
 

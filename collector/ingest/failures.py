@@ -6,7 +6,7 @@ Messages of the database quote values, and values carry tokens and addresses.
 import logging
 import traceback
 
-from collector.storage.faults import is_outage, reason
+from collector.storage.faults import ElsewhereError, is_outage, reason
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,8 @@ def described(error: BaseException) -> str:
     """
     if is_outage(error):
         return f"the database cannot be used: {reason(error)}"
-    return f"{type(error).__name__}\n{places(error)}"
+    name = str(error) if isinstance(error, ElsewhereError) else type(error).__name__
+    return f"{name}\n{places(error)}"
 
 
 def places(error: BaseException) -> str:

@@ -331,7 +331,7 @@ class Database:
         with self.read() as connection:
             with self._pool.atomic(mode):
                 yield connection
-            self._check_place()  # once more: what was committed is on disk, but under which name?
+            self.check_place()  # once more: what was committed is on disk, but under which name?
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -342,7 +342,7 @@ class Database:
         Raises:
             Replaced: it would lead to a file that is not the one of this name any more, or mix the two.
         """
-        self._check_place()
+        self.check_place()
         first = self._pool.connect(reuse_if_open=True)
         try:
             yield Connection(self._pool.connection(), self.engine)
@@ -354,7 +354,12 @@ class Database:
             if first:
                 self._pool.close()
 
-    def _check_place(self) -> None:
+    def check_place(self) -> None:
+        """Make sure that a file of SQLite still stands under its name.
+
+        Raises:
+            Replaced: another does, or none.
+        """
         if self._place is not None:
             self._place.check()
 

@@ -32,6 +32,15 @@ class RunAgain(Exception):
     """What a transaction relied on has changed (a slice was closed): run again from the start, it finds its way."""
 
 
+class ElsewhereError(Exception):
+    """A transaction failed in another process, which says why: what `reason`, `is_unavailable` and `is_locked` told it there."""
+
+    def __init__(self, said: str, *, unavailable: bool, locked: bool = False) -> None:
+        super().__init__(said)
+        self.unavailable = unavailable
+        self.locked = locked
+
+
 def back_off(attempt: int) -> None:
     """Wait a little before a transaction that met another is run again, each at its own time."""
     time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 (no secret)
@@ -68,7 +77,7 @@ def is_outage(error: BaseException) -> bool:
 
 def is_locked(error: BaseException) -> bool:
     """Say whether nothing is wrong but that somebody else holds a row for too long."""
-    return any(isinstance(cause, psycopg.Error) and cause.sqlstate == _LOCKED for cause in _causes(error))
+    return any(_says_locked(cause) for cause in _causes(error))
 
 
 def outage(error: BaseException) -> BaseException | None:
@@ -81,14 +90,22 @@ def reason(error: BaseException) -> str:
     cause = outage(error) or next(filter(_is_out_of_time, _causes(error)), error)
     said = {sqlite3.Error: "sqlite_errorname", psycopg.Error: "sqlstate"}
     code = next((getattr(cause, name, None) for kind, name in said.items() if isinstance(cause, kind)), None)
-    return str(cause) if isinstance(cause, Replaced) else f"{type(cause).__name__} {code}" if code else type(cause).__name__
+    if isinstance(cause, Replaced | ElsewhereError):
+        return str(cause)
+    return f"{type(cause).__name__} {code}" if code else type(cause).__name__
 
 
 def _is_out_of_time(error: BaseException) -> bool:
     return isinstance(error, psycopg.Error) and error.sqlstate in _OUT_OF_TIME_STATES
 
 
+def _says_locked(error: BaseException) -> bool:
+    return error.locked if isinstance(error, ElsewhereError) else isinstance(error, psycopg.Error) and error.sqlstate == _LOCKED
+
+
 def _says_outage(error: BaseException) -> bool:
+    if isinstance(error, ElsewhereError):
+        return error.unavailable
     if isinstance(error, psycopg.Error):
         state = error.sqlstate
         if state is None:  # not said by the server, so there was none to say it

@@ -51,6 +51,10 @@ class Occupancy:
             what = "is in use: stop the collector that serves from it" if alone else "is being replaced by `leadlight restore`"
             raise Occupied(f"{path} {what}") from None
 
+    def descriptors(self) -> tuple[int, ...]:
+        """Return what a process that is started has to keep open to take part too, for as long as it lives."""
+        return () if self._descriptor is None else (self._descriptor,)
+
     def close(self) -> None:
         """Let others have it."""
         if self._descriptor is not None:

@@ -12,16 +12,15 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
+from collector.storage.commits import Bulk, Partner, Result, Work, commit
 from collector.storage.database import Connection, Database
-from collector.storage.faults import RunAgain, back_off, is_locked, is_transient, is_unavailable, reason
+from collector.storage.faults import is_locked, is_unavailable, reason
 
 log = logging.getLogger(__name__)
 
-Work = Callable[[Connection], Any]
-_ATTEMPTS = 6
 _GATHER_SECONDS = 0.002
 _LOOK_SECONDS = 0.02
 _STUCK_SECONDS = 15
@@ -37,19 +36,6 @@ class Overloaded(Exception):
     Nothing was written, unless the connection was lost during the commit itself, or the database has not answered that for too long; then
     nobody can know, and what is sent again has to be recognised by its id.
     """
-
-
-class Bulk(Protocol):
-    """Writes many payloads of one site in shared statements and returns one result for each, in order."""
-
-    def prepare(self, site: int, payloads: Sequence[Any]) -> Any:
-        """Do what needs a transaction of its own beforehand (allocating names), and return what `write` needs of it."""
-
-    def write(self, tx: Connection, site: int, payloads: Sequence[Any], prepared: Any) -> Sequence[Any]:
-        """Write them all in the given transaction. It may be undone, and asked for again."""
-
-    def committed(self, site: int, results: Sequence[Any]) -> None:
-        """Hear that these results of `write` are committed."""
 
 
 class _Unit:
@@ -110,10 +96,20 @@ class Writer:
     """
 
     def __init__(
-        self, database: Database, bulk: Bulk, *, queue_limit: int, group_limit: int, byte_limit: int = 2**28, threads: int = 1
+        self,
+        database: Database,
+        bulk: Bulk,
+        *,
+        queue_limit: int,
+        group_limit: int,
+        byte_limit: int = 2**28,
+        threads: int = 1,
+        partners: Sequence[Partner] = (),
     ) -> None:
+        """Begin. Where there are `partners`, one for each thread, they commit what `bulk` would."""
         self._database = database
         self._bulk = bulk
+        self._partners = partners
         self._queue_limit = queue_limit
         self._group_limit = group_limit
         self._byte_limit = byte_limit
@@ -208,6 +204,8 @@ class Writer:
                 break
             with contextlib.suppress(Overloaded):
                 self.run(0, work)
+                if self._partners:
+                    self.record(0, [])
                 return True
         return not self._refused
 
@@ -221,6 +219,8 @@ class Writer:
                 thread.join(_JOIN_SECONDS)
         self._turn_away_late()
         self._closed.set()
+        for partner in self._partners:
+            partner.close()
 
     def _submit(self, unit: _Unit) -> None:
         if os.getpid() != self._process:  # whoever submitted here would wait for ever
@@ -276,7 +276,7 @@ class Writer:
             try:
                 for part in self._transactions(group):
                     self._began[place] = time.monotonic()
-                    self._commit(part)
+                    self._commit(place, part)
             except Overloaded as error:
                 self._turn_away(group, error.__cause__)
             except BaseException:
@@ -334,10 +334,11 @@ class Writer:
 
     def _transactions(self, group: list[_Unit]) -> list[list[_Unit]]:
         """Return what becomes one transaction each. Where rows are locked, work of its own kind would lock out of order."""
-        if self._database.engine == "sqlite":
+        if self._database.engine == "sqlite" and not self._partners:
             return [group]
         bulk = [unit for unit in group if unit.work is None]
-        return [*([bulk] if bulk else []), *([unit] for unit in group if unit.work is not None)]
+        works = [unit for unit in group if unit.work is not None]
+        return [part for part in (bulk, *([works] if self._database.engine == "sqlite" else [[unit] for unit in works])) if part]
 
     def _take(self) -> list[_Unit]:
         """Take the units of the site at the head, in order, up to the limit; others keep their places."""
@@ -350,14 +351,14 @@ class Writer:
         self._queue.extendleft(reversed(others))
         return group
 
-    def _commit(self, group: list[_Unit]) -> None:
+    def _commit(self, place: int, group: list[_Unit]) -> None:
         """Commit the group and answer; where that fails for reasons of a unit, commit in halves until it stands alone.
 
         Raises:
             Overloaded: the database cannot take it, nor anything else now; not everybody is answered.
         """
         try:
-            results = self._attempt(group)
+            results = self._attempt(place, group)
         except Exception as error:  # whatever it is, somebody waits for an answer
             if is_unavailable(error):
                 why = reason(error)
@@ -369,58 +370,28 @@ class Writer:
                 self._answer(group, [(None, error)])
             else:
                 middle = len(group) // 2
-                self._commit(group[:middle])
-                self._commit(group[middle:])
+                self._commit(place, group[:middle])
+                self._commit(place, group[middle:])
             return
         if self._refused_for:
             log.warning("the database takes commits again")
         self._refused, self._refused_for = False, ""
         if group[0].site != self._held[0]:
             self._held = (None, 0.0)
-        bulk = [result for unit, (result, _) in zip(group, results, strict=True) if unit.work is None]
-        if bulk:
-            self._bulk.committed(group[0].site, bulk)
         self._answer(group, results)
 
     def _answer(self, group: Sequence[_Unit], results: Sequence[tuple[Any, BaseException | None]]) -> None:
         with self._wake:  # or somebody turns them away at the same time
             _answer(group, results)
 
-    def _attempt(self, group: list[_Unit]) -> list[tuple[Any, BaseException | None]]:
-        for attempt in range(_ATTEMPTS):
-            try:
-                bulk = [unit.payload for unit in group if unit.work is None]
-                moves = self._database.moves
-                prepared = self._bulk.prepare(group[0].site, bulk) if bulk else None
-                with self._database.write(hurry=True) as tx:
-                    self._check_server(moves)
-                    return self._run(tx, group, bulk, prepared)
-            except Exception as error:
-                if attempt + 1 == _ATTEMPTS or is_unavailable(error) or not is_transient(error):
-                    raise
-                back_off(attempt)
-        raise AssertionError("unreachable")
-
-    def _check_server(self, moves: int) -> None:
-        """See that a transaction is on the server for which it was prepared."""
-        if self._database.moves != moves:
-            raise RunAgain
-
-    def _run(self, tx: Connection, group: list[_Unit], bulk: list[Any], prepared: Any) -> list[tuple[Any, BaseException | None]]:
-        written = iter(self._bulk.write(tx, group[0].site, bulk, prepared) if bulk else ())
-        results: list[tuple[Any, BaseException | None]] = []
-        for unit in group:
-            if unit.work is None:
-                results.append((next(written), None))
-                continue
-            try:
-                with tx.savepoint():
-                    results.append((unit.work(tx), None))
-            except Exception as error:
-                if is_transient(error) or is_unavailable(error):
-                    raise
-                results.append((None, error))
-        return results
+    def _attempt(self, place: int, group: list[_Unit]) -> list[Result]:
+        """Commit the group and return what became of each unit, in order."""
+        site, payloads = group[0].site, [unit.payload for unit in group if unit.work is None]
+        if payloads and self._partners:
+            return [(result, None) for result in self._partners[place].commit(site, payloads)]
+        works = [unit.work for unit in group if unit.work is not None]
+        written, done = (iter(results) for results in commit(self._database, self._bulk, site, payloads, works))
+        return [(next(written), None) if unit.work is None else next(done) for unit in group]
 
 
 def _answer(group: Sequence[_Unit], results: Sequence[tuple[Any, BaseException | None]] | None) -> None:

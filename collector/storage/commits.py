@@ -1,0 +1,79 @@
+"""One commit for what many asked for: payloads that share statements (`Bulk`), and work of other kinds behind savepoints."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from collector.storage.database import Connection, Database
+from collector.storage.faults import RunAgain, back_off, is_transient, is_unavailable
+
+Work = Callable[[Connection], Any]
+Result = tuple[Any, BaseException | None]
+"""What a piece of work returned, or what it failed of; that undid it alone."""
+
+_ATTEMPTS = 6
+
+
+class Bulk(Protocol):
+    """Writes many payloads of one site in shared statements and returns one result for each, in order."""
+
+    def prepare(self, site: int, payloads: Sequence[Any]) -> Any:
+        """Do what needs a transaction of its own beforehand (allocating names), and return what `write` needs of it."""
+
+    def write(self, tx: Connection, site: int, payloads: Sequence[Any], prepared: Any) -> Sequence[Any]:
+        """Write them all in the given transaction. It may be undone, and asked for again."""
+
+    def committed(self, site: int, results: Sequence[Any]) -> None:
+        """Hear that these results of `write` are committed."""
+
+
+class Partner(Protocol):
+    """Commits payloads in a process of its own, so that serving and writing each have a processor."""
+
+    def commit(self, site: int, payloads: Sequence[Any]) -> Sequence[Any]:
+        """Return one result for each payload, in order, once they are committed.
+
+        Raises:
+            ElsewhereError: they are not, or nobody knows; it says why.
+        """
+
+    def close(self) -> None:
+        """End the process."""
+
+
+def commit(
+    database: Database, bulk: Bulk, site: int, payloads: Sequence[Any], works: Sequence[Work] = ()
+) -> tuple[list[Any], list[Result]]:
+    """Write payloads and work in one transaction, again where it met another one; return their results once they are committed."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            moves = database.moves
+            prepared = bulk.prepare(site, payloads) if payloads else None
+            with database.write(hurry=True) as tx:
+                _check_server(database, moves)
+                written = list(bulk.write(tx, site, payloads, prepared)) if payloads else []
+                done = [_behind_savepoint(tx, work) for work in works]
+        except Exception as error:
+            if attempt + 1 == _ATTEMPTS or is_unavailable(error) or not is_transient(error):
+                raise
+            back_off(attempt)
+        else:
+            if payloads:
+                bulk.committed(site, written)
+            return written, done
+    raise AssertionError("unreachable")
+
+
+def _check_server(database: Database, moves: int) -> None:
+    """See that a transaction is on the server for which it was prepared."""
+    if database.moves != moves:
+        raise RunAgain
+
+
+def _behind_savepoint(tx: Connection, work: Work) -> Result:
+    try:
+        with tx.savepoint():
+            return work(tx), None
+    except Exception as error:
+        if is_transient(error) or is_unavailable(error):
+            raise
+        return None, error

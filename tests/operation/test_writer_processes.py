@@ -1,0 +1,240 @@
+"""What browsers send is written by processes of their own, which may end at any moment, and by whose ends nothing is lost."""
+
+import os
+import random
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector import writer_process
+from collector.domain.deliveries import Report
+from collector.domain.identities import LEAD, USER, NewIdentity
+from collector.domain.limits import NewPeople
+from collector.domain.merging import Claim
+from collector.domain.tracking import AttributeChange, Event, Outcome, Submission
+from collector.services import WRITERS
+from collector.settings import Settings
+from collector.storage.database import Database
+from collector.storage.faults import is_unavailable, reason
+from collector.storage.occupancy import Occupancy, Occupied
+from collector.storage.writer import Overloaded, Writer
+from collector.values.errors import Reason
+from collector.writer_process import Answer, Group, WriterProcess, decode_answer, decode_group, encode_answer, encode_group
+from tests.support.clock import FakeClock
+from tests.support.envelopes import envelope, new_event
+from tests.support.load import Load, check_acknowledged, check_ledger, reading, stored
+from tests.support.processes import STOP_SECONDS, children, members
+from tests.support.servers import Collector
+
+APART = {"LEADLIGHT_WRITER_PROCESS": "on"}
+KILLS = 5
+SECRET = "a secret of no installation"
+
+
+def writers(collector: Collector) -> list[int]:
+    """The ids of the processes that write for a collector."""
+    found = []
+    for worker in children(collector.program.process.pid):
+        found += [number for number in children(worker) if b"collector.writing" in Path(f"/proc/{number}/cmdline").read_bytes()]
+    return sorted(found)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_there_are_as_many_as_the_database_takes_transactions_of_one_process(start_collector: Callable[..., Collector]) -> None:
+    collector = start_collector(settings=APART)
+    collector.program.wait_for(collector.url, "/readyz")
+    engine = "sqlite" if collector.database_url.startswith("sqlite") else "postgresql"
+    assert len(writers(collector)) == WRITERS[engine]
+    assert collector.stop() == 0
+    assert members(collector.program.process.pid) == []
+
+
+def test_whoever_kills_one_loses_and_doubles_nothing(start_collector: Callable[..., Collector]) -> None:
+    collector = start_collector(settings=APART)
+    load = Load(collector)
+    worker = children(collector.program.process.pid)
+    for _ in range(KILLS):
+        load.wait_for_acknowledged(random.randint(1, 200))
+        wait_until(lambda: writers(collector) != [])
+        os.kill(random.choice(writers(collector)), signal.SIGKILL)
+    load.wait_for_acknowledged(1)
+    load.finish()
+    assert children(collector.program.process.pid) == worker, "it was not started anew"
+    check_ledger(collector, load)
+
+
+def test_they_end_with_whoever_started_them(start_collector: Callable[..., Collector]) -> None:
+    collector = start_collector(settings=APART)
+    load = Load(collector)
+    load.wait_for_acknowledged(random.randint(1, 200))
+    before = writers(collector)
+    for number in [collector.program.process.pid, *children(collector.program.process.pid)]:
+        os.kill(number, signal.SIGKILL)
+    wait_until(lambda: not set(before) & set(members(collector.program.process.pid)))
+    load.wait_for_lost()
+    collector.kill()
+    collector.start()
+    load.finish()
+    check_ledger(collector, load)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_nobody_replaces_the_file_while_one_may_still_write(start_collector: Callable[..., Collector]) -> None:
+    collector = start_collector(settings=APART)
+    (writer,) = writers(collector)
+    os.kill(writer, signal.SIGSTOP)
+    for number in [collector.program.process.pid, *children(collector.program.process.pid)]:
+        os.kill(number, signal.SIGKILL)
+    wait_until(lambda: members(collector.program.process.pid) == [writer])
+    with pytest.raises(Occupied, match="is in use"):
+        Occupancy(collector.database_url, alone=True)
+    os.kill(writer, signal.SIGCONT)
+    wait_until(lambda: members(collector.program.process.pid) == [])
+    Occupancy(collector.database_url, alone=True).close()
+
+
+def test_an_order_to_all_processes_at_once_costs_nothing_that_was_taken(start_collector: Callable[..., Collector]) -> None:
+    """As supervisors give it, and a terminal's Ctrl-C."""
+    collector = start_collector(settings=APART)
+    load = Load(collector)
+    load.wait_for_acknowledged(300)
+    os.killpg(collector.program.process.pid, signal.SIGTERM)
+    assert collector.program.process.wait(STOP_SECONDS) == 0
+    load.abandon()
+    assert members(collector.program.process.pid) == []
+    check_acknowledged(collector, load)
+    with reading(collector.database_url) as connection:
+        assert stored(connection).keys() == load.acknowledged
+
+
+def test_one_that_ended_while_nobody_asked_costs_nobody_an_answer(start_collector: Callable[..., Collector]) -> None:
+    collector = start_collector(settings=APART)
+    send(collector)
+    for number in writers(collector):
+        os.kill(number, signal.SIGKILL)
+    wait_until(lambda: writers(collector) == [])
+    for _ in range(4):
+        assert send(collector) == 202
+
+
+def test_the_bound_on_new_visitors_holds_whoever_writes(start_collector: Callable[..., Collector]) -> None:
+    collector = start_collector(settings={**APART, "LEADLIGHT_NEW_LEADS_PER_MINUTE": "5"})
+    answers = [send(collector) for _ in range(11)]
+    assert answers.count(202) in range(5, 11), "a new minute may have begun once"
+    assert set(answers) == {202, 429}
+
+
+def send(collector: Collector) -> int:
+    sender = f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
+    return collector.client.post_json("/collect", envelope(collector.site_key, sender, new_event("came"))).status
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+def test_where_none_can_be_started_everybody_is_told_to_come_back(
+    database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_process, "_MODULE", "collector.no_such_module")
+    settings = Settings(database_url=database.url, secret_key=(SECRET,))
+    partner = WriterProcess(settings, database, Occupancy(database.url), clock, NewPeople(100))
+    writer = Writer(database, NoBulk(), queue_limit=10, group_limit=10, partners=[partner])
+    try:
+        with pytest.raises(Overloaded) as refused:
+            writer.record(1, [])
+        assert refused.value.__cause__ is None or is_unavailable(refused.value.__cause__)
+        assert not writer.takes(lambda tx: tx.value("SELECT 1"))
+    finally:
+        writer.close()
+
+
+def test_a_database_that_cannot_be_opened_is_said_to_be_the_fault(database: Database, clock: FakeClock) -> None:
+    settings = Settings(database_url="postgresql://127.0.0.1:1/nothing", secret_key=(SECRET,))
+    partner = WriterProcess(settings, database, Occupancy(database.url), clock, NewPeople(100))
+    try:
+        with pytest.raises(Exception, match="Error") as failed:
+            partner.commit(1, [[]])
+        assert is_unavailable(failed.value)
+        assert "OperationalError" in reason(failed.value)
+    finally:
+        partner.close()
+
+
+class NoBulk:
+    """Is never asked, since a partner commits."""
+
+    def prepare(self, site, payloads) -> None:
+        raise NotImplementedError
+
+    def write(self, tx, site, payloads, prepared) -> list[object]:
+        raise NotImplementedError
+
+    def committed(self, site, results) -> None:
+        raise NotImplementedError
+
+
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+times = st.integers(0, 2**42)
+keys = st.tuples(st.sampled_from([LEAD, USER]), texts)
+values = st.dictionaries(
+    texts, texts | st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers(-(10**999), 10**999), max_size=3
+)
+submissions = st.builds(
+    Submission,
+    owner=keys,
+    lead=st.none() | st.builds(NewIdentity, key=keys, secret_hash=st.binary(min_size=32, max_size=32)),
+    verified=st.booleans(),
+    internal=st.booleans(),
+    create=st.booleans(),
+    client=st.none() | texts,
+    events=st.lists(
+        st.builds(
+            Event,
+            id=st.binary(min_size=16, max_size=16),
+            name=texts,
+            at=times,
+            visit=st.none() | st.binary(min_size=16, max_size=16),
+            page=st.none() | texts,
+            metadata=st.none() | texts,
+            repeat=st.booleans(),
+        ),
+        max_size=3,
+    ),
+    changes=st.lists(st.builds(AttributeChange, values=values, at=times), max_size=2),
+    reports=st.lists(
+        st.builds(Report, message=texts, nonce=texts, action=texts, at=times, link=st.none() | texts, answer=st.none() | texts | times),
+        max_size=2,
+    ),
+)
+
+
+@given(st.lists(st.lists(submissions, max_size=2), max_size=3), st.integers(0, 10_000))
+def test_what_is_handed_over_arrives_as_it_was(payloads: list[list[Submission]], left: int) -> None:
+    group = Group(7, left, payloads)
+    assert decode_group(encode_group(group)) == group
+
+
+def test_every_outcome_comes_back_as_it_was() -> None:
+    outcomes = [
+        [Outcome(made=2, person=5, contact_id="c", events=[True, False, Reason.TOO_OLD], reports=[Reason.ANSWER_INVALID, True])],
+        [Outcome(error=reason) for reason in Reason],
+        [Outcome(claim=claim, outdated=[1], protected=[(0, "name", Reason.NAME_LIMIT)]) for claim in Claim],
+    ]
+    answer = Answer(outcomes)
+    assert decode_answer(encode_answer(answer)) == answer
