@@ -1,20 +1,36 @@
 """Processes of this program: how one starts another, and what each does first."""
 
 import gc
+import hashlib
 import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 ORDERS = (signal.SIGINT, signal.SIGTERM)
 """The signals by which a process is told to end."""
 
+HANGING_UP = (signal.SIGHUP, signal.SIGQUIT)
+"""The signals of a terminal that is closed, or left in anger."""
+
 _GARBAGE = (100_000, 20, 50)
 """How many more objects than before make Python look for cycles, and how many looks at the young ones make one at the older."""
+
+
+def _edition() -> str:
+    """Return a digest of the names, sizes and times of this program's files."""
+    folder = Path(__file__).parent
+    files = [(str(path.relative_to(folder)), path.stat()) for path in sorted(folder.rglob("*.py"))]
+    told = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in files)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+EDITION = _edition()
+"""Which files this process was started from, so that one that is started later can tell that they were replaced."""
 
 
 def log_to_standard_error() -> None:
@@ -30,9 +46,9 @@ def look_for_garbage_seldom() -> None:
 
 
 @contextmanager
-def orders_held() -> Iterator[None]:
+def orders_held(numbers: Collection[signal.Signals] = ORDERS) -> Iterator[None]:
     """Let orders to end wait meanwhile. A process that is started meanwhile begins with its orders held."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

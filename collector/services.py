@@ -118,7 +118,7 @@ def build(settings: Settings, clock: Clock = system_clock, *, apart: bool = Fals
         guests = Database(settings.database_url, connections=DECIDERS + CLAIMERS, statement_ms=_GUEST_MS)
         with guests.read():  # connecting is not in the budget of the first who asks
             pass
-    names = Names(database, written, settings.new_names_per_day)
+    names = Names(database, written, settings.new_names_per_day, (guests, lookups))
     maker = Maker(row_ids, keyring)
     new_people = NewPeople(settings.new_leads_per_minute)
     ledger = Ledger(written, slices, names, maker, clock, new_people)

@@ -5,10 +5,11 @@ Serving and writing in one process take turns under the interpreter's lock, also
 
 import contextlib
 import fcntl
-import json
+import logging
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 from typing import IO, cast
 
@@ -18,15 +19,27 @@ from collector import processes
 from collector.domain.limits import NewPeople
 from collector.domain.tracking import Outcome, Submission
 from collector.settings import Settings
+from collector.storage.commits import NoPartner
 from collector.storage.database import Database
 from collector.storage.faults import ElsewhereError
 from collector.storage.occupancy import Occupancy
 from collector.values.clock import Clock
 
+log = logging.getLogger(__name__)
+
 _MODULE = "collector.writing"
 _END_SECONDS = 5.0
-_SIZE = struct.Struct(">I")
+_REST_SECONDS = 30.0  # after a process that did not come to life
+_ATTEMPTS = 2
+_SIZE = struct.Struct(">Q")
 _PIPE_BYTES = 2**20  # what one side may write before the other reads: a group then needs few turns of the two
+
+
+class Beginning(msgspec.Struct, frozen=True):
+    """What a process hears first: the settings, and which files of this program whoever speaks was started from."""
+
+    edition: str
+    settings: Settings
 
 
 class Group(msgspec.Struct, frozen=True, array_like=True):
@@ -46,40 +59,16 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """What became of a group, once it is committed; or why it is not."""
+    """What became of a group, once it is committed; or why it is not. The first one only says that the process is there."""
 
     outcomes: list[list[Outcome]] = msgspec.field(default_factory=list)
     failure: Failure | None = None
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_group = msgspec.msgpack.Decoder(Group)
-_answer = msgspec.msgpack.Decoder(Answer)
-
-
-def encode_group(group: Group) -> bytes:
-    """Return a group as it goes to the process: in MessagePack, or where a whole number is too large for that, in JSON."""
-    try:
-        return _encode(group)
-    except OverflowError:
-        return json.dumps(msgspec.to_builtins(group)).encode()
-
-
-def decode_group(data: bytes) -> Group:
-    """Return what `encode_group` was given."""
-    if data.startswith(b"["):  # which no array of three is in MessagePack
-        return msgspec.convert(json.loads(data), Group)
-    return _group.decode(data)
-
-
-def encode_answer(answer: Answer) -> bytes:
-    """Return an answer as it comes from the process."""
-    return _encode(answer)
-
-
-def decode_answer(data: bytes) -> Answer:
-    """Return what `encode_answer` was given."""
-    return _answer.decode(data)
+encode = msgspec.msgpack.Encoder().encode
+decode_beginning = msgspec.msgpack.Decoder(Beginning).decode
+decode_group = msgspec.msgpack.Decoder(Group).decode
+decode_answer = msgspec.msgpack.Decoder(Answer).decode
 
 
 def send(target: IO[bytes], message: bytes) -> None:
@@ -102,86 +91,129 @@ def receive(source: IO[bytes]) -> bytes | None:
 class WriterProcess:
     """A `storage.commits.Partner`. One thread at a time has something committed; anyone may close it.
 
-    A process that ended is started anew for the next group. Whether what it was at was committed, nobody can know then; ids tell.
+    What a process was at that ended is done again by the next one, in which ids tell what was committed already.
     """
 
     def __init__(self, settings: Settings, database: Database, occupancy: Occupancy, clock: Clock, new_people: NewPeople) -> None:
-        self._settings = settings
+        self._beginning = encode(Beginning(processes.EDITION, settings))
         self._database = database
         self._occupancy = occupancy
         self._clock = clock
         self._new_people = new_people
         self._lock = threading.Lock()
         self._closed = False
-        self._process = self._started()
+        self._under_way = False
+        self._alive = False
+        """Whether the process has been heard."""
+        self._rests_until = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+        with contextlib.suppress(NoPartner):
+            self._start()
 
     def commit(self, site: int, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
         """Have submissions of one site written in one transaction and return their outcomes once they are committed.
 
         Raises:
             ElsewhereError: they are not, or nobody knows; it says why.
+            NoPartner: nothing was written, since no process is to be had, or the message to it cannot hold what is to be written.
             Replaced: the database's file was replaced under this process, which another process would not notice.
         """
         self._database.check_place()
-        data = encode_group(Group(site, self._new_people.left(site, self._clock()), list(payloads)))
-        self._hand_over(data)
-        received = receive(_out(self._process))
-        if received is None:
-            raise ElsewhereError("the writer process has ended", unavailable=True)
-        answer = decode_answer(received)
+        try:
+            data = encode(Group(site, self._new_people.left(site, self._clock()), list(payloads)))
+        except OverflowError as error:  # a whole number of more than 64 bits
+            raise NoPartner from error
+        self._under_way = True
+        try:
+            answer = self._exchange(data)
+        finally:
+            self._under_way = False
+        self._database.check_place()
         if answer.failure is not None:
             raise ElsewhereError(answer.failure.said, unavailable=answer.failure.unavailable, locked=answer.failure.locked)
         self._new_people.book(site, self._clock(), sum(outcome.made for outcomes in answer.outcomes for outcome in outcomes))
         return answer.outcomes
 
-    def pid(self) -> int:
-        """Return the id of the process, which may have ended."""
-        return self._process.pid
-
     def close(self) -> None:
-        """End the process; what it is at is given up after a while."""
+        """End the process. What it still is at is given up: whoever closes it has waited for that."""
         with self._lock:
             self._closed = True
+            if self._under_way and self._process is not None:  # whoever waits for it may do so in the midst of writing
+                self._process.kill()
             self._end(_END_SECONDS)
 
-    def _hand_over(self, data: bytes) -> None:
-        """Send a group, to a new process where the last one is gone: what was not read whole was not begun."""
-        try:
-            send(_in(self._process), data)
-        except (OSError, ValueError):  # nobody reads; or its pipe is closed
+    def _exchange(self, data: bytes) -> Answer:
+        """Send a group and return the answer, from the next process where one ends; of these, one that a group ends costs it alone."""
+        for _ in range(_ATTEMPTS):
+            process = self._living()
             try:
-                self._start_anew()
-                send(_in(self._process), data)
-            except OSError as error:
-                raise ElsewhereError(f"the writer process cannot be started: {error.strerror}", unavailable=True) from None
+                with contextlib.suppress(BrokenPipeError):  # then there is nothing to be received either
+                    send(_in(process), data)
+                received = receive(_out(process))
+                answer = None if received is None else decode_answer(received)
+            except BaseException:
+                process.kill()  # what it may still say would be taken for the answer to the next group
+                process.wait()
+                raise
+            if answer is not None:
+                return answer
+            process.kill()
+            process.wait()
+        raise ElsewhereError("it ended two writer processes", unavailable=False)
 
-    def _start_anew(self) -> None:
+    def _living(self) -> subprocess.Popen[bytes]:
+        """Return a process that has been heard."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._start()
+        if not self._alive:
+            if receive(_out(process)) is None:
+                process.kill()
+                process.wait()
+                self._rest("it ended before it was heard; its last words stand above")
+                raise NoPartner
+            self._alive = True
+        return process
+
+    def _start(self) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._closed:
                 raise ElsewhereError("the collector ends", unavailable=True)
+            if time.monotonic() < self._rests_until:
+                raise NoPartner
             self._end(0)
-            self._process = self._started()
+            self._alive = False
+            try:
+                # It ends when its work does: whoever orders all processes at once to end would cost what is queued.
+                with processes.orders_held((*processes.ORDERS, *processes.HANGING_UP)):
+                    process = self._process = processes.start(_MODULE, self._occupancy.descriptors())
+            except OSError as error:
+                self._rest(str(error.strerror))
+                raise NoPartner from error
+            for pipe in (_in(process), _out(process)):
+                if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux; elsewhere, and where the system gives no more, it goes by smaller pieces
+                    with contextlib.suppress(OSError):
+                        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            with contextlib.suppress(BrokenPipeError):  # whoever listens for it finds that out
+                send(_in(process), self._beginning)
+            return process
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        with processes.orders_held():  # it ends when its work does: whoever orders all processes at once to end would cost what is queued
-            process = processes.start(_MODULE, self._occupancy.descriptors())
-        for pipe in (_in(process), _out(process)):
-            if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux; elsewhere, and where the system gives no more, it goes by smaller pieces
-                with contextlib.suppress(OSError):
-                    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        with contextlib.suppress(BrokenPipeError):  # the next group finds that out
-            send(_in(process), msgspec.json.encode(self._settings))
-        return process
+    def _rest(self, why: str) -> None:
+        log.warning("no writer process could be started, so that this process writes for the next %d s: %s", _REST_SECONDS, why)
+        self._rests_until = time.monotonic() + _REST_SECONDS
 
     def _end(self, seconds: float) -> None:
+        process = self._process
+        if process is None:
+            return
         with contextlib.suppress(OSError):
-            _in(self._process).close()
+            _in(process).close()
         try:
-            self._process.wait(seconds)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        _out(self._process).close()
+            process.kill()
+            process.wait()
+        _out(process).close()
 
 
 def _in(process: subprocess.Popen[bytes]) -> IO[bytes]:
@@ -190,18 +222,3 @@ def _in(process: subprocess.Popen[bytes]) -> IO[bytes]:
 
 def _out(process: subprocess.Popen[bytes]) -> IO[bytes]:
     return cast("IO[bytes]", process.stdout)
-
-
-class Allowance(NewPeople):
-    """How many people more a group may make, as whoever sends it says, who keeps the books."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self.now = 0
-
-    def left(self, site: int, now_ms: int) -> int:  # noqa: ARG002 (of one site, now)
-        """Return how many."""
-        return self.now
-
-    def book(self, site: int, now_ms: int, made: int) -> None:
-        """Leave that to whoever sent the group."""

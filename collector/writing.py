@@ -1,13 +1,11 @@
 """The process that writes what browsers sent: reads groups from standard input and answers each once it is committed.
 
-It keeps nothing that is not in the database or still unanswered, so that whoever kills it loses nothing. It ends when nobody gives it
-work any more, and not by orders, which whoever started it obeys: what that one has queued is still to be written.
+It keeps nothing that is not in the database as well, but for what it is at, so that whoever kills it loses nothing. It ends when nobody
+gives it work any more, and not by orders, which whoever started it obeys: what that one has queued is still to be written.
 """
 
 import os
 import sys
-
-import msgspec
 
 from collector import processes
 from collector.domain.identities import Maker
@@ -18,13 +16,25 @@ from collector.ingest.failures import described
 from collector.settings import Settings
 from collector.storage.commits import commit
 from collector.storage.database import Database
-from collector.storage.faults import is_locked, is_unavailable, reason
+from collector.storage.faults import Replaced, is_locked, is_unavailable, reason
 from collector.storage.slices import Slices
 from collector.values.clock import system_clock
 from collector.values.ids import RowIds
-from collector.writer_process import Allowance, Answer, Failure, Group, decode_group, encode_answer, receive, send
+from collector.writer_process import Answer, Failure, decode_beginning, decode_group, encode, receive, send
 
-_CONNECTIONS = 2  # one that writes, one that allocates names meanwhile
+
+class Given:
+    """How many people more a group may make (a `tracking.Bound`), as whoever sends it says, who keeps the books."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def left(self, site: int, now_ms: int) -> int:  # noqa: ARG002 (of the site of the group, now)
+        """Return how many."""
+        return self.now
+
+    def book(self, site: int, now_ms: int, made: int) -> None:
+        """Leave that to whoever sent the group."""
 
 
 class Pen:
@@ -32,7 +42,7 @@ class Pen:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._allowance = Allowance()
+        self._given = Given()
         self._opened: tuple[Database, Ledger] | None = None
         self._fault = ""
 
@@ -43,16 +53,19 @@ class Pen:
         except Exception as error:  # whatever it is: nothing can be written now
             self._fault = reason(error)
 
-    def write(self, group: Group) -> Answer:
+    def write(self, data: bytes) -> Answer:
         """Commit a group, and say what became of it."""
         self.open()
         if self._opened is None:
             return Answer(failure=Failure(self._fault, unavailable=True, locked=False))
         database, ledger = self._opened
-        self._allowance.now = group.left
         try:
+            group = decode_group(data)
+            self._given.now = group.left
             outcomes, _ = commit(database, ledger, group.site, group.payloads)
         except Exception as error:  # somebody waits for an answer
+            if isinstance(error, Replaced):  # what it has open is not to be written to any more; the file may come back
+                self.close()
             unavailable = is_unavailable(error)
             return Answer(failure=Failure(reason(error) if unavailable else described(error), unavailable, is_locked(error)))
         return Answer(outcomes)
@@ -61,13 +74,14 @@ class Pen:
         """Close the database."""
         if self._opened is not None:
             self._opened[0].close()
+            self._opened = None
 
     def _open(self) -> tuple[Database, Ledger]:
         settings = self._settings
-        database = Database(settings.database_url, connections=_CONNECTIONS)
+        database = Database(settings.database_url, connections=1)
         names = Names(database, database, settings.new_names_per_day)
         maker = Maker(RowIds(), Keyring(settings.secret_key))
-        return database, Ledger(database, Slices(database, settings.retention), names, maker, system_clock, self._allowance)
+        return database, Ledger(database, Slices(database, settings.retention), names, maker, system_clock, self._given)
 
 
 def main() -> None:
@@ -78,12 +92,17 @@ def main() -> None:
     first = receive(source)
     if first is None:
         return
-    pen = Pen(msgspec.json.decode(first, type=Settings))
+    beginning = decode_beginning(first)
+    if beginning.edition != processes.EDITION:
+        raise SystemExit("another version was installed while the collector serves: start it anew")
+    pen = Pen(beginning.settings)
     pen.open()  # before anybody waits
     processes.look_for_garbage_seldom()
     try:
+        send(target, encode(Answer()))
         while (data := receive(source)) is not None:
-            send(target, encode_answer(pen.write(decode_group(data))))
+            send(target, encode(pen.write(data)))
+            del data  # or it would stay until the next one has come
     except BrokenPipeError:  # whoever asked is gone
         os._exit(1)
     finally:

@@ -25,7 +25,7 @@ WRITER = "collector/storage/writer.py"
 COMMITS = "collector/storage/commits.py"
 WRITING = "collector/writing.py"
 TRACKING = "collector/domain/tracking.py"
-ENTRY = "collector/web/rsgi.py"
+BODIES = "collector/web/bodies.py"
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class Break:
 def early(then: str) -> tuple[tuple[str, str, str], ...]:
     """Edits by which a writer's process answers before it commits, and does something in between."""
     last = "                done = [_behind_savepoint(tx, work) for work in works]\n"
-    answered = "            send(target, encode_answer(pen.write(decode_group(data))))\n"
+    answered = "            send(target, encode(pen.write(data)))\n"
     return (
-        (COMMITS, last, f"{last}                bulk.answer_early(written)\n{then}"),
+        (COMMITS, last, f"{last}                if payloads:\n                    bulk.answer_early(written)\n{then}"),
         (
             WRITING,
             answered,
             "            sent = []\n"
-            "            Ledger.answer_early = lambda _, found: sent or (sent.append(1), send(target, encode_answer(Answer(found))))\n"
-            "            answer = pen.write(decode_group(data))\n"
-            "            if not sent:\n                send(target, encode_answer(answer))\n",
+            "            Ledger.answer_early = lambda _, found: sent or (sent.append(1), send(target, encode(Answer(found))))\n"
+            "            answer = pen.write(data)\n"
+            "            if not sent:\n                send(target, encode(answer))\n",
         ),
     )
 
@@ -231,7 +231,7 @@ BREAKS = (
     ),
     Break(
         "what is too large is not heard out",
-        ((ENTRY, "_HEARD = 10\n", "_HEARD = 0\n"),),
+        ((BODIES, "_HEARD = 10\n", "_HEARD = 0\n"),),
         (
             "overload::still_reads_why[sqlite-/collect-9000000]",
             "overload::still_reads_why[sqlite-/api/events-9000000]",
@@ -242,14 +242,14 @@ BREAKS = (
     Break(
         "no body is too large",
         (
-            (ENTRY, "declared <= limit:", "declared <= limit * _HEARD:"),
+            (BODIES, "self._declared <= self._limit and self._finds", "self._declared <= self._limit * _HEARD and self._finds"),
             ("collector/web/browser.py", "self.limit = services.settings.body_limit", "self.limit = services.settings.body_limit * 2"),
         ),
         ("overload::still_reads_why[sqlite-/collect-1100000]", "overload::still_reads_why[postgresql-/collect-1100000]"),
     ),
     Break(
         "whatever is sent is heard out",
-        ((ENTRY, "_HEARD = 10\n", "_HEARD = 1_000_000\n"),),
+        ((BODIES, "_HEARD = 10\n", "_HEARD = 1_000_000\n"),),
         ("overload::without_end[sqlite]", "overload::without_end[postgresql]"),
     ),
     Break(

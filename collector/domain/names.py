@@ -54,7 +54,8 @@ class Names:
     Unless a server of PostgreSQL takes another's place: it may lack the newest rows, and give their numbers to other names.
     """
 
-    def __init__(self, database: Database, written: Database, new_per_day: int) -> None:
+    def __init__(self, database: Database, written: Database, new_per_day: int, others: Collection[Database] = ()) -> None:
+        """Read and write by these; `others` may find out sooner that another server has taken their server's place."""
         self._database = database
         self._written = written
         self._new_per_day = new_per_day
@@ -62,6 +63,7 @@ class Names:
         self._numbers: dict[tuple[int, str, str], int] = {}
         self._texts: dict[tuple[int, int], str] = {}
         self._moves = 0
+        self._all = {id(one): one for one in (database, written, *others)}.values()
 
     def number(self, site: int, kind: str, text: str) -> int | None:
         """Return the number of a name, or None where the site has no such name."""
@@ -186,7 +188,7 @@ class Names:
 
     def _heed(self) -> None:
         """Forget everything where the database is another server than it was."""
-        moves = self._database.moves + self._written.moves
+        moves = sum(one.moves for one in self._all)
         if moves != self._moves:
             with self._lock:
                 self._moves = moves

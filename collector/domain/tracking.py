@@ -5,13 +5,12 @@ Many submissions of one site are written together: each identity, visit and tota
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from collector.domain import answers, attributes, changes, deliveries, identities, staff, totals, visits
 from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
-from collector.domain.limits import NewPeople
 from collector.domain.merging import Claim, claim_lead
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.storage.database import Connection, Database
@@ -84,10 +83,20 @@ class Outcome(msgspec.Struct, array_like=True):
     reports: list[bool | Reason] = msgspec.field(default_factory=list)
 
 
+class Bound(Protocol):
+    """Bounds how many people the word of browsers makes (`limits.NewPeople`)."""
+
+    def left(self, site: int, now_ms: int) -> int:
+        """Return how many more may be made."""
+
+    def book(self, site: int, now_ms: int, made: int) -> None:
+        """Hear how many were."""
+
+
 class Ledger:
     """Writes submissions. A `storage.writer.Bulk`; a payload is a list of submissions and its result the list of outcomes."""
 
-    def __init__(self, database: Database, slices: Slices, names: Names, maker: Maker, clock: Clock, new_people: NewPeople) -> None:
+    def __init__(self, database: Database, slices: Slices, names: Names, maker: Maker, clock: Clock, new_people: Bound) -> None:
         self._new_people = new_people
         self._database = database
         self._slices = slices

@@ -7,7 +7,8 @@ import msgspec
 
 from collector.domain import delivery
 from collector.domain.identities import LEAD, USER, Key, NewIdentity
-from collector.domain.secrets import Keyring, digest, read_jwt, user_hash_fits
+from collector.domain.proofs import read_jwt, user_hash_fits
+from collector.domain.secrets import Keyring, digest
 from collector.domain.sites import Site, Sites, is_site_key
 from collector.ingest import bots, wire
 from collector.ingest.effects import Exchange, Read

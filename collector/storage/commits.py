@@ -26,6 +26,10 @@ class Bulk(Protocol):
         """Hear that these results of `write` are committed."""
 
 
+class NoPartner(Exception):
+    """No process of its own commits this: whoever asked does."""
+
+
 class Partner(Protocol):
     """Commits payloads in a process of its own, so that serving and writing each have a processor."""
 
@@ -34,6 +38,7 @@ class Partner(Protocol):
 
         Raises:
             ElsewhereError: they are not, or nobody knows; it says why.
+            NoPartner: they are not, and nothing is wrong with them or the database.
         """
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from collector.storage.commits import Bulk, Partner, Result, Work, commit
+from collector.storage.commits import Bulk, NoPartner, Partner, Result, Work, commit
 from collector.storage.database import Connection, Database
 from collector.storage.faults import is_locked, is_unavailable, reason
 
@@ -28,6 +28,7 @@ _JOIN_SECONDS = 1
 _WATCH_SECONDS = 1
 _HELD_SECONDS = 30
 _NEVER = 2**62
+_GROUP_BYTES = 2**24  # beyond which nothing more joins a group: what is written is in memory several times
 
 
 class Overloaded(Exception):
@@ -204,8 +205,6 @@ class Writer:
                 break
             with contextlib.suppress(Overloaded):
                 self.run(0, work)
-                if self._partners:
-                    self.record(0, [])
                 return True
         return not self._refused
 
@@ -341,13 +340,17 @@ class Writer:
         return [part for part in (bulk, *([works] if self._database.engine == "sqlite" else [[unit] for unit in works])) if part]
 
     def _take(self) -> list[_Unit]:
-        """Take the units of the site at the head, in order, up to the limit; others keep their places."""
-        site = self._queue[0].site
+        """Take the units of the site at the head, in order, up to the limits; others keep their places."""
+        site, size = self._queue[0].site, 0
         group: list[_Unit] = []
         others: list[_Unit] = []
-        while self._queue and len(group) < self._group_limit and len(others) < self._group_limit:
+        while self._queue and len(group) < self._group_limit and len(others) < self._group_limit and size < _GROUP_BYTES:
             unit = self._queue.popleft()
-            (group if unit.site == site else others).append(unit)
+            if unit.site == site:
+                group.append(unit)
+                size += unit.size
+            else:
+                others.append(unit)
         self._queue.extendleft(reversed(others))
         return group
 
@@ -388,7 +391,8 @@ class Writer:
         """Commit the group and return what became of each unit, in order."""
         site, payloads = group[0].site, [unit.payload for unit in group if unit.work is None]
         if payloads and self._partners:
-            return [(result, None) for result in self._partners[place].commit(site, payloads)]
+            with contextlib.suppress(NoPartner):
+                return [(result, None) for result in self._partners[place].commit(site, payloads)]
         works = [unit.work for unit in group if unit.work is not None]
         written, done = (iter(results) for results in commit(self._database, self._bulk, site, payloads, works))
         return [(next(written), None) if unit.work is None else next(done) for unit in group]

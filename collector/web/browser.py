@@ -36,12 +36,12 @@ _REASONS = {status.value: f"{status.value} {status.phrase}" for status in HTTPSt
 
 
 class TrackerRequest(msgspec.Struct, frozen=True):
-    """A request of the tracker. `body` is as it was sent, or None where it is larger than the limit."""
+    """A request of the tracker. `body` is as it was sent, or None where it is larger than the limit, or what kept it from arriving."""
 
     method: str
     headers: Headers
     encoding: str
-    body: bytes | None
+    body: bytes | Problem | None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -172,12 +172,14 @@ def read_body(environ: "WSGIEnvironment", limit: int) -> bytes:
     return _inflated(asked.body, asked.encoding, limit)
 
 
-def _inflated(body: bytes | None, encoding: str, limit: int) -> bytes:
+def _inflated(body: bytes | Problem | None, encoding: str, limit: int) -> bytes:
     """Return the body, inflated where it is gzip or deflate.
 
     Raises:
-        Problem: 413 where it is larger than `limit` bytes, 400 or 415 where it does not inflate.
+        Problem: 413 where it is larger than `limit` bytes, 400 or 415 where it does not inflate; or what kept it from arriving.
     """
+    if isinstance(body, Problem):
+        raise body
     encoding = encoding.strip().lower()
     if body is not None and encoding in ("gzip", "deflate"):
         try:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import io
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -19,8 +19,9 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-expo
 from collector.ingest.effects import Effect, Guest, Record, Write
 from collector.ingest.senders import Headers
 from collector.services import CLAIMERS, DECIDERS
-from collector.values.errors import Reason, problem
+from collector.values.errors import Problem, Reason, problem
 from collector.values.ids import new_nonce
+from collector.web.bodies import Bodies, Body
 from collector.web.browser import PATHS, Answer, Responder, TrackerRequest
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ _CLAIM_SECONDS = 15  # longer than any lock is waited for; where commits are not
 _WAITING = 2  # requests that have or wait for one of Flask's threads, in times these; then REST is turned away at once, and pages are not
 _LIVES, _READY, _REST = "/healthz", "/readyz", "/api/"
 _PART = 65_536  # bytes sent at once of a long answer
-# A connection that is closed while its client still sends is reset, and the client never reads why. So much of a body that is too large is
-# heard out, in times the limit, before it is refused.
-_HEARD = 10
 
 
 class RsgiEntry:
@@ -50,6 +48,7 @@ class RsgiEntry:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._most = threads * _WAITING
         self._under_way = 0
+        self._bodies = Bodies()
         # Whoever asks how the process is must hear it while everything else waits for the database.
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="ready")
         # What has a time limit goes on in its thread after that: decisions must not stand in the way of anything else, nor claims.
@@ -70,19 +69,27 @@ class RsgiEntry:
         if scope.proto != "http":
             protocol.close(400)  # type: ignore[attr-defined]  # a websocket's, which we do not speak
             return
-        with contextlib.suppress(ProtocolClosed):  # the visitor left while sending
-            await self._answer(scope, protocol)
+        limit = self._responder.limit if scope.path in PATHS else self._largest
+        body = Body(self._bodies, scope.headers.get("content-length", ""), limit)
+        try:
+            with contextlib.suppress(ProtocolClosed):  # the visitor left while sending
+                await self._answer(scope, protocol, body)
+        finally:
+            body.forget()
 
-    async def _answer(self, scope: "Scope", protocol: "HTTPProtocol") -> None:
+    async def _answer(self, scope: "Scope", protocol: "HTTPProtocol", arriving: Body) -> None:
         loop = asyncio.get_running_loop()
         if scope.path in PATHS:
-            answer = await self._tracker(loop, scope, protocol)
+            answer = await self._tracker(loop, scope, protocol, arriving)
         elif scope.path == _LIVES:
             answer = Answer(200, [("Content-Type", "application/json")], b'{"status":"ok"}')
         else:
-            body = await _body(scope, protocol, self._largest)
-            if scope.path.startswith(_REST) and self._under_way >= self._most:
-                answer = _refusal(503, Reason.OVERLOADED, [("Retry-After", "5")])
+            try:
+                body = await arriving.read(protocol)
+                if scope.path.startswith(_REST) and self._under_way >= self._most:
+                    raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")])
+            except Problem as error:
+                answer = _refusal(error)
                 protocol.response_bytes(answer.status, answer.headers, answer.body)
                 return
             counts = scope.path != _READY
@@ -107,7 +114,7 @@ class RsgiEntry:
         finally:
             await loop.run_in_executor(self._pool, rest.close)
 
-    async def _tracker(self, loop: asyncio.AbstractEventLoop, scope: "Scope", protocol: "HTTPProtocol") -> Answer:
+    async def _tracker(self, loop: asyncio.AbstractEventLoop, scope: "Scope", protocol: "HTTPProtocol", arriving: Body) -> Answer:
         header = scope.headers.get
         headers = Headers(
             origin=header("origin"),
@@ -116,7 +123,11 @@ class RsgiEntry:
             gpc=header("sec-gpc", "").strip() == "1",
             internal=self._responder.addresses.is_internal(scope.client.rpartition(":")[0], lambda: _forwarded_for(scope)),
         )
-        body = await _body(scope, protocol, self._responder.limit)
+        body: bytes | Problem | None
+        try:
+            body = await arriving.read(protocol)
+        except Problem as error:
+            body = error
         asked = TrackerRequest(scope.method, headers, header("content-encoding", ""), body)
         exchange = self._responder.exchange(scope.path, asked)
         try:
@@ -147,24 +158,6 @@ class RsgiEntry:
 def _forwarded_for(scope: "Scope") -> str:
     """Return every header of this name together: a proxy may add one of its own behind what the client sent."""
     return ",".join(scope.headers.get_all("x-forwarded-for"))  # type: ignore[attr-defined]  # which granian does not declare
-
-
-async def _body(scope: "Scope", protocol: "HTTPProtocol", limit: int) -> bytes | None:
-    """Return the body, or None where it is larger than the limit; no more than that is kept in memory."""
-    length = scope.headers.get("content-length", "")
-    declared = int(length) if length.isascii() and length.isdigit() else None
-    if declared is not None and declared <= limit:
-        return await protocol()
-    parts: list[bytes] = []
-    size = 0
-    if declared is None or declared <= limit * _HEARD:
-        async for part in protocol:
-            size += len(part)
-            if size > limit * _HEARD:
-                break
-            if size <= limit:
-                parts.append(part)
-    return b"".join(parts) if declared is None and size <= limit else None
 
 
 def _environ(scope: "Scope", body: bytes | None) -> dict[str, Any]:
@@ -236,16 +229,16 @@ class _Rest:
             close()
 
 
-def _refusal(status: int, reason: Reason, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+def _refusal(error: Problem) -> Answer:
     request_id = new_nonce()
-    text = msgspec.json.encode(problem(status, reason).as_json(request_id))
-    return Answer(status, [("Content-Type", "application/json"), ("X-Request-Id", request_id), *headers], text)
+    text = msgspec.json.encode(error.as_json(request_id))
+    return Answer(error.status, [("Content-Type", "application/json"), ("X-Request-Id", request_id), *error.headers], text)
 
 
 def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes | None) -> tuple[Answer, _Rest | None]:
     """Return the answer and, where it is long, what follows."""
     if body is None:
-        return _refusal(413, Reason.BODY_TOO_LARGE), None
+        return _refusal(problem(413, Reason.BODY_TOO_LARGE)), None
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:  # noqa: ARG001
