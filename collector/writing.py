@@ -24,7 +24,7 @@ from collector.writer_process import Answer, Failure, decode_beginning, decode_g
 
 
 class Given:
-    """How many people more a group may make (a `tracking.Bound`), as whoever sends it says, who keeps the books."""
+    """How many people more a group may make (a `limits.Bound`), as whoever sends it says, who keeps the books."""
 
     def __init__(self) -> None:
         self.now = 0

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from typing import Protocol
 
 from collector.values.clock import MINUTE
 
@@ -33,6 +34,16 @@ class PerMinute:
             self._made[site] = (minute, made + (count if began == minute else 0))
             if len(self._made) > _MOST_SITES:
                 self._made.popitem(last=False)
+
+
+class Bound(Protocol):
+    """Bounds how many people the word of browsers makes."""
+
+    def left(self, site: int, now_ms: int) -> int:
+        """Return how many more may be made."""
+
+    def book(self, site: int, now_ms: int, made: int) -> None:
+        """Hear how many were."""
 
 
 class NewPeople(PerMinute):

@@ -5,12 +5,13 @@ Many submissions of one site are written together: each identity, visit and tota
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from collector.domain import answers, attributes, changes, deliveries, identities, staff, totals, visits
 from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
+from collector.domain.limits import Bound
 from collector.domain.merging import Claim, claim_lead
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.storage.database import Connection, Database
@@ -81,16 +82,6 @@ class Outcome(msgspec.Struct, array_like=True):
     protected: list[tuple[int, str, Reason]] = msgspec.field(default_factory=list)
     """Attributes that were not set: place of the change, name, why."""
     reports: list[bool | Reason] = msgspec.field(default_factory=list)
-
-
-class Bound(Protocol):
-    """Bounds how many people the word of browsers makes (`limits.NewPeople`)."""
-
-    def left(self, site: int, now_ms: int) -> int:
-        """Return how many more may be made."""
-
-    def book(self, site: int, now_ms: int, made: int) -> None:
-        """Hear how many were."""
 
 
 class Ledger:

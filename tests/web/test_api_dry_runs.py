@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from collector import simulations
+from collector import processes
 from collector.domain import past, simulation_runs
 from collector.upkeep import Report, round_of
 from collector.values.clock import DAY, HOUR, MINUTE
@@ -64,10 +64,10 @@ def look(world: World, name: str, at: int) -> None:
 def held() -> Iterator[Callable[[], None]]:
     """Holds the processes of simulations that begin (SIGSTOP) until it is called."""
     stopped: list[int] = []
-    start = simulations._started
+    start = processes.start
 
-    def begin() -> Any:
-        process = start()
+    def begin(module: str) -> Any:
+        process = start(module)
         os.kill(process.pid, signal.SIGSTOP)
         stopped.append(process.pid)
         return process
@@ -77,7 +77,7 @@ def held() -> Iterator[Callable[[], None]]:
             os.kill(stopped.pop(), signal.SIGCONT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulations, "_started", begin)
+        patch.setattr(processes, "start", begin)
         yield let_go
 
 
