@@ -31,7 +31,7 @@ install: $(VENV)/.test $(VENV)/.chromium $(NODE_PACKAGES) ## everything that the
 test: install lint types static-check pytest ## all checks and all tests, as CI runs them
 
 pytest: install ## the tests alone
-	$(PY) -m pytest -n $(JOBS) --engine $(ENGINE) $(PYTEST)
+	$(PY) -m pytest -n $(JOBS) --maxschedchunk 24 --engine $(ENGINE) $(PYTEST)
 
 engines: $(VENV)/.test ## the most important browser tests in Firefox, WebKit and Chromium, each where it is installed; names what to install
 	$(PY) -m pytest tests/engines $(PYTEST)

@@ -32,6 +32,7 @@ _END_SECONDS = 5.0
 _REST_SECONDS = 30.0  # after a process that did not come to life
 _ATTEMPTS = 2
 _SIZE = struct.Struct(">Q")
+_LARGEST = 2**36  # of a message, in bytes: what says more is none
 _PIPE_BYTES = 2**20  # what one side may write before the other reads: a group then needs few turns of the two
 
 
@@ -79,11 +80,13 @@ def send(target: IO[bytes], message: bytes) -> None:
 
 
 def receive(source: IO[bytes]) -> bytes | None:
-    """Return the next message; None where the other side has ended, in the middle of one too."""
+    """Return the next message; None where the other side has ended, in the middle of one too, or says what is no message."""
     head = source.read(_SIZE.size)
     if len(head) < _SIZE.size:
         return None
     (size,) = _SIZE.unpack(head)
+    if size > _LARGEST:
+        return None
     message = source.read(size)
     return message if len(message) == size else None
 
@@ -115,7 +118,8 @@ class WriterProcess:
 
         Raises:
             ElsewhereError: they are not, or nobody knows; it says why.
-            NoPartner: nothing was written, since no process is to be had, or the message to it cannot hold what is to be written.
+            NoPartner: no process is to be had, or the message to it cannot hold what is to be written. A process that ended may have
+                committed it, which whoever commits it then finds out by the ids.
             Replaced: the database's file was replaced under this process, which another process would not notice.
         """
         self._database.check_place()
@@ -143,7 +147,7 @@ class WriterProcess:
             self._end(_END_SECONDS)
 
     def _exchange(self, data: bytes) -> Answer:
-        """Send a group and return the answer, from the next process where one ends; of these, one that a group ends costs it alone."""
+        """Send a group and return the answer, from the next process where one ends over it; not from a third one."""
         for _ in range(_ATTEMPTS):
             process = self._living()
             try:
@@ -158,8 +162,10 @@ class WriterProcess:
             if answer is not None:
                 return answer
             process.kill()
-            process.wait()
-        raise ElsewhereError("it ended two writer processes", unavailable=False)
+            log.warning("a writer process has ended (%d); the next one does again what it was at", process.wait())
+        self._check_open()
+        self._rest("two ended over one group")
+        raise NoPartner
 
     def _living(self) -> subprocess.Popen[bytes]:
         """Return a process that has been heard."""
@@ -167,18 +173,21 @@ class WriterProcess:
         if process is None or process.poll() is not None:
             process = self._start()
         if not self._alive:
-            if receive(_out(process)) is None:
+            self._alive = receive(_out(process)) is not None
+            if not self._alive:
                 process.kill()
-                process.wait()
-                self._rest("it ended before it was heard; its last words stand above")
+                self._rest(f"it ended ({process.wait()}) before it was heard; its last words stand above")
+                self._check_open()
                 raise NoPartner
-            self._alive = True
         return process
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ElsewhereError("the collector ends", unavailable=True)
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self._lock:
-            if self._closed:
-                raise ElsewhereError("the collector ends", unavailable=True)
+            self._check_open()
             if time.monotonic() < self._rests_until:
                 raise NoPartner
             self._end(0)
@@ -199,7 +208,7 @@ class WriterProcess:
             return process
 
     def _rest(self, why: str) -> None:
-        log.warning("no writer process could be started, so that this process writes for the next %d s: %s", _REST_SECONDS, why)
+        log.warning("this process writes for the next %d s, since a writer process does not work: %s", _REST_SECONDS, why)
         self._rests_until = time.monotonic() + _REST_SECONDS
 
     def _end(self, seconds: float) -> None:

@@ -127,7 +127,7 @@ BREAKS = (
     ),
     Break(
         "readiness does not ask whether commits are taken",
-        ((WRITER, "                self._refused, self._refused_for = True, why\n", "                self._refused_for = why\n"),),
+        ((WRITER, "                self._refused[way] = why\n", "                pass\n"),),
         ("disk::disk_of_its_file", "disk::disk_of_its_tables"),
     ),
     Break(
@@ -241,10 +241,7 @@ BREAKS = (
     ),
     Break(
         "no body is too large",
-        (
-            (BODIES, "self._declared <= self._limit and self._finds", "self._declared <= self._limit * _HEARD and self._finds"),
-            ("collector/web/browser.py", "self.limit = services.settings.body_limit", "self.limit = services.settings.body_limit * 2"),
-        ),
+        (("collector/web/browser.py", "self.limit = services.settings.body_limit", "self.limit = services.settings.body_limit * 2"),),
         ("overload::still_reads_why[sqlite-/collect-1100000]", "overload::still_reads_why[postgresql-/collect-1100000]"),
     ),
     Break(

@@ -38,7 +38,7 @@ class Partner(Protocol):
 
         Raises:
             ElsewhereError: they are not, or nobody knows; it says why.
-            NoPartner: they are not, and nothing is wrong with them or the database.
+            NoPartner: none is to be had, and nothing is wrong with them or the database; were they committed, their ids tell.
         """
 
     def close(self) -> None:

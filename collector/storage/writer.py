@@ -120,8 +120,8 @@ class Writer:
         self._wake = threading.Condition()
         self._process = os.getpid()
         self._closing = False
-        self._refused = False
-        self._refused_for = ""
+        self._refused: dict[bool, str] = {}
+        """Why the last commit was refused, of what partners commit, and of the rest."""
         self._turn = threading.Lock()
         self._sizes = [0] * threads
         self._at_work: list[list[_Unit]] = [[] for _ in range(threads)]
@@ -193,7 +193,9 @@ class Writer:
         Whoever is told that it does not sends nothing any more, so that nobody else would find out when it does again. A trial that was
         turned away with a group that failed before its turn came has tried nothing, and is sent again: each thread may be at one such.
         """
-        tried = not self._refused
+        if not self._refused:
+            return True
+        tried = False
 
         def work(tx: Connection) -> None:
             nonlocal tried
@@ -205,7 +207,9 @@ class Writer:
                 break
             with contextlib.suppress(Overloaded):
                 self.run(0, work)
-                return True
+        if self._partners:  # whose connections are others
+            with contextlib.suppress(Overloaded):
+                self.record(0, [])
         return not self._refused
 
     def close(self) -> None:
@@ -255,7 +259,7 @@ class Writer:
             waiting = [unit for units in late for unit in units if not unit.answered]
             if waiting:
                 log.warning("the database has not answered for %d s; %d requests are turned away", _STUCK_SECONDS, len(waiting))
-                self._refused, self._refused_for = True, "silent"
+                self._refused |= {self._goes_elsewhere(unit): "silent" for unit in waiting}
                 _answer(waiting, None)
             if len(late) == len(self._threads):
                 self._empty(())
@@ -274,7 +278,6 @@ class Writer:
                 self._at_work[place] = group
             try:
                 for part in self._transactions(group):
-                    self._began[place] = time.monotonic()
                     self._commit(place, part)
             except Overloaded as error:
                 self._turn_away(group, error.__cause__)
@@ -360,14 +363,16 @@ class Writer:
         Raises:
             Overloaded: the database cannot take it, nor anything else now; not everybody is answered.
         """
+        way = self._goes_elsewhere(group[0])
+        self._began[place] = time.monotonic()
         try:
             results = self._attempt(place, group)
         except Exception as error:  # whatever it is, somebody waits for an answer
             if is_unavailable(error):
                 why = reason(error)
-                if why != self._refused_for:  # of a long outage the beginning is enough: the log may be on the same disk
+                if why != self._refused.get(way):  # of a long outage the beginning is enough: the log may be on the same disk
                     log.warning("the database refused a commit of %d requests: %s", len(group), why)
-                self._refused, self._refused_for = True, why
+                self._refused[way] = why
                 raise Overloaded from error
             if len(group) == 1:
                 self._answer(group, [(None, error)])
@@ -376,12 +381,14 @@ class Writer:
                 self._commit(place, group[:middle])
                 self._commit(place, group[middle:])
             return
-        if self._refused_for:
+        if self._refused.pop(way, None):
             log.warning("the database takes commits again")
-        self._refused, self._refused_for = False, ""
         if group[0].site != self._held[0]:
             self._held = (None, 0.0)
         self._answer(group, results)
+
+    def _goes_elsewhere(self, unit: _Unit) -> bool:
+        return bool(self._partners) and unit.work is None
 
     def _answer(self, group: Sequence[_Unit], results: Sequence[tuple[Any, BaseException | None]]) -> None:
         with self._wake:  # or somebody turns them away at the same time

@@ -11,11 +11,14 @@ from collector.values.errors import Reason, problem
 if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
 
-MOST_BYTES = 2**28
+MOST_BYTES = 2**27
 """How many bytes of bodies are kept at once, by requests that are not answered yet; beyond them new ones are told to come back."""
 
-SECONDS = 60.0
-"""How long a body may take to arrive; the tracker gives up after half of it."""
+SECONDS = 30.0
+"""How long a body may take to arrive: as long as the tracker waits for its answer, and less than the collector takes to end."""
+
+_SMALL = 65_536  # bytes for which room is set aside before they come
+_LEAST = 4  # of the largest bodies there is room for
 
 # A connection that is closed while its client still sends is reset, and the client never reads why. So much of a body that is refused is
 # heard out, in times the limit.
@@ -23,22 +26,33 @@ _HEARD = 10
 
 
 class Bodies:
-    """The bodies of all requests under way."""
+    """The bodies of all requests of a kind that are under way, each of at most `limit` bytes."""
 
-    def __init__(self) -> None:
-        self.kept = 0
-        """Bytes that are set aside, or held."""
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._most = max(MOST_BYTES, _LEAST * limit)
+        self._kept = 0
+
+    def take(self, size: int) -> bool:
+        """Set room aside for so many bytes, and say whether there was."""
+        if self._kept + size > self._most:
+            return False
+        self._kept += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Free room."""
+        self._kept -= size
 
 
 class Body:
-    """The body of one request, of at most `limit` bytes; `length` is what its header says."""
+    """The body of one request; `length` is what its header says, where nothing else says how it ends."""
 
-    __slots__ = ("_all", "_declared", "_kept", "_limit")
+    __slots__ = ("_all", "_declared", "_kept")
 
-    def __init__(self, bodies: Bodies, length: str, limit: int) -> None:
+    def __init__(self, bodies: Bodies, length: str) -> None:
         self._all = bodies
         self._declared = int(length) if length.isascii() and length.isdigit() else None
-        self._limit = limit
         self._kept = 0
 
     async def read(self, protocol: "HTTPProtocol") -> bytes | None:
@@ -56,42 +70,47 @@ class Body:
 
         clock = asyncio.get_running_loop().call_later(SECONDS, give_up)
         try:
-            if self._declared is not None and self._declared <= self._limit and self._finds_room(self._declared):
+            if self._declared is not None and self._declared <= min(_SMALL, self._all.limit) and self._finds_room(self._declared):
                 return await protocol()
             return await self._heard(protocol)
         except asyncio.CancelledError:
             if late:
-                raise problem(408, Reason.BODY_INVALID, None, f"the body did not arrive within {SECONDS:g} s") from None
+                raise problem(503, Reason.OVERLOADED, None, f"the body did not arrive within {SECONDS:g} s", _LATER) from None
             raise
         finally:
             clock.cancel()
 
     def forget(self) -> None:
         """Free its room: the request is answered."""
-        self._all.kept -= self._kept
+        self._all.give_back(self._kept)
         self._kept = 0
 
     def _finds_room(self, size: int) -> bool:
-        if self._all.kept + size > MOST_BYTES:
-            return False
-        self._all.kept += size
-        self._kept += size
-        return True
+        found = self._all.take(size)
+        if found:
+            self._kept += size
+        return found
 
     async def _heard(self, protocol: "HTTPProtocol") -> bytes | None:
-        """Hear a body out, as far as may be, and return it where nobody said how large it is and it fits."""
-        parts: list[bytes] = []
-        size, keep, room = 0, self._declared is None, self._declared is None or self._declared > self._limit
-        if self._declared is None or self._declared <= self._limit * _HEARD:
+        """Hear a body out, as far as may be, and return it where it fits."""
+        limit, parts, size = self._all.limit, [], 0
+        fits = self._declared is None or self._declared <= limit
+        room = True
+        if fits or (self._declared or 0) <= limit * _HEARD:
             async for part in protocol:
                 size += len(part)
-                if size > self._limit * _HEARD:
+                if size > limit * _HEARD:
                     break
-                if keep and size <= self._limit:
-                    keep = room = self._finds_room(len(part))
+                fits = fits and size <= limit
+                room = room and (not fits or self._finds_room(len(part)))
+                if fits and room:
                     parts.append(part)
-                if not keep or size > self._limit:
+                else:
                     parts.clear()
-        if not room:
-            raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")])
-        return b"".join(parts) if keep and size <= self._limit else None
+                    self.forget()
+        if fits and not room:
+            raise problem(503, Reason.OVERLOADED, headers=_LATER)
+        return b"".join(parts) if fits else None
+
+
+_LATER = [("Retry-After", "5")]

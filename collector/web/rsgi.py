@@ -43,12 +43,12 @@ class RsgiEntry:
     def __init__(self, responder: Responder, others: "WSGIApplication", *, threads: int, largest: int, close: Callable[[], None]) -> None:
         self._responder = responder
         self._others = others
-        self._largest = largest
         self._close = close
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._most = threads * _WAITING
         self._under_way = 0
-        self._bodies = Bodies()
+        # Whoever fills the room for REST, which anybody may try to, does not fill the tracker's.
+        self._tracked, self._rest_of_bodies = Bodies(responder.limit), Bodies(largest)
         # Whoever asks how the process is must hear it while everything else waits for the database.
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="ready")
         # What has a time limit goes on in its thread after that: decisions must not stand in the way of anything else, nor claims.
@@ -69,8 +69,9 @@ class RsgiEntry:
         if scope.proto != "http":
             protocol.close(400)  # type: ignore[attr-defined]  # a websocket's, which we do not speak
             return
-        limit = self._responder.limit if scope.path in PATHS else self._largest
-        body = Body(self._bodies, scope.headers.get("content-length", ""), limit)
+        header = scope.headers.get
+        length = "" if header("transfer-encoding") else header("content-length", "")
+        body = Body(self._tracked if scope.path in PATHS else self._rest_of_bodies, length)
         try:
             with contextlib.suppress(ProtocolClosed):  # the visitor left while sending
                 await self._answer(scope, protocol, body)

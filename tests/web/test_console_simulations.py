@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from collector import simulations
+from collector import processes
 from collector.domain.auto_messages import AutoMessage
 from collector.values.clock import DAY
 from tests.support.clock import FakeClock
@@ -26,14 +26,14 @@ def on(database_url: str, clock: FakeClock) -> Iterator[Console]:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> None:
     """Holds the processes of simulations that begin."""
-    start = simulations._started
+    start = processes.start
 
-    def begin() -> Any:
-        process = start()
+    def begin(module: str) -> Any:
+        process = start(module)
         os.kill(process.pid, signal.SIGSTOP)
         return process
 
-    monkeypatch.setattr(simulations, "_started", begin)
+    monkeypatch.setattr(processes, "start", begin)
 
 
 def path(message: AutoMessage) -> str:

@@ -72,7 +72,8 @@ def _store(services: Services, site: Site, draft: Draft, *, create_contact: bool
         owner = owners.find(connection, site.id, [draft.address]).get(draft.address)
     if owner is None or not (owner.exists or create_contact):
         raise lookup.user_not_found()
-    outcome: Outcome = services.writer.record(site.id, [owners.submission(site, owner, [draft], create=create_contact)])[0]
+    payload = [owners.submission(site, owner, [draft], create=create_contact)]
+    outcome: Outcome = services.writer.record(site.id, payload, request.content_length or 0)[0]
     if outcome.error is not None:
         raise lookup.user_not_found()
     if isinstance(outcome.events[0], Reason):
