@@ -57,7 +57,7 @@ def commit(
                 _check_server(database, moves)
                 written = list(bulk.write(tx, site, payloads, prepared)) if payloads else []
                 done = [_behind_savepoint(tx, work) for work in works]
-        except Exception as error:
+        except Exception as error:  # each driver has its own for what passes
             if attempt + 1 == _ATTEMPTS or is_unavailable(error) or not is_transient(error):
                 raise
             back_off(attempt)
@@ -78,7 +78,7 @@ def _behind_savepoint(tx: Connection, work: Work) -> Result:
     try:
         with tx.savepoint():
             return work(tx), None
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is this work's fault alone
         if is_transient(error) or is_unavailable(error):
             raise
         return None, error
