@@ -32,7 +32,7 @@ _END_SECONDS = 5.0
 _REST_SECONDS = 30.0  # after a process that did not come to life
 _ATTEMPTS = 2
 _SIZE = struct.Struct(">Q")
-_LARGEST = 2**36  # of a message, in bytes: what says more is none
+_LARGEST = 2**32  # of a message, in bytes: what says more is none
 _PIPE_BYTES = 2**20  # what one side may write before the other reads: a group then needs few turns of the two
 
 

@@ -85,7 +85,7 @@ class Outcome(msgspec.Struct, array_like=True):
 
 
 class Ledger:
-    """Writes submissions. A `storage.writer.Bulk`; a payload is a list of submissions and its result the list of outcomes."""
+    """Writes submissions. A `storage.commits.Bulk`; a payload is a list of submissions and its result the list of outcomes."""
 
     def __init__(self, database: Database, slices: Slices, names: Names, maker: Maker, clock: Clock, new_people: Bound) -> None:
         self._new_people = new_people

@@ -23,6 +23,7 @@ _LEAST = 4  # of the largest bodies there is room for
 # A connection that is closed while its client still sends is reset, and the client never reads why. So much of a body that is refused is
 # heard out, in times the limit.
 _HEARD = 10
+_LATER = [("Retry-After", "5")]
 
 
 class Bodies:
@@ -111,6 +112,3 @@ class Body:
         if fits and not room:
             raise problem(503, Reason.OVERLOADED, headers=_LATER)
         return b"".join(parts) if fits else None
-
-
-_LATER = [("Retry-After", "5")]

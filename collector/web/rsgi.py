@@ -48,7 +48,7 @@ class RsgiEntry:
         self._most = threads * _WAITING
         self._under_way = 0
         # Whoever fills the room for REST, which anybody may try to, does not fill the tracker's.
-        self._tracked, self._rest_of_bodies = Bodies(responder.limit), Bodies(largest)
+        self._tracker_bodies, self._other_bodies = Bodies(responder.limit), Bodies(largest)
         # Whoever asks how the process is must hear it while everything else waits for the database.
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="ready")
         # What has a time limit goes on in its thread after that: decisions must not stand in the way of anything else, nor claims.
@@ -71,7 +71,7 @@ class RsgiEntry:
             return
         header = scope.headers.get
         length = "" if header("transfer-encoding") else header("content-length", "")
-        body = Body(self._tracked if scope.path in PATHS else self._rest_of_bodies, length)
+        body = Body(self._tracker_bodies if scope.path in PATHS else self._other_bodies, length)
         try:
             with contextlib.suppress(ProtocolClosed):  # the visitor left while sending
                 await self._answer(scope, protocol, body)
