@@ -27,6 +27,9 @@ from collector.values.clock import Clock
 
 log = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 60.0
+"""How long a process may be at one group, or at its beginning: far longer than the database lets anything wait."""
+
 _MODULE = "collector.writing"
 _END_SECONDS = 5.0
 _REST_SECONDS = 30.0  # after a process that did not come to life
@@ -105,7 +108,8 @@ class WriterProcess:
         self._new_people = new_people
         self._lock = threading.Lock()
         self._closed = False
-        self._under_way = False
+        self._since: float | None = None
+        """When the process was given what is being waited for, on the monotonic clock."""
         self._alive = False
         """Whether the process has been heard."""
         self._rests_until = 0.0
@@ -127,28 +131,37 @@ class WriterProcess:
             data = encode(Group(site, self._new_people.left(site, self._clock()), list(payloads)))
         except OverflowError as error:  # a whole number of more than 64 bits
             raise NoPartner from error
-        self._under_way = True
         try:
             answer = self._exchange(data)
         finally:
-            self._under_way = False
+            self._since = None
         self._database.check_place()
         if answer.failure is not None:
             raise ElsewhereError(answer.failure.said, unavailable=answer.failure.unavailable, locked=answer.failure.locked)
         self._new_people.book(site, self._clock(), sum(outcome.made for outcomes in answer.outcomes for outcome in outcomes))
         return answer.outcomes
 
+    def watch(self) -> None:
+        """Give up a process that has been at a group for too long, as one that was stopped or waits for a disk that is gone."""
+        with self._lock:
+            since, process = self._since, self._process
+            if since is not None and process is not None and time.monotonic() - since >= PATIENCE_SECONDS:
+                self._since = None  # until the next one begins
+                log.warning("a writer process has not answered for %d s", PATIENCE_SECONDS)
+                process.kill()
+
     def close(self) -> None:
         """End the process. What it still is at is given up: whoever closes it has waited for that."""
         with self._lock:
             self._closed = True
-            if self._under_way and self._process is not None:  # whoever waits for it may do so in the midst of writing
+            if self._since is not None and self._process is not None:  # whoever waits for it may do so in the midst of writing
                 self._process.kill()
             self._end(_END_SECONDS)
 
     def _exchange(self, data: bytes) -> Answer:
         """Send a group and return the answer, from the next process where one ends over it; not from a third one."""
         for _ in range(_ATTEMPTS):
+            self._since = time.monotonic()
             process = self._living()
             try:
                 with contextlib.suppress(BrokenPipeError):  # then there is nothing to be received either

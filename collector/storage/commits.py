@@ -41,6 +41,9 @@ class Partner(Protocol):
             NoPartner: none is to be had, and nothing is wrong with them or the database; were they committed, their ids tell.
         """
 
+    def watch(self) -> None:
+        """See to it that nobody waits for the process without end; asked every now and then, by another thread than waits."""
+
     def close(self) -> None:
         """End the process."""
 

@@ -241,6 +241,8 @@ class Writer:
         """Turn away who waits in vain, also while nobody else comes."""
         while not self._closed.wait(_WATCH_SECONDS):
             self._turn_away_late()
+            for partner in self._partners:
+                partner.watch()
 
     def _stuck(self) -> bool:
         """Say whether every thread waits for the database, and has for so long that nobody had better wait with it."""

@@ -13,7 +13,6 @@ import pytest
 
 from tests.support.client import JSON, Client
 from tests.support.envelopes import envelope, new_event
-from tests.support.processes import Program, free_port
 from tests.support.servers import ORIGIN, Collector
 
 pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
@@ -21,32 +20,22 @@ SIZE = 1_000_000
 SLOW = 4
 """More of these than so many find no room: four times the limit of a body is the least that is kept."""
 PATIENCE_SECONDS = 60
-BOUNDED = """
-from collector.cli import main
-from collector.web import bodies
-bodies.MOST_BYTES, bodies.SECONDS = 1, {seconds}
-main()
-"""
+BOUNDED = "from collector.web import bodies\nbodies.MOST_BYTES, bodies.SECONDS = 1, {seconds}"
 
 Start = Callable[[float], Collector]
 
 
 @pytest.fixture
-def start(start_collector: Callable[..., Collector]) -> Iterator[Start]:
+def start(start_collector: Callable[..., Collector]) -> Start:
     """Starts a collector with as little room for bodies as may be, and so many seconds for each."""
-    with ExitStack() as stack:
 
-        def begin(seconds: float) -> Collector:
-            collector = start_collector()
-            collector.stop()
-            (collector.folder / "bounded.py").write_text(BOUNDED.format(seconds=seconds))
-            collector.port = free_port()
-            collector.program = Program("bounded", ["bounded", "serve", "--port", str(collector.port)], collector.folder, collector.environ)
-            stack.callback(collector.program.kill)
-            collector.program.wait_for(collector.url, "/readyz")
-            return collector
+    def begin(seconds: float) -> Collector:
+        collector = start_collector()
+        collector.stop()
+        collector.start(BOUNDED.format(seconds=seconds))
+        return collector
 
-        yield begin
+    return begin
 
 
 @contextlib.contextmanager

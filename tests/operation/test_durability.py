@@ -71,22 +71,15 @@ def test_an_order_never_waits_for_what_it_interrupts(handler: str) -> None:
 def test_a_request_that_waits_without_end_does_not_keep_a_collector_from_ending(start_collector: Callable[..., Collector]) -> None:
     collector = start_collector()
     collector.stop()
-    hurried = "from collector import serving\nfrom collector.cli import main\nserving._END_SECONDS = 1\nmain()\n"
-    (collector.folder / "hurried.py").write_text(hurried)
-    port = free_port()
-    program = Program("hurried", ["hurried", "serve", "--port", str(port)], collector.folder, collector.environ)
-    try:
-        program.wait_for(f"http://127.0.0.1:{port}", "/readyz")
-        with psycopg.connect(collector.database_url, autocommit=True) as watching, psycopg.connect(collector.database_url) as holding:
-            holding.execute("LOCK TABLE identities IN ACCESS EXCLUSIVE MODE")
-            with ThreadPoolExecutor(1) as pool:
-                waiting = pool.submit(Client(f"http://127.0.0.1:{port}", collector.access_token).api, "GET", "/contacts/nobody")
-                while not watching.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessShareLock'").fetchall():
-                    time.sleep(0.02)
-                assert program.stop() == 0
-                assert waiting.exception(30) is not None
-    finally:
-        program.kill()
+    collector.start("from collector import serving\nserving._END_SECONDS = 1")
+    with psycopg.connect(collector.database_url, autocommit=True) as watching, psycopg.connect(collector.database_url) as holding:
+        holding.execute("LOCK TABLE identities IN ACCESS EXCLUSIVE MODE")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(collector.client.api, "GET", "/contacts/nobody")
+            while not watching.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessShareLock'").fetchall():
+                time.sleep(0.02)
+            assert collector.stop() == 0
+            assert waiting.exception(30) is not None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -13,23 +13,18 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from collector import processes, writer_process
-from collector.domain.deliveries import Report
-from collector.domain.identities import LEAD, USER, NewIdentity
+from collector.domain.identities import USER
 from collector.domain.limits import NewPeople
-from collector.domain.merging import Claim
-from collector.domain.tracking import AttributeChange, Event, Outcome, Submission
+from collector.domain.tracking import AttributeChange, Submission
 from collector.services import WRITERS
 from collector.settings import Settings
 from collector.storage.database import Database
 from collector.storage.faults import ElsewhereError, is_unavailable, reason
 from collector.storage.occupancy import Occupancy, Occupied
 from collector.storage.writer import Writer
-from collector.values.errors import Reason
-from collector.writer_process import Answer, Group, WriterProcess, decode_answer, decode_group, encode
+from collector.writer_process import WriterProcess
 from tests.support.clock import FakeClock
 from tests.support.envelopes import envelope, new_event
 from tests.support.load import Load, check_acknowledged, check_ledger, reading, stored
@@ -96,6 +91,18 @@ def test_what_one_was_at_that_is_killed_is_done_by_the_next(start_collector: Cal
         assert not waiting.done()
     assert waiting.result() == 202
     assert len(collector.client.api("GET", "/events/top?event_name=came").json["data"]) == 2
+
+
+def test_one_that_was_stopped_is_given_up(start_collector: Callable[..., Collector]) -> None:
+    collector = start_collector(settings=APART)
+    collector.stop()
+    collector.start("from collector import writer_process\nwriter_process.PATIENCE_SECONDS = 3")
+    before = writers(collector)
+    for number in before:
+        os.kill(number, signal.SIGSTOP)
+    for _ in range(4):  # whichever of them each is handed to
+        assert send(collector) == 202
+    assert set(before) - set(writers(collector))
 
 
 @contextlib.contextmanager
@@ -271,54 +278,3 @@ class Echo:
 
     def committed(self, site, results) -> None:
         pass
-
-
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
-times = st.integers(0, 2**42)
-keys = st.tuples(st.sampled_from([LEAD, USER]), texts)
-values = st.dictionaries(
-    texts, texts | st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers(-(2**63), 2**64 - 1), max_size=3
-)
-submissions = st.builds(
-    Submission,
-    owner=keys,
-    lead=st.none() | st.builds(NewIdentity, key=keys, secret_hash=st.binary(min_size=32, max_size=32)),
-    verified=st.booleans(),
-    internal=st.booleans(),
-    create=st.booleans(),
-    client=st.none() | texts,
-    events=st.lists(
-        st.builds(
-            Event,
-            id=st.binary(min_size=16, max_size=16),
-            name=texts,
-            at=times,
-            visit=st.none() | st.binary(min_size=16, max_size=16),
-            page=st.none() | texts,
-            metadata=st.none() | texts,
-            repeat=st.booleans(),
-        ),
-        max_size=3,
-    ),
-    changes=st.lists(st.builds(AttributeChange, values=values, at=times), max_size=2),
-    reports=st.lists(
-        st.builds(Report, message=texts, nonce=texts, action=texts, at=times, link=st.none() | texts, answer=st.none() | texts | times),
-        max_size=2,
-    ),
-)
-
-
-@given(st.lists(st.lists(submissions, max_size=2), max_size=3), st.integers(0, 10_000))
-def test_what_is_handed_over_arrives_as_it_was(payloads: list[list[Submission]], left: int) -> None:
-    group = Group(7, left, payloads)
-    assert decode_group(encode(group)) == group
-
-
-def test_every_outcome_comes_back_as_it_was() -> None:
-    outcomes = [
-        [Outcome(made=2, person=5, contact_id="c", events=[True, False, Reason.TOO_OLD], reports=[Reason.ANSWER_INVALID, True])],
-        [Outcome(error=reason) for reason in Reason],
-        [Outcome(claim=claim, outdated=[1], protected=[(0, "name", Reason.NAME_LIMIT)]) for claim in Claim],
-    ]
-    answer = Answer(outcomes)
-    assert decode_answer(encode(answer)) == answer

@@ -53,8 +53,13 @@ class Collector:
             text = f"-- standard output:\n{done.stdout}\n-- standard error:\n{done.stderr}"
             raise RuntimeError(f"init failed ({done.returncode})\n{text}") from None
 
-    def _serve(self) -> Program:
-        arguments = ["collector", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+    def _serve(self, changes: str = "") -> Program:
+        module = "collector"
+        if changes:
+            module = "changed_collector"
+            text = f"from collector.cli import main\n{changes}\nmain()\n"
+            (self.folder / f"{module}.py").write_text(text, "utf-8")
+        arguments = [module, "serve", "--host", "127.0.0.1", "--port", str(self.port)]
         program = Program("collector", arguments, self.folder, self.environ)
         program.wait_for(f"http://127.0.0.1:{self.port}", "/healthz")
         return program
@@ -111,10 +116,13 @@ class Collector:
         """End it as a power cut would."""
         self.program.kill()
 
-    def start(self) -> None:
-        """Serve again on the same port, folder and database, after `stop` or `kill`."""
+    def start(self, changes: str = "") -> None:
+        """Serve again on the same port, folder and database, after `stop` or `kill`.
+
+        `changes` are statements that run first, for limits that no test can wait for.
+        """
         assert not self.program.running, "it is running"
-        self.program = self._serve()
+        self.program = self._serve(changes)
 
 
 class Demo:
