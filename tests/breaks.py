@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = tuple(f"tests/operation/test_{name}.py" for name in ("durability", "outages", "disk", "failover", "overload"))
+MODULES = tuple(
+    f"tests/operation/test_{name}.py" for name in ("durability", "outages", "disk", "failover", "overload", "writer_processes", "bodies")
+)
 
 DATABASE = "collector/storage/database.py"
 FAULTS = "collector/storage/faults.py"
@@ -24,6 +26,8 @@ POOLS = "collector/storage/pools.py"
 WRITER = "collector/storage/writer.py"
 COMMITS = "collector/storage/commits.py"
 WRITING = "collector/writing.py"
+WRITER_PROCESS = "collector/writer_process.py"
+SERVICES = "collector/services.py"
 TRACKING = "collector/domain/tracking.py"
 BODIES = "collector/web/bodies.py"
 
@@ -73,7 +77,12 @@ BREAKS = (
     Break(
         "answered before a slow commit",
         early("                __import__('time').sleep(0.05)\n"),
-        ("durability::kills[sqlite]", "durability::kills[postgresql]"),
+        (
+            "durability::kills[sqlite]",
+            "durability::kills[postgresql]",
+            "writer_processes::loses_and_doubles[sqlite]",
+            "writer_processes::loses_and_doubles[postgresql]",
+        ),
     ),
     Break(
         "duplicates are counted",
@@ -253,6 +262,106 @@ BREAKS = (
         "a refusal does not say when to come back",
         (("collector/ingest/pipeline.py", 'headers=[("Retry-After", "5")]', "headers=[]"),),
         ("overload::full_queue[sqlite]", "disk::under_the_file", "disk::read_only[postgresql]"),
+    ),
+    Break(
+        "writer processes are never started",
+        ((SERVICES, "range(threads if apart else 0)", "range(0)"),),
+        ("writer_processes::as_many[sqlite]", "writer_processes::as_many[postgresql]"),
+    ),
+    Break(
+        "what a writer process was at that ended is done by nobody",
+        (
+            (
+                WRITER_PROCESS,
+                "            if answer is not None:\n                return answer\n",
+                "            return answer or Answer()\n",
+            ),
+        ),
+        (
+            "writer_processes::done_by_the_next[sqlite]",
+            "writer_processes::done_by_the_next[postgresql]",
+            "writer_processes::nobody_asked[sqlite]",
+            "writer_processes::nobody_asked[postgresql]",
+        ),
+    ),
+    Break(
+        "a writer process that ended while nobody asked is asked",
+        (
+            (WRITER_PROCESS, "process is None or process.poll() is not None", "process is None"),
+            (WRITER_PROCESS, "_ATTEMPTS = 2\n", "_ATTEMPTS = 1\n"),
+            (
+                WRITER_PROCESS,
+                "        raise NoPartner\n\n    def _living",
+                '        raise ElsewhereError("", unavailable=True)\n\n    def _living',
+            ),
+        ),
+        ("writer_processes::nobody_asked[sqlite]", "writer_processes::nobody_asked[postgresql]"),
+    ),
+    Break(
+        "where there is no writer process nobody writes",
+        ((WRITER, "            with contextlib.suppress(NoPartner):\n", "            with contextlib.nullcontext():\n"),),
+        tuple(
+            f"writer_processes::{test}{part}]"
+            for engine in ("sqlite", "postgresql")
+            for test, part in (
+                *((f"where_none_can_be_started[{engine}-", why) for why in ("no such program", "no process", "another edition")),
+                (f"number_too_large[{engine}", ""),
+                (f"what_ends_two[{engine}", ""),
+            )
+        ),
+    ),
+    Break(
+        "a writer process is waited for without end",
+        ((WRITER_PROCESS, "                process.kill()\n\n    def close", "                pass\n\n    def close"),),
+        ("writer_processes::was_stopped[sqlite]", "writer_processes::was_stopped[postgresql]"),
+    ),
+    Break(
+        "a writer process goes on when whoever started it has ended",
+        (
+            (
+                WRITING,
+                "        while (data := receive(source)) is not None:\n",
+                "        while (data := receive(source)) or not __import__('time').sleep(1):\n"
+                "            if data is None:\n                continue\n",
+            ),
+        ),
+        ("writer_processes::they_end[sqlite]", "writer_processes::they_end[postgresql]"),
+    ),
+    Break(
+        "a writer process does not take part in working with the file",
+        ((WRITER_PROCESS, "self._occupancy.descriptors()", "()"),),
+        ("writer_processes::nobody_replaces",),
+    ),
+    Break(
+        "a writer process ends by orders",
+        ((WRITER_PROCESS, "with processes.orders_held((*processes.ORDERS, *processes.HANGING_UP)):", "with contextlib.nullcontext():"),),
+        ("writer_processes::all_processes_at_once[sqlite]", "writer_processes::all_processes_at_once[postgresql]"),
+    ),
+    Break(
+        "a writer process keeps no books of new people",
+        ((WRITING, "            self._given.now = group.left\n", "            self._given.now = 10**6\n"),),
+        ("writer_processes::the_bound[sqlite]", "writer_processes::the_bound[postgresql]"),
+    ),
+    Break(
+        "a writer process ends where it cannot open the database",
+        (
+            (
+                WRITING,
+                "        except Exception as error:  # whatever it is: nothing",
+                "        except ZeroDivisionError as error:  # nothing",
+            ),
+        ),
+        ("writer_processes::cannot_be_opened[sqlite]", "writer_processes::cannot_be_opened[postgresql]"),
+    ),
+    Break(
+        "bodies take no room",
+        ((BODIES, "        if self._kept + size > self._most:\n", "        if False:\n"),),
+        ("bodies::no_room[Content-Length: 1000000-sqlite]", "bodies::no_room[Transfer-Encoding: chunked-sqlite]"),
+    ),
+    Break(
+        "bodies may take for ever",
+        ((BODIES, "call_later(SECONDS, give_up)", "call_later(SECONDS * 1_000, give_up)"),),
+        ("bodies::given_up",),
     ),
 )
 

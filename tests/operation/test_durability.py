@@ -14,7 +14,6 @@ import pytest
 
 from collector import serving
 from collector.values.ids import event_id_text
-from tests.support.client import Client
 from tests.support.clock import FakeClock
 from tests.support.load import Load, check_acknowledged, check_ledger, reading, stored
 from tests.support.power import forgetful_disk
