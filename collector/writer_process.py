@@ -17,7 +17,7 @@ import msgspec
 
 from collector import processes
 from collector.domain.limits import NewPeople
-from collector.domain.tracking import Outcome, Submission
+from collector.domain.submissions import Outcome, Submission
 from collector.settings import Settings
 from collector.storage.commits import NoPartner
 from collector.storage.database import Database

@@ -17,7 +17,7 @@ from collector.domain.element_rules import ElementRule
 from collector.domain.identities import USER
 from collector.domain.names import EVENT, PAGE_VIEW, Names
 from collector.domain.sites import Site
-from collector.domain.tracking import Event, Submission
+from collector.domain.submissions import Event, Submission
 from collector.storage.database import Connection, Database
 from collector.storage.slices import with_tables
 from collector.values.clock import SECOND

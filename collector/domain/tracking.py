@@ -5,83 +5,20 @@ Many submissions of one site are written together: each identity, visit and tota
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from collector.domain import answers, attributes, changes, deliveries, identities, staff, totals, visits
 from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
 from collector.domain.limits import Bound
-from collector.domain.merging import Claim, claim_lead
+from collector.domain.merging import claim_lead
 from collector.domain.names import ATTRIBUTE, EVENT, Names
+from collector.domain.submissions import AttributeChange, Event, Outcome, Submission, halves, joined
 from collector.storage.database import Connection, Database
 from collector.storage.slices import OVERFLOW, WEEK, EventRow, Known, Slices
 from collector.values.clock import MINUTE, Clock
 from collector.values.errors import Reason
 from collector.values.ids import event_id_time
-
-
-class Event(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One thing that happened, cleaned. `at` is corrected ms; `visit` and `id` are 16 bytes; `page` and `metadata` are JSON text."""
-
-    id: bytes
-    name: str
-    at: int
-    visit: bytes | None = None
-    page: str | None = None
-    metadata: str | None = None
-    repeat: bool = False
-    """Whether it is known already and only says that its sender is here: it is never stored."""
-
-
-class AttributeChange(msgspec.Struct, frozen=True, array_like=True):
-    """Attributes set at one time (ms), by canonical name; None unsets."""
-
-    values: dict[str, Any]
-    at: int
-
-
-class Submission(msgspec.Struct, kw_only=True, array_like=True):
-    """What one sender did. `owner` is the identity it all belongs to; `lead` is the browser's, which a user owner claims."""
-
-    owner: Key
-    lead: NewIdentity | None = None
-    verified: bool = False
-    browser: bool = True
-    internal: bool = False
-    """Whether the browser is where the site's own people are."""
-    present: bool = True
-    """Whether the browser was there by this: what is worked out from what it sent before says nothing new of activity and visits."""
-    create: bool = True
-    events: list[Event] = msgspec.field(default_factory=list)
-    changes: list[AttributeChange] = msgspec.field(default_factory=list)
-    client: str | None = None
-    """What is known of the browser, for the visits that begin (`values.visit_context`, JSON text)."""
-    reports: list[deliveries.Report] = msgspec.field(default_factory=list)
-    answered: list[AttributeChange] = msgspec.field(default_factory=list)
-    """What answers among the reports set; worked out while they are written."""
-    by: str = "browser"
-
-
-class Outcome(msgspec.Struct, array_like=True):
-    """What became of a submission. `events` and `reports` hold True (taken), False (known already) or the reason of a refusal."""
-
-    error: Reason | None = None
-    made: int = 0
-    """How many identities stand on this browser's word alone since."""
-    person: int | None = None
-    contact_id: str | None = None
-    turned_away: bool = False
-    """All of it is older than the deletion of its owner, whom it would have brought back."""
-    lead_deleted: bool = False
-    """It is older than the deletion of its lead; what its user did counts without bringing the lead back."""
-    claim: Claim | None = None
-    events: list[bool | Reason] = msgspec.field(default_factory=list)
-    outdated: list[int] = msgspec.field(default_factory=list)
-    """Places of the changes that are older than the deletion of their person."""
-    protected: list[tuple[int, str, Reason]] = msgspec.field(default_factory=list)
-    """Attributes that were not set: place of the change, name, why."""
-    reports: list[bool | Reason] = msgspec.field(default_factory=list)
 
 
 class Ledger:
@@ -142,6 +79,14 @@ class Ledger:
     def committed(self, site: int, results: Sequence[list[Outcome]]) -> None:
         """Book the people made, now that they are."""
         self._new_people.book(site, self._clock(), sum(outcome.made for outcomes in results for outcome in outcomes))
+
+    def halves(self, payload: list[Submission]) -> tuple[list[Submission], list[Submission]] | None:
+        """Return a payload in halves; None where it is one item."""
+        return halves(payload)
+
+    def joined(self, payload: list[Submission], results: Sequence[list[Outcome] | None]) -> list[Outcome]:
+        """Return what became of a payload by what became of its halves; None for one that failed."""
+        return joined(payload, results)
 
 
 Numbers = dict[tuple[str, str], int]

@@ -10,7 +10,7 @@ import msgspec
 from collector.domain import trials
 from collector.domain.deliveries import ACTIONS, ANSWERED, Report
 from collector.domain.names import PAGE_VIEW
-from collector.domain.tracking import AttributeChange, Event
+from collector.domain.submissions import AttributeChange, Event
 from collector.ingest import wire
 from collector.values.attributes import clean_browser_attributes
 from collector.values.errors import Reason, Refusal

@@ -18,7 +18,7 @@ from collector.domain.audiences import Total
 from collector.domain.auto_messages import AutoMessage, Live
 from collector.domain.delivery import OFFERED, Moment, Recipient, TriggerEvent
 from collector.domain.sites import Site
-from collector.domain.tracking import Event, Outcome
+from collector.domain.submissions import Event, Outcome
 from collector.ingest.senders import Verified
 from collector.services import Services
 from collector.storage.database import Connection

@@ -11,7 +11,7 @@ from collector.domain import event_rules, trials
 from collector.domain.merging import Claim
 from collector.domain.names import PAGE_VIEW
 from collector.domain.sites import Site
-from collector.domain.tracking import Outcome, Submission
+from collector.domain.submissions import Outcome, Submission
 from collector.ingest import agents, guests, items, senders, trial_pages, wire, withdrawals
 from collector.ingest.effects import Exchange, Read, Record
 from collector.ingest.offers import LATER, NOTHING, Offered, Offers, Question
@@ -220,9 +220,10 @@ def note_outcome(c: Collection, outcome: Outcome) -> None:
         raise problem(403, outcome.error, "lead")
     c.outcome = outcome
     c.services.losses.note(c.site.id, c.envelope.dropped, c.now)
-    c.accepted += len(c.places["identify"]) - len(outcome.outdated)
-    for place in outcome.outdated:
-        c.refuse(c.places["identify"][place], Refusal(Reason.PERSON_DELETED))
+    c.accepted += len(c.places["identify"]) - len(outcome.outdated) - len(outcome.failed)
+    for places, reason in ((outcome.outdated, Reason.PERSON_DELETED), (outcome.failed, Reason.INTERNAL)):
+        for place in places:
+            c.refuse(c.places["identify"][place], Refusal(reason))
     for kind, results in (("event", outcome.events), ("message", outcome.reports)):
         if len(results) == len(c.places[kind]) == results.count(True):  # nearly always
             c.accepted += len(results)

@@ -11,6 +11,8 @@ Result = tuple[Any, BaseException | None]
 """What a piece of work returned, or what it failed of; that undid it alone."""
 
 _ATTEMPTS = 6
+_MOST_FAILURES = 16
+"""So many parts of a payload may fail before the first one that does not."""
 
 
 class Bulk(Protocol):
@@ -24,6 +26,12 @@ class Bulk(Protocol):
 
     def committed(self, site: int, results: Sequence[Any]) -> None:
         """Hear that these results of `write` are committed."""
+
+    def halves(self, payload: Any) -> tuple[Any, Any] | None:
+        """Return a payload as two that come to the same, one after the other; None where it is one thing."""
+
+    def joined(self, payload: Any, results: Sequence[Any]) -> Any:
+        """Return the result of a payload by those of its halves; None for one that failed. One at least did not."""
 
 
 class NoPartner(Exception):
@@ -69,6 +77,44 @@ def commit(
                 bulk.committed(site, written)
             return written, done
     raise AssertionError("unreachable")
+
+
+class Rescue:
+    """Writes what can be written of a payload that failed on its own: in halves, so that a poisonous item costs only itself."""
+
+    def __init__(self, bulk: Bulk, write: Callable[[Any], Any]) -> None:
+        """`write(payload)` commits one and returns its result."""
+        self._bulk = bulk
+        self._write = write
+        self._failures = 0
+        self._written = False
+
+    def halved(self, payload: Any) -> Any:
+        """Return the result of a payload that failed; None where nothing of it can be written, or nobody found out in reasonable time.
+
+        Then it is not the payload's fault, as far as anybody can tell, and must not be told so.
+
+        Raises:
+            Exception: what `write` said of an outage. What was written before that stays.
+        """
+        parts = self._bulk.halves(payload)
+        if parts is None:
+            return None
+        results = [self._tried(part) for part in parts]
+        return self._bulk.joined(payload, results) if any(result is not None for result in results) else None
+
+    def _tried(self, payload: Any) -> Any:
+        if not self._written and self._failures >= _MOST_FAILURES:
+            return None
+        try:
+            result = self._write(payload)
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            self._failures += 1
+            return self.halved(payload)
+        self._written = True
+        return result
 
 
 def _check_server(database: Database, moves: int) -> None:

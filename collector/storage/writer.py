@@ -2,8 +2,9 @@
 
 Work is queued per site; what waits for one site becomes one transaction (no statement and no commit crosses sites). Kinds of work
 that can share statements (`Bulk`) are handed over together; everything else runs one after another, each behind a savepoint, so
-that one failure costs nobody else. If a bulk fails as a whole, it is run again in halves, and only the culprit fails. What commits is
-`commits.commit`, or for a bulk a process of its own (`commits.Partner`).
+that one failure costs nobody else. If a bulk fails as a whole, it is run again in halves, down to the items of one request
+(`commits.Rescue`), and only the culprit fails. What commits is `commits.commit`, or for a bulk a process of its own
+(`commits.Partner`).
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from collector.storage.commits import Bulk, NoPartner, Partner, Result, Work, commit
+from collector.storage.commits import Bulk, NoPartner, Partner, Rescue, Result, Work, commit
 from collector.storage.database import Connection, Database
 from collector.storage.faults import is_locked, is_unavailable, reason
 
@@ -366,29 +367,61 @@ class Writer:
         Raises:
             Overloaded: the database cannot take it, nor anything else now; not everybody is answered.
         """
-        way = self._goes_elsewhere(group[0])
-        self._began[place] = time.monotonic()
         try:
             results = self._attempt(place, group)
+        except Overloaded:
+            raise
         except Exception as error:  # whatever it is, somebody waits for an answer
-            if is_unavailable(error):
-                why = reason(error)
-                if why != self._refused.get(way):  # of a long outage the beginning is enough: the log may be on the same disk
-                    log.warning("the database refused a commit of %d requests: %s", len(group), why)
-                self._refused[way] = why
-                raise Overloaded from error
             if len(group) == 1:
-                self._answer(group, [(None, error)])
+                self._answer(group, [self._rescued(place, group[0], error)])
             else:
                 middle = len(group) // 2
                 self._commit(place, group[:middle])
                 self._commit(place, group[middle:])
             return
+        self._answer(group, results)
+
+    def _rescued(self, place: int, unit: _Unit, error: Exception) -> Result:
+        """Return what becomes of a unit that failed on its own.
+
+        Raises:
+            Overloaded: see `_commit`.
+        """
+
+        def write(payload: Any) -> Any:
+            ((result, _),) = self._attempt(place, [_Unit(unit.site, payload, None, unit.size)])
+            return result
+
+        result = Rescue(self._bulk, write).halved(unit.payload) if unit.work is None else None
+        if result is None:
+            return None, error
+        log.warning("a part of a request cannot be written (%s); the rest of it is", reason(error))
+        return result, None
+
+    def _attempt(self, place: int, group: Sequence[_Unit]) -> list[Result]:
+        """Commit the group and return what became of each unit, in order.
+
+        Raises:
+            Overloaded: see `_commit`.
+            Exception: whatever else it fails of; nothing of it is written.
+        """
+        way = self._goes_elsewhere(group[0])
+        self._began[place] = time.monotonic()
+        try:
+            results = self._written(place, group)
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            why = reason(error)
+            if why != self._refused.get(way):  # of a long outage the beginning is enough: the log may be on the same disk
+                log.warning("the database refused a commit of %d requests: %s", len(group), why)
+            self._refused[way] = why
+            raise Overloaded from error
         if self._refused.pop(way, None):
             log.warning("the database takes commits again")
         if group[0].site != self._held[0]:
             self._held = (None, 0.0)
-        self._answer(group, results)
+        return results
 
     def _goes_elsewhere(self, unit: _Unit) -> bool:
         return bool(self._partners) and unit.work is None
@@ -397,8 +430,7 @@ class Writer:
         with self._wake:  # or somebody turns them away at the same time
             _answer(group, results)
 
-    def _attempt(self, place: int, group: list[_Unit]) -> list[Result]:
-        """Commit the group and return what became of each unit, in order."""
+    def _written(self, place: int, group: Sequence[_Unit]) -> list[Result]:
         site, payloads = group[0].site, [unit.payload for unit in group if unit.work is None]
         if payloads and self._partners:
             with contextlib.suppress(NoPartner):

@@ -28,7 +28,7 @@ class Reason(StrEnum):
     CONTACT_MERGED = "contact_merged", "This lead became part of another contact; the Link header names it."
     OVERLOADED = "overloaded", "The collector cannot take more now; try again after Retry-After seconds."
     KEY_MISSING = "key_missing", "This collector lacks a secret key that another one uses; try again after Retry-After seconds."
-    INTERNAL = "internal", "An error of the collector's own; it is logged under the request id."
+    INTERNAL = "internal", "An error of the collector's own, which its log names: where the whole request fails, under its id."
     NOT_SUPPORTED = "not_supported", "A part of the contract that this version does not serve yet."
     # the sender
     SITE_UNKNOWN = "site_unknown", "No site has this key."

@@ -39,7 +39,7 @@ from collector.domain.names import EVENT
 from collector.domain.secrets import digest
 from collector.domain.selection import select
 from collector.domain.sites import Site
-from collector.domain.tracking import Event, Submission
+from collector.domain.submissions import Event, Submission
 from collector.services import Services, build
 from collector.settings import load_settings
 from collector.values.clock import DAY, system_clock

@@ -20,7 +20,7 @@ from typing import Any
 from collector.domain.identities import LEAD, USER, NewIdentity
 from collector.domain.names import PAGE_VIEW
 from collector.domain.secrets import digest
-from collector.domain.tracking import Event, Outcome, Submission
+from collector.domain.submissions import Event, Outcome, Submission
 from collector.ingest.offers import Offers
 from collector.ingest.senders import Verified
 from collector.services import Services

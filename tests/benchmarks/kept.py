@@ -21,7 +21,7 @@ from typing import Any
 
 from collector.domain import decisions
 from collector.domain.decisions import KEPT, Decisions
-from collector.domain.tracking import Submission
+from collector.domain.submissions import Submission
 from collector.storage.database import Database
 from collector.values.clock import DAY, HOUR
 from tests.benchmarks.load import cpu_seconds

@@ -17,7 +17,7 @@ from collector.domain.doctor import examine
 from collector.domain.identities import Key
 from collector.domain.imports import Base, set_bases
 from collector.domain.names import EVENT
-from collector.domain.tracking import AttributeChange, Event, Submission
+from collector.domain.submissions import AttributeChange, Event, Submission
 from collector.services import Services, build
 from collector.upkeep import Report as UpkeepReport
 from collector.upkeep import round_of

@@ -11,7 +11,7 @@ from typing import Any
 from collector.domain import contacts, deliveries
 from collector.domain.deliveries import Delivery, Report
 from collector.domain.identities import EMAIL, Key, NewIdentity
-from collector.domain.tracking import AttributeChange, Event, Submission
+from collector.domain.submissions import AttributeChange, Event, Submission
 from collector.values.clock import DAY, HOUR
 from collector.values.errors import Reason
 from collector.values.ids import new_uuid7, uuid7_bytes

@@ -13,7 +13,7 @@ from collector.domain.checks.findings import Finding
 from collector.domain.doctor import Counts, examine
 from collector.domain.imports import Base
 from collector.domain.pruning import prune
-from collector.domain.tracking import Event
+from collector.domain.submissions import Event
 from collector.services import bring_up_to_date
 from collector.storage.database import Database
 from collector.storage.slices import WEEK

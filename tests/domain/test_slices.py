@@ -18,7 +18,8 @@ from collector.domain.imports import Base
 from collector.domain.limits import NewPeople
 from collector.domain.names import EVENT
 from collector.domain.pruning import Step
-from collector.domain.tracking import Event, Ledger, Submission
+from collector.domain.submissions import Event, Submission
+from collector.domain.tracking import Ledger
 from collector.services import Services, build
 from collector.settings import Settings
 from collector.storage.slices import CLOSED, DRIFT, OPEN, OVERFLOW, PRUNED, WEEK, ends

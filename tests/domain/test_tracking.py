@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from collector.domain.audiences import Total
 from collector.domain.limits import NewPeople
-from collector.domain.tracking import Ledger, Submission
+from collector.domain.submissions import Submission
+from collector.domain.tracking import Ledger
 from collector.storage.slices import OVERFLOW, WEEK
 from collector.values.clock import DAY, HOUR, MINUTE
 from collector.values.errors import Reason

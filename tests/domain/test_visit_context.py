@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from collector.domain import deletion, mending, merging, visits
 from collector.domain.doctor import examine
 from collector.domain.identities import Key
-from collector.domain.tracking import Event
+from collector.domain.submissions import Event
 from collector.values.clock import DAY, HOUR, MINUTE
 from collector.values.visit_context import VISIT_FIELDS, described
 from tests.support.world import World, lead, user

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from collector.domain import facts, trigger_events
-from collector.domain.tracking import Event
+from collector.domain.submissions import Event
 from collector.storage.database import Connection
 from collector.values.clock import DAY, HOUR, MINUTE
 from collector.values.ids import derived_event_id, event_id_text

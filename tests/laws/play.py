@@ -18,7 +18,7 @@ from collector.domain.identities import EMAIL, LEAD, USER, Key
 from collector.domain.imports import Base
 from collector.domain.merging import Claim
 from collector.domain.names import EVENT
-from collector.domain.tracking import AttributeChange, Event, Submission
+from collector.domain.submissions import AttributeChange, Event, Submission
 from collector.services import Services, build
 from collector.settings import Settings
 from collector.storage.database import Connection

@@ -15,7 +15,7 @@ from collector.domain.auto_messages import AutoMessage
 from collector.domain.deliveries import HELD_OUT, SHOWN
 from collector.domain.identities import LEAD, USER, Key
 from collector.domain.merging import Claim as Claimed
-from collector.domain.tracking import Event
+from collector.domain.submissions import Event
 from collector.ingest.senders import Headers
 from collector.values.clock import DAY, MINUTE
 from collector.values.ids import new_uuid7, uuid7_bytes

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from collector.domain.deliveries import Report
 from collector.domain.identities import LEAD, USER, NewIdentity
 from collector.domain.merging import Claim
-from collector.domain.tracking import AttributeChange, Event, Outcome, Submission
+from collector.domain.submissions import AttributeChange, Event, Outcome, Submission
 from collector.values.errors import Reason
 from collector.writer_process import Answer, Group, decode_answer, decode_group, encode
 

@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from collector.domain.identities import LEAD, USER
-from collector.domain.tracking import Event, Submission
+from collector.domain.submissions import Event, Submission
 from collector.values.clock import MINUTE
 from collector.values.ids import new_uuid7, uuid7_bytes
 from tests.laws.play import VISITS, Play, lead

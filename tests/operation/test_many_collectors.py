@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from collector.domain.tracking import Event, Submission
+from collector.domain.submissions import Event, Submission
 from collector.services import WRITERS, build
 from collector.storage.database import Connection, Database
 from collector.values.ids import new_uuid7, uuid7_bytes

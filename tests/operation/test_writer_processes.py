@@ -17,7 +17,7 @@ import pytest
 from collector import processes, writer_process
 from collector.domain.identities import USER
 from collector.domain.limits import NewPeople
-from collector.domain.tracking import AttributeChange, Submission
+from collector.domain.submissions import AttributeChange, Submission
 from collector.services import WRITERS
 from collector.settings import Settings
 from collector.storage.database import Database
@@ -278,3 +278,6 @@ class Echo:
 
     def committed(self, site, results) -> None:
         pass
+
+    def halves(self, payload) -> None:
+        return None

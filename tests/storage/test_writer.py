@@ -31,6 +31,9 @@ class Rows:
     def committed(self, site, results) -> None:
         self.heard += len(results)
 
+    def halves(self, payload) -> None:
+        return None
+
     def write(self, tx: Connection, site: int, payloads, prepared) -> list[int]:
         self.groups.append(len(payloads))
         for number in payloads:

@@ -13,7 +13,7 @@ from collector.domain.audiences import Total
 from collector.domain.identities import EMAIL, LEAD, USER, Key
 from collector.domain.imports import Base
 from collector.domain.merging import Claim
-from collector.domain.tracking import AttributeChange, Event
+from collector.domain.submissions import AttributeChange, Event
 from collector.values.clock import DAY, MINUTE
 from collector.values.errors import Reason
 from collector.values.ids import event_id_time

@@ -12,7 +12,7 @@ from collector.domain.identities import LEAD, USER, Key, NewIdentity
 from collector.domain.people import Person, TimelineEvent
 from collector.domain.secrets import digest
 from collector.domain.sites import Site
-from collector.domain.tracking import AttributeChange, Event, Outcome, Submission
+from collector.domain.submissions import AttributeChange, Event, Outcome, Submission
 from collector.services import Services, build
 from collector.settings import Settings
 from collector.values.ids import new_uuid7, uuid7_bytes

@@ -15,7 +15,7 @@ from collector.domain import accounts
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.identities import Key, NewIdentity
 from collector.domain.sites import Site
-from collector.domain.tracking import Event
+from collector.domain.submissions import Event
 from collector.values.messages import clean_auto_message
 from tests.support.clock import FakeClock
 from tests.support.world import World, id_at, world

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response, jsonify, request
 
 from collector.domain.sites import Site
-from collector.domain.tracking import Outcome
+from collector.domain.submissions import Outcome
 from collector.services import Services
 from collector.values.errors import Reason, Refusal, problem
 from collector.values.fields import shown
@@ -120,7 +120,7 @@ def _by_owner(services: Services, site: Site, drafts: Drafts, results: Results, 
 def _count(drafts: Drafts, places: list[int], outcome: Outcome, results: Results) -> None:
     if outcome.error is not None:
         for index in places:
-            results.refuse(index, Refusal(outcome.error, drafts[index].field))
+            results.refuse(index, Refusal(outcome.error, None if outcome.error is Reason.INTERNAL else drafts[index].field))
         return
     for index, result in zip(places, outcome.events, strict=True):
         if isinstance(result, Reason):

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from collector.domain.identities import Key
-from collector.domain.tracking import Event
+from collector.domain.submissions import Event
 from collector.values.attributes import clean_email
 from collector.values.clock import HOUR
 from collector.values.errors import Reason, Refusal
@@ -134,6 +134,8 @@ def _time(raw: Any, time_zone: tzinfo, now_ms: int, retention_ms: int) -> int:
     return at
 
 
-def field_of(reason: Reason) -> str:
-    """Return the field of an event that the ledger refused for this reason."""
+def field_of(reason: Reason) -> str | None:
+    """Return the field of an event that the ledger refused for this reason; None where none is to blame."""
+    if reason is Reason.INTERNAL:
+        return None
     return "created_at" if reason in (Reason.PERSON_DELETED, Reason.TOO_OLD) else "event_name"

@@ -10,7 +10,7 @@ from flask import Response, jsonify, request
 from collector.domain import attributes, people
 from collector.domain.people import Person, TimelineEvent
 from collector.domain.sites import Site
-from collector.domain.tracking import Outcome
+from collector.domain.submissions import Outcome
 from collector.services import Services
 from collector.storage.database import Connection
 from collector.values.errors import Problem, Reason, Refusal, problem

@@ -7,7 +7,7 @@ import msgspec
 from collector.domain import contacts, identities
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, Key
 from collector.domain.sites import Site
-from collector.domain.tracking import AttributeChange, Submission
+from collector.domain.submissions import AttributeChange, Submission
 from collector.storage.database import Connection
 from collector.web.api.event_input import Address, Draft
 

@@ -1,0 +1,74 @@
+"""What can be written of a payload that failed is written: tried with lists of numbers, of which the negative ones are poison."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from collector.storage.commits import Rescue
+from collector.storage.faults import ElsewhereError
+
+
+class Lists:
+    """A bulk whose payloads are lists and whose results are the same, with None for what failed."""
+
+    def prepare(self, site, payloads) -> None:
+        pass
+
+    def write(self, tx, site, payloads, prepared) -> list[object]:
+        raise NotImplementedError
+
+    def committed(self, site, results) -> None:
+        pass
+
+    def halves(self, payload: list[int]) -> tuple[list[int], list[int]] | None:
+        middle = len(payload) // 2
+        return (payload[:middle], payload[middle:]) if middle else None
+
+    def joined(self, payload: list[int], results: Sequence[list[int | None] | None]) -> list[int | None]:
+        parts = self.halves(payload)
+        assert parts is not None
+        return [each for part, result in zip(parts, results, strict=True) for each in (result or [None] * len(part))]
+
+
+class Tried:
+    """Writes lists without poison, and counts."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, payload: list[int]) -> list[int]:
+        self.times += 1
+        if min(payload) < 0:
+            raise ValueError("poison")
+        return payload
+
+
+@pytest.mark.parametrize("place", range(50))
+def test_one_fails_alone_after_few_trials(place: int) -> None:
+    payload = list(range(50))
+    payload[place] = -1
+    tried = Tried()
+    assert Rescue(Lists(), tried).halved(payload) == [*range(place), None, *range(place + 1, 50)]
+    assert tried.times <= 12
+
+
+def test_several_fail_alone() -> None:
+    payload = [-1 if number in (0, 1, 17, 49) else number for number in range(50)]
+    assert Rescue(Lists(), Tried()).halved(payload) == [None if number < 0 else number for number in payload]
+
+
+@pytest.mark.parametrize("size", [1, 2, 50, 1_000])
+def test_where_nothing_can_be_written_nothing_is_refused(size: int) -> None:
+    tried = Tried()
+    assert Rescue(Lists(), tried).halved([-1] * size) is None
+    assert tried.times <= 16
+
+
+def test_an_outage_in_between_is_told() -> None:
+    def write(payload: list[int]) -> list[int]:
+        if payload == [3]:
+            raise ElsewhereError("no disk", unavailable=True)
+        return Tried()(payload)
+
+    with pytest.raises(ElsewhereError, match="no disk"):
+        Rescue(Lists(), write).halved([1, 2, 3, -1])
