@@ -124,7 +124,7 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
                 for _ in simulation_runs.drop(services.written, transact, site, present):
                     yield
     with parts.attempt("rewriting", 0):
-        _rewrite(services, parts)
+        _rewrite(services, transact, parts)
     yield
     purge_feed(services, transact, parts.attempt)
     report.failed = transact(functools.partial(rounds.note, now_ms=now, parts=_PARTS, troubles=parts.troubles, left=parts.left))
@@ -189,10 +189,10 @@ def _delete_leads(
                 yield
 
 
-def _rewrite(services: Services, parts: _Parts) -> None:
+def _rewrite(services: Services, transact: Transact, parts: _Parts) -> None:
     """Write SQLite's file anew where that is owed. What keeps this from being done, a full disk too, may be in the way of nothing else."""
     try:
-        if not rewriting.rewrite(services.written):
+        if not rewriting.rewrite(services.written, functools.partial(finish_deletions, services, transact)):
             parts.refuse("rewriting", "somebody reads in the log beside the file, which may hold what was deleted: it is tried again soon")
     except rewriting.NoRoom as refusal:
         parts.refuse("rewriting", str(refusal))
@@ -200,6 +200,12 @@ def _rewrite(services: Services, parts: _Parts) -> None:
         if not is_outage(error):
             raise
         parts.refuse("rewriting", reason(error))
+
+
+def finish_deletions(services: Services, transact: Transact) -> None:
+    """Wipe what is left of people whose deletion was interrupted."""
+    for _ in deletion.wipe(services.written, services.slices, transact):
+        pass
 
 
 def purge_feed(services: Services, transact: Transact, attempt: Attempt = rounds.raising) -> None:
@@ -218,12 +224,15 @@ def log_part(part: str, site: int, error: Exception) -> None:
 
 
 class Upkeep:
-    """A thread that does a round soon after the start and then each night, and purges the feed of changes each minute."""
+    """A thread that does a round soon after the start and then each night.
+
+    Each minute it finishes interrupted deletions and purges the feed of changes.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._stopping = threading.Event()
-        self._told: set[tuple[int, type[Exception]]] = set()
+        self._told: set[tuple[str, int, type[Exception]]] = set()
         self._thread = threading.Thread(target=self._loop, name="upkeep", daemon=True)
         self._thread.start()
 
@@ -238,20 +247,22 @@ class Upkeep:
             seconds -= _FEED_SECONDS
             if seconds <= 0:
                 seconds = self._round()
-            self._purge_feed()
+            self._each_minute()
 
-    def _purge_feed(self) -> None:
-        """Purge the feed; what fails is logged once between two rounds, and tried again in a minute."""
+    def _each_minute(self) -> None:
+        """Do what is not to wait for the night; what fails is logged once between two rounds, and tried again in a minute."""
 
         @contextlib.contextmanager
         def attempt(part: str, site: int) -> Iterator[None]:
             try:
                 yield
             except Exception as error:
-                if (site, type(error)) not in self._told:
-                    self._told.add((site, type(error)))
+                if (part, site, type(error)) not in self._told:
+                    self._told.add((part, site, type(error)))
                     log_part(part, site, error)
 
+        with attempt("wiping", 0):
+            finish_deletions(self._services, self._transact())
         with attempt("feed", 0):
             purge_feed(self._services, self._transact(), attempt)
 

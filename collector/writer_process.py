@@ -28,7 +28,7 @@ from collector.values.clock import Clock
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 60.0
-"""How long a process may be at one group, or at its beginning: far longer than the database lets anything wait."""
+"""How long a process may say nothing, at its beginning too. While it is at work it gives a sign of life, an empty message, each second."""
 
 _MODULE = "collector.writing"
 _END_SECONDS = 5.0
@@ -109,7 +109,7 @@ class WriterProcess:
         self._lock = threading.Lock()
         self._closed = False
         self._since: float | None = None
-        """When the process was given what is being waited for, on the monotonic clock."""
+        """When the process was given what is being waited for, or gave its last sign of life, on the monotonic clock."""
         self._alive = False
         """Whether the process has been heard."""
         self._rests_until = 0.0
@@ -142,12 +142,12 @@ class WriterProcess:
         return answer.outcomes
 
     def watch(self) -> None:
-        """Give up a process that has been at a group for too long, as one that was stopped or waits for a disk that is gone."""
+        """Give up a process that has said nothing for too long, as one that was stopped. Whatever waits for the database gives signs."""
         with self._lock:
             since, process = self._since, self._process
             if since is not None and process is not None and time.monotonic() - since >= PATIENCE_SECONDS:
                 self._since = None  # until the next one begins
-                log.warning("a writer process has not answered for %d s", PATIENCE_SECONDS)
+                log.warning("a writer process has given no sign of life for %d s", PATIENCE_SECONDS)
                 process.kill()
 
     def close(self) -> None:
@@ -166,7 +166,7 @@ class WriterProcess:
             try:
                 with contextlib.suppress(BrokenPipeError):  # then there is nothing to be received either
                     send(_in(process), data)
-                received = receive(_out(process))
+                received = self._received(process)
                 answer = None if received is None else decode_answer(received)
             except BaseException:
                 process.kill()  # what it may still say would be taken for the answer to the next group
@@ -179,6 +179,11 @@ class WriterProcess:
         self._check_open()
         self._rest("two ended over one group")
         raise NoPartner
+
+    def _received(self, process: subprocess.Popen[bytes]) -> bytes | None:
+        while (received := receive(_out(process))) == b"":
+            self._since = time.monotonic()
+        return received
 
     def _living(self) -> subprocess.Popen[bytes]:
         """Return a process that has been heard."""

@@ -4,8 +4,12 @@ It keeps nothing that is not in the database as well, but for what it is at, so 
 gives it work any more, and not by orders, which whoever started it obeys: what that one has queued is still to be written.
 """
 
+import contextlib
 import os
 import sys
+import threading
+import time
+from typing import IO
 
 from collector import processes
 from collector.domain.identities import Maker
@@ -21,6 +25,8 @@ from collector.storage.slices import Slices
 from collector.values.clock import system_clock
 from collector.values.ids import RowIds
 from collector.writer_process import Answer, Failure, decode_beginning, decode_group, encode, receive, send
+
+_SIGN_SECONDS = 1.0
 
 
 class Given:
@@ -84,6 +90,38 @@ class Pen:
         return database, Ledger(database, Slices(database, settings.retention), names, maker, system_clock, self._given)
 
 
+class Voice:
+    """Gives answers, and signs of life while one is waited for: a commit may take long, but a process that was stopped is to be noticed."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target = target
+        self._lock = threading.Lock()
+        self._at_work = False
+        threading.Thread(target=self._live, name="signs of life", daemon=True).start()
+
+    def begin(self) -> None:
+        """Begin what ends with an answer."""
+        with self._lock:
+            self._at_work = True
+
+    def answer(self, answer: Answer) -> None:
+        """Give an answer.
+
+        Raises:
+            BrokenPipeError: nobody waits for it any more.
+        """
+        with self._lock:
+            self._at_work = False
+            send(self._target, encode(answer))
+
+    def _live(self) -> None:
+        while True:
+            time.sleep(_SIGN_SECONDS)
+            with self._lock, contextlib.suppress(BrokenPipeError):  # whoever gives the answer finds that out
+                if self._at_work:
+                    send(self._target, b"")
+
+
 def main() -> None:
     """Do what standard input says."""
     processes.log_to_standard_error()
@@ -99,9 +137,11 @@ def main() -> None:
     pen.open()  # before anybody waits
     processes.look_for_garbage_seldom()
     try:
-        send(target, encode(Answer()))
+        voice = Voice(target)
+        voice.answer(Answer())
         while (data := receive(source)) is not None:
-            send(target, encode(pen.write(data)))
+            voice.begin()
+            voice.answer(pen.write(data))
             del data  # or it would stay until the next one has come
     except BrokenPipeError:  # whoever asked is gone
         os._exit(1)

@@ -44,19 +44,29 @@ class Break:
 def early(then: str) -> tuple[tuple[str, str, str], ...]:
     """Edits by which a writer's process answers before it commits, and does something in between."""
     last = "                done = [_behind_savepoint(tx, work) for work in works]\n"
-    answered = "            send(target, encode(pen.write(data)))\n"
+    answered = "            voice.answer(pen.write(data))\n"
     return (
         (COMMITS, last, f"{last}                if payloads:\n                    bulk.answer_early(written)\n{then}"),
         (
             WRITING,
             answered,
             "            sent = []\n"
-            "            Ledger.answer_early = lambda _, found: sent or (sent.append(1), send(target, encode(Answer(found))))\n"
+            "            Ledger.answer_early = lambda _, found: sent or (sent.append(1), voice.answer(Answer(found)))\n"
             "            answer = pen.write(data)\n"
-            "            if not sent:\n                send(target, encode(answer))\n",
+            "            if not sent:\n                voice.answer(answer)\n",
         ),
     )
 
+
+NOT_AGAIN = (
+    (WRITER_PROCESS, "_ATTEMPTS = 2\n", "_ATTEMPTS = 1\n"),
+    (
+        WRITER_PROCESS,
+        "        raise NoPartner\n\n    def _received",
+        '        raise ElsewhereError("", unavailable=True)\n\n    def _received',
+    ),
+)
+"""Edits by which what a writer process was at that ended is not done again, and nobody is told otherwise."""
 
 BREAKS = (
     Break(
@@ -136,7 +146,7 @@ BREAKS = (
     ),
     Break(
         "readiness does not ask whether commits are taken",
-        ((WRITER, "                self._refused[way] = why\n", "                pass\n"),),
+        ((WRITER, "            self._refused[way] = why\n", "            pass\n"),),
         ("disk::disk_of_its_file", "disk::disk_of_its_tables"),
     ),
     Break(
@@ -150,7 +160,13 @@ BREAKS = (
     Break(
         "a server that is not there is no outage",
         ((FAULTS, "isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))", "False"),),
-        ("disk::ends_the_server", "outages::no_connections", "outages::killed", "failover::died"),
+        (
+            "disk::ends_the_server",
+            "outages::no_connections",
+            "outages::killed",
+            "failover::died",
+            "writer_processes::cannot_be_opened[postgresql]",
+        ),
     ),
     Break(
         "a read-only database is no outage",
@@ -227,8 +243,8 @@ BREAKS = (
             ),
             (
                 WRITER,
-                "            self._held = (None, 0.0)\n        self._answer(group, results)\n",
-                "            self._held = (None, 0.0)\n        __import__('time').sleep(0.05)\n        self._answer(group, results)\n",
+                "            return\n        self._answer(group, results)\n",
+                "            return\n        __import__('time').sleep(0.05)\n        self._answer(group, results)\n",
             ),
         ),
         (
@@ -280,20 +296,13 @@ BREAKS = (
         (
             "writer_processes::done_by_the_next[sqlite]",
             "writer_processes::done_by_the_next[postgresql]",
-            "writer_processes::nobody_asked[sqlite]",
-            "writer_processes::nobody_asked[postgresql]",
         ),
     ),
     Break(
         "a writer process that ended while nobody asked is asked",
         (
             (WRITER_PROCESS, "process is None or process.poll() is not None", "process is None"),
-            (WRITER_PROCESS, "_ATTEMPTS = 2\n", "_ATTEMPTS = 1\n"),
-            (
-                WRITER_PROCESS,
-                "        raise NoPartner\n\n    def _living",
-                '        raise ElsewhereError("", unavailable=True)\n\n    def _living',
-            ),
+            *NOT_AGAIN,
         ),
         ("writer_processes::nobody_asked[sqlite]", "writer_processes::nobody_asked[postgresql]"),
     ),
@@ -333,8 +342,11 @@ BREAKS = (
         ("writer_processes::nobody_replaces",),
     ),
     Break(
-        "a writer process ends by orders",
-        ((WRITER_PROCESS, "with processes.orders_held((*processes.ORDERS, *processes.HANGING_UP)):", "with contextlib.nullcontext():"),),
+        "a writer process ends by orders, and what it was at is done by nobody",
+        (
+            (WRITER_PROCESS, "with processes.orders_held((*processes.ORDERS, *processes.HANGING_UP)):", "with contextlib.nullcontext():"),
+            *NOT_AGAIN,
+        ),
         ("writer_processes::all_processes_at_once[sqlite]", "writer_processes::all_processes_at_once[postgresql]"),
     ),
     Break(
@@ -351,7 +363,7 @@ BREAKS = (
                 "        except ZeroDivisionError as error:  # nothing",
             ),
         ),
-        ("writer_processes::cannot_be_opened[sqlite]", "writer_processes::cannot_be_opened[postgresql]"),
+        ("writer_processes::cannot_be_opened[sqlite]",),
     ),
     Break(
         "bodies take no room",

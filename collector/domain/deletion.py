@@ -14,6 +14,7 @@ from collector.domain.secrets import Keyring
 from collector.domain.tombstones import CONTACT
 from collector.storage.database import Connection, Database
 from collector.storage.slices import Slices
+from collector.values.clock import Clock
 from collector.values.ids import RowIds
 
 Transact = Callable[[Callable[[Connection], int]], int]
@@ -24,13 +25,13 @@ STEP = 1_000
 _CHUNK = 400
 
 
-def erase(database: Database, slices: Slices, transact: Transact, keyring: Keyring, site: int, person: int, now_ms: int) -> bool:
+def erase(database: Database, slices: Slices, transact: Transact, keyring: Keyring, site: int, person: int, clock: Clock) -> bool:
     """Delete a person whole and return when no row of it is left; False where there is none.
 
     SQLite's file is overwritten where the rows stood. Copies may stay in unused parts of it, and in its log where somebody reads there
     now, until the next round of upkeep (`rewriting`), which the first commit asks for: nothing rests on whether the log can be cut here.
     """
-    if not transact(lambda tx: int(delete_person(tx, site, keyring, person, now_ms))):
+    if not transact(lambda tx: int(delete_person(tx, site, keyring, person, clock))):
         return False
     for _ in wipe(database, slices, transact, site):
         pass
@@ -38,11 +39,12 @@ def erase(database: Database, slices: Slices, transact: Transact, keyring: Keyri
     return True
 
 
-def delete_person(tx: Connection, site: int, keyring: Keyring, person: int, now_ms: int) -> bool:
+def delete_person(tx: Connection, site: int, keyring: Keyring, person: int, clock: Clock) -> bool:
     """Delete a person (its principal's row id) with all its identities; False where there is none. Their events are wiped by `wipe`."""
     members = _locked(tx, site, person)
     if not members:
         return False
+    now_ms = clock()  # not before: what was taken while this waited happened before the deletion
     _remember(tx, site, keyring, members, now_ms)
     _remove(tx, site, [one.id for one in members], now_ms)
     tx.owe_rewriting()
@@ -96,6 +98,9 @@ def wipe(database: Database, slices: Slices, transact: Transact, site: int | Non
         of, identity = row
 
         def step(tx: Connection, of: int = of, identity: int = identity) -> int:
+            # Two at a time would each pass over what the other one takes, and call it all.
+            if tx.row(f"SELECT 1 FROM deletions WHERE site = ? AND identity = ?{tx.lock_suffix()}", (of, identity)) is None:
+                return 0
             gone = slices.delete_of(tx, of, identity, STEP)
             if not gone:
                 tx.run("DELETE FROM deletions WHERE site = ? AND identity = ?", (of, identity))

@@ -10,6 +10,7 @@ from playhouse.pool import MaxConnectionsExceeded
 
 _LOCKED = "55P03"  # a lock was not to be had in time
 _RETRIED_STATES = {"40001", "40P01", _LOCKED}  # serialisation failure, deadlock
+_BROUGHT = ("_pkey", "identities_value")
 _UNAVAILABLE_CLASSES = {"08", "53", "58"}  # connection, resources, the system below the server
 # read-only, idle too long (in a transaction, and outside), lock not to be had, shut down, crashed, starting
 _UNAVAILABLE_STATES = {"25006", "25P03", "57P05", "55P03", "57P01", "57P02", "57P03"}
@@ -52,8 +53,11 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _met_another(error: psycopg.Error) -> bool:
-    """Say whether a transaction met another one: over rows, or, once in a million, both minted one row id and this one has to anew."""
-    key = isinstance(error, psycopg.errors.UniqueViolation) and (error.diag.constraint_name or "").endswith("_pkey")
+    """Say whether a transaction met another one: over rows, or both brought the same one, of which the second now finds the first's.
+
+    Row ids that both minted are that too, once in a million.
+    """
+    key = isinstance(error, psycopg.errors.UniqueViolation) and (error.diag.constraint_name or "").endswith(_BROUGHT)
     return key or error.sqlstate in _RETRIED_STATES
 
 

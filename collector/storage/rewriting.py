@@ -10,6 +10,7 @@ that keeps everybody from writing, so that the room is asked for before.
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from collector.storage.database import SQLITE_PRAGMAS, Connection, Database
@@ -25,8 +26,10 @@ class NoRoom(Exception):
     """There is too little room to write the file anew; the message says how much it takes where."""
 
 
-def rewrite(database: Database) -> bool:
+def rewrite(database: Database, finish: Callable[[], None] = lambda: None) -> bool:
     """Write SQLite's file anew where that is owed (`owe_rewriting`), and cut its log. Writers wait meanwhile.
+
+    `finish` is called before, to delete what is still left of what the debt was made for.
 
     Returns False where the log could not be cut, because somebody reads or writes there: it may hold a copy of what was deleted, and
     the next call tries it again, without writing the file once more.
@@ -42,6 +45,7 @@ def rewrite(database: Database) -> bool:
         return True
     try:
         if owed != _LOG_ALONE:
+            finish()  # once it is known what is owed: what is deleted from here on makes a debt of its own
             _write_anew(database)
             _settle(database, owed, _LOG_ALONE)
     finally:  # also of what was written in vain

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 _ROW_ID_EPOCH = 1_700_000_000_000  # ms; leaves 43 bits of milliseconds, until the year 2302
 _RANDOM_BITS = 20
+_MOST_AHEAD = 10_000 << _RANDOM_BITS
+"""How far ids may be ahead of the clock: 10 s."""
 
 UUID_LENGTH = 36
 """Of the canonical form: 32 digits and four hyphens."""
@@ -89,7 +91,7 @@ def new_nonce() -> str:
 
 
 class RowIds:
-    """Mints row ids without asking the database: milliseconds, then 20 random bits, never twice in one process.
+    """Mints row ids without asking the database: milliseconds, then 20 random bits, growing as long as the clock is not set back.
 
     Two processes may collide once in a million within the same millisecond; the primary key then refuses the row, and the transaction
     is run again and mints another.
@@ -100,10 +102,14 @@ class RowIds:
         self._last = 0
 
     def mint(self, now_ms: int) -> int:
-        """Return a new positive 63-bit id, larger than every earlier one of this process."""
+        """Return a new positive 63-bit id, larger than every earlier one of this process unless the clock was set back by seconds.
+
+        Were it always larger, one look at a clock that is years ahead would put all later rows there, where nobody finds them by their age.
+        """
         candidate = (max(now_ms - _ROW_ID_EPOCH, 0) << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)
         with self._lock:
-            self._last = max(candidate, self._last + 1)
+            ahead = self._last - candidate
+            self._last = self._last + 1 if 0 <= ahead < _MOST_AHEAD else candidate
             return self._last
 
     @staticmethod

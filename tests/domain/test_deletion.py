@@ -39,14 +39,14 @@ def erase(world: World, key: Key) -> bool:
     services, site = world.services, world.site.id
     person = world.person(key).id
     transact = functools.partial(services.writer.run, site)
-    return deletion.erase(services.written, services.slices, transact, services.keyring, site, person, world.clock())
+    return deletion.erase(services.written, services.slices, transact, services.keyring, site, person, world.clock)
 
 
 def begin_to_erase(world: World, key: Key) -> int:
     """Do the first commit of a deletion, as a process does it that is gone after that; return the events that are left to wipe."""
     services, site = world.services, world.site.id
     person = world.person(key).id
-    assert services.writer.run(site, lambda tx: deletion.delete_person(tx, site, services.keyring, person, world.clock()))
+    assert services.writer.run(site, lambda tx: deletion.delete_person(tx, site, services.keyring, person, world.clock))
     return int(world.rows("SELECT count(*) FROM events e JOIN deletions d ON d.site = e.site AND d.identity = e.identity")[0][0])
 
 
@@ -389,7 +389,7 @@ def test_deleted_while_it_is_tracked_merged_and_undone_by_two_processes_nothing_
         gate.wait(30)
         for _ in old:
             for (person,) in world.rows("SELECT id FROM identities WHERE site = ? AND principal_id = id", site):
-                deletion.erase(services.written, services.slices, transact, services.keyring, site, person, world.clock())
+                deletion.erase(services.written, services.slices, transact, services.keyring, site, person, world.clock)
 
     try:
         with ThreadPoolExecutor(8) as pool:

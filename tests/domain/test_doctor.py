@@ -67,7 +67,7 @@ def history(world: World) -> World:
     bases = [Base("saved", 7, world.clock() - 400 * DAY, world.clock() - 300 * DAY)]
     services.writer.run(site, lambda tx: imports.set_bases(tx, site, services.names, services.maker, world.clock(), lead().key, bases))
     world.send(lead("gone"), world.event(visit=VISIT))
-    services.writer.run(site, lambda tx: deletion.delete_person(tx, site, services.keyring, row_id(world, "gone"), world.clock()))
+    services.writer.run(site, lambda tx: deletion.delete_person(tx, site, services.keyring, row_id(world, "gone"), world.clock))
     return world
 
 

@@ -350,7 +350,7 @@ class TestAProcessThatHasNotNoticed:
 def delete(services: Services, world: World, key: Key) -> bool:
     person = world.person(key).id
     transact = functools.partial(services.writer.run, world.site.id)
-    return deletion.erase(services.written, services.slices, transact, services.keyring, world.site.id, person, world.clock())
+    return deletion.erase(services.written, services.slices, transact, services.keyring, world.site.id, person, world.clock)
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_what_older_visits_said_is_gone_with_the_person(world: World) -> None:
     world.send(lead(), event(world, 0, 2), client=CLIENTS[1])
     person, services = world.person(lead().key).id, world.services
     assert deletion.erase(
-        services.written, services.slices, lambda work: services.writer.run(0, work), services.keyring, world.site.id, person, world.clock()
+        services.written, services.slices, lambda work: services.writer.run(0, work), services.keyring, world.site.id, person, world.clock
     )
     assert world.rows("SELECT * FROM attributes") == []
     world.clock.advance(MINUTE)

@@ -126,7 +126,7 @@ def test_attributes_said_before_the_deletion_of_their_person_are_refused(tracker
     tracker.collect(said)
     world.clock.advance(MINUTE)
     services, site, person = world.services, world.site.id, world.person(user("u-1")).id
-    services.writer.run(site, lambda tx: deletion.delete_person(tx, site, services.keyring, person, world.clock()))
+    services.writer.run(site, lambda tx: deletion.delete_person(tx, site, services.keyring, person, world.clock))
     world.clock.advance(MINUTE)
     later = {"type": "identify", "at": world.clock(), "attributes": {}}
     assert codes(tracker.collect(said)) == [(0, "person_deleted", None)]

@@ -225,6 +225,6 @@ def test_whoever_is_deleted_is_not_handed_over_any_more(tracker: Tracker, world:
     parameter = given(tracker)
     person = world.person(("lead", tracker.lead.split(".")[0]))
     services = world.services
-    deletion.erase(services.written, services.slices, services.written.transact, services.keyring, world.site.id, person.id, world.clock())
+    deletion.erase(services.written, services.slices, services.written.transact, services.keyring, world.site.id, person.id, world.clock)
     assert world.rows("SELECT count(*) FROM handovers") == [(0,)]
     assert refusal(take(tracker, parameter)) == INVALID

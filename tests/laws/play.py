@@ -276,9 +276,9 @@ class Play:
         person = self.world.person(key).id
         transact = self.transact(services)
         if act.steps is None:
-            assert deletion.erase(services.written, services.slices, transact, services.keyring, site, person, now)
+            assert deletion.erase(services.written, services.slices, transact, services.keyring, site, person, lambda: now)
         else:
-            assert transact(lambda tx: int(deletion.delete_person(tx, site, services.keyring, person, now)))
+            assert transact(lambda tx: int(deletion.delete_person(tx, site, services.keyring, person, lambda: now)))
             self.wipe(act.process, act.steps)
         self.model.erase(key, now)
 

@@ -461,7 +461,7 @@ def test_a_deletion_is_older_than_a_day_and_still_done_again(database_url: str, 
         operating.backup(services.settings, backup)
         deleted_at = clock.advance(DAY)
         person = world.person(lead().key).id
-        services.writer.run(site, lambda tx: deletion.delete_person(tx, site, services.keyring, person, clock()))
+        services.writer.run(site, lambda tx: deletion.delete_person(tx, site, services.keyring, person, clock))
         settings = services.settings
     clock.advance(5 * DAY)
     operating.restore(settings, backup, replace=True)

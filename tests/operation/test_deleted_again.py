@@ -81,7 +81,7 @@ class Installation:
         services, now = self.world.services, self.clock.advance(HOUR)
         transact = functools.partial(services.writer.run, self.site.id)
         person = self.world.person(key).id
-        assert deletion.erase(services.written, services.slices, transact, services.keyring, self.site.id, person, now)
+        assert deletion.erase(services.written, services.slices, transact, services.keyring, self.site.id, person, lambda: now)
         return now
 
     def undo(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.support.load import Load, check_ledger
 from tests.support.postgres import PostgresServer, Servers, postgres_servers
 from tests.support.proxy import Proxy
-from tests.support.servers import Collector
+from tests.support.servers import Collector, writers
 
 pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
 
@@ -71,12 +71,16 @@ def test_a_primary_that_is_the_standby_now_is_left(
 def test_a_standby_without_which_nothing_is_committed_is_gone_and_comes_back(
     primary: PostgresServer, standby: PostgresServer, start_collector: Callable[..., Collector]
 ) -> None:
-    """The server answers all the while, but never to a commit."""
-    collector = start_collector(database_url=f"{primary.url}/postgres")
+    """The server answers all the while, but never to a commit. Whoever waits for one there must not leave it waiting and ask again."""
+    collector = start_collector(database_url=f"{primary.url}/postgres", settings={"LEADLIGHT_WRITER_PROCESS": "on"})
+    collector.stop()
+    collector.start("from collector import writer_process\nwriter_process.PATIENCE_SECONDS = 4")
     load = Load(collector)
     load.wait_for_acknowledged(300)
+    at_work = writers(collector)
     standby.stop()
     load.wait_for_answers(503, 20)
+    assert writers(collector) == at_work
     assert collector.client.get("/readyz").status == 503
     assert collector.client.get("/healthz").status == 200
     standby.start()

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import IO
 
 import pytest
@@ -29,22 +28,11 @@ from tests.support.clock import FakeClock
 from tests.support.envelopes import envelope, new_event
 from tests.support.load import Load, check_acknowledged, check_ledger, reading, stored
 from tests.support.processes import STOP_SECONDS, children, members
-from tests.support.servers import Collector
+from tests.support.servers import Collector, writers
 
 APART = {"LEADLIGHT_WRITER_PROCESS": "on"}
 KILLS = 5
 SECRET = "a secret of no installation"
-
-
-def writers(collector: Collector) -> list[int]:
-    """The ids of the processes that write for a collector."""
-    found = []
-    for worker in children(collector.program.process.pid):
-        for number in children(worker):
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                if b"collector.writing" in Path(f"/proc/{number}/cmdline").read_bytes():
-                    found.append(number)
-    return sorted(found)
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 90) -> None:

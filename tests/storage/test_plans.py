@@ -117,7 +117,7 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
         pass
     transact = functools.partial(services.writer.run, site)
     assert list(decisions.drop(transact, site, world.clock())) == [1]
-    assert deletion.erase(services.written, services.slices, transact, services.keyring, site, world.person(user()).id, world.clock())
+    assert deletion.erase(services.written, services.slices, transact, services.keyring, site, world.person(user()).id, world.clock)
     assert len(statements) > 60
     assert any("(at > ? OR id > ?) AND name = ?" in sql for sql in statements)
     assert wholes(world, dict(statements)) == []

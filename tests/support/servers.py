@@ -1,12 +1,13 @@
 """The real collector and the real demo as other programs, the way an operator runs them."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.support.client import Client
-from tests.support.processes import Program, free_port, run_command
+from tests.support.processes import Program, children, free_port, run_command
 
 ORIGIN = "https://shop.example"
 
@@ -146,3 +147,14 @@ class Demo:
     def stop(self) -> int:
         """End it in order and return its exit code."""
         return self.program.stop()
+
+
+def writers(collector: Collector) -> list[int]:
+    """Return the ids of the processes that write for a collector."""
+    found = []
+    for worker in children(collector.program.process.pid):
+        for number in children(worker):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                if b"collector.writing" in Path(f"/proc/{number}/cmdline").read_bytes():
+                    found.append(number)
+    return sorted(found)

@@ -89,7 +89,7 @@ def delete(services: Services, site: Site, contact_id: str) -> Response:
     """
     person = lookup.by_contact_id(services, site, contact_id)
     transact = functools.partial(services.writer.run, site.id)
-    if not deletion.erase(services.written, services.slices, transact, services.keyring, site.id, person.id, services.clock()):
+    if not deletion.erase(services.written, services.slices, transact, services.keyring, site.id, person.id, services.clock):
         lookup.by_contact_id(services, site, contact_id)  # merged since it was read: 410
         raise lookup.user_not_found()
     return jsonify(type="contact", id=person.contact_id, external_id=person.user_id, deleted=True)

@@ -16,7 +16,7 @@ from collector.values.attributes import clean_email
 from collector.values.clock import HOUR
 from collector.values.errors import Reason, Refusal
 from collector.values.fields import clean_created_at, clean_event_name, clean_user_id, shown
-from collector.values.ids import derived_event_id, uuid7_bytes
+from collector.values.ids import derived_event_id, event_id_time, uuid7_bytes
 from collector.values.metadata import Flag, clean_metadata
 from collector.values.text import fold, storable
 from collector.web.api.body import unknown_key
@@ -89,6 +89,8 @@ def clean(raw: dict[str, Any], dialect: Dialect, time_zone: tzinfo, now_ms: int,
     address, field = _address(raw, dialect)
     own_id = _own_id(raw, dialect)
     at = _time(raw.get("created_at"), time_zone, now_ms, retention_ms)
+    if own_id is not None and raw.get("created_at") is None:
+        _check_age(own_id, dialect, now_ms - retention_ms)
     metadata, flags = clean_metadata(raw.get("metadata"), time_zone)
     email = clean_email(raw["email"]) if address.kind == "email" else None
     return Draft(name, at, address, field, email, own_id, metadata, flags)
@@ -121,6 +123,13 @@ def _own_id(raw: dict[str, Any], dialect: Dialect) -> str | None:
     if raw.get("created_at") is None and uuid7_bytes(own) is None:
         raise Refusal(Reason.FIELD_MISSING, "created_at", f"an {dialect.event_id} that is no UUIDv7 needs created_at, the same each time")
     return own
+
+
+def _check_age(own_id: str, dialect: Dialect, oldest: int) -> None:
+    """Refuse an id that nothing else gives a time and that is older than the timeline: whether it was counted nobody knows any more."""
+    made = uuid7_bytes(own_id)
+    if made is not None and event_id_time(made) < oldest:
+        raise Refusal(Reason.TOO_OLD, dialect.event_id, "the time inside this UUIDv7 is older than the timeline; give created_at as well")
 
 
 def _time(raw: Any, time_zone: tzinfo, now_ms: int, retention_ms: int) -> int:

@@ -42,7 +42,7 @@ def register(bp: Blueprint, services: Services) -> None:
         if person is None:
             return lead_on(contact_id, merged_into)
         transact = functools.partial(services.writer.run, site.id)
-        if not deletion.erase(services.written, services.slices, transact, services.keyring, site.id, person.id, services.clock()):
+        if not deletion.erase(services.written, services.slices, transact, services.keyring, site.id, person.id, services.clock):
             abort(404)  # deleted by somebody else, or merged, since it was read
         return redirect(url_for("console.people_list", deleted=1), 303)
 
