@@ -52,6 +52,11 @@ class Pen:
         self._opened: tuple[Database, Ledger] | None = None
         self._fault = ""
 
+    @property
+    def database(self) -> Database | None:
+        """The database, where it is open."""
+        return None if self._opened is None else self._opened[0]
+
     def open(self) -> None:
         """Open the database, unless it is; where that fails, each group tries again and hears why."""
         try:

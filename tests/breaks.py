@@ -72,12 +72,22 @@ BREAKS = (
     Break(
         "SQLite does not sync its log",
         ((DATABASE, '"synchronous": 2,', '"synchronous": 0,'),),
-        ("durability::power_cut", "durability::for_good[sqlite]"),
+        (
+            "durability::power_cut[who serves]",
+            "durability::power_cut[who only writes]",
+            "durability::for_good[who serves-sqlite]",
+            "durability::for_good[who only writes-sqlite]",
+        ),
     ),
     Break(
         "PostgreSQL does not wait for its log",
         ((POOLS, 'WRITING = f"READ COMMITTED;', 'WRITING = f"READ COMMITTED; SET LOCAL synchronous_commit = off;'),),
-        ("durability::for_good[postgresql]", "outages::killed", "failover::died"),
+        (
+            "durability::for_good[who serves-postgresql]",
+            "durability::for_good[who only writes-postgresql]",
+            "outages::killed",
+            "failover::died",
+        ),
     ),
     Break(
         "answered before the commit",

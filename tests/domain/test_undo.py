@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from collector.domain import merging
 from collector.domain.merging import Claim
 from collector.values.clock import DAY, HOUR
+from tests.domain.test_deletion import is_sound, upkeep
 from tests.support.world import World, lead, user
 
 PLAN = "custom_attributes.plan"
@@ -64,12 +65,26 @@ def test_undoing_one_of_two_leads_leaves_the_other(world: World) -> None:
 
 
 def test_it_is_exact_after_the_events_have_left_the_timeline(world: World) -> None:
-    world.send(lead(), visit(world))
-    world.send(user(), visit(world), lead=lead())
-    world.clock.advance(200 * DAY)
-    undo(world)
-    assert world.counts(lead().key) == {"page-view": 1}
-    assert world.counts(user()) == {"page-view": 1}
+    for name in ("one", "another"):
+        world.send(lead(name), visit(world), world.event("saved"))
+        world.clock.advance(HOUR)
+    before = {name: world.totals(lead(name).key) for name in ("one", "another")}
+    world.send(user(), visit(world), lead=lead("one"))
+    own = world.totals(user())["page-view"].first
+    world.send(user(), lead=lead("another"))
+    world.clock.advance(world.services.settings.retention + 30 * DAY)
+    world.send(lead("another"), visit(world))  # late: it keeps the lead, and stays its own
+    assert upkeep(world).dropped > 0
+    assert world.rows("SELECT count(*) FROM events") == [(1,)]
+    assert undo(world, "one")
+    assert world.totals(lead("one").key) == before["one"]
+    assert world.counts(user()) == {"page-view": 3, "saved": 1}
+    assert upkeep(world).failed == 0
+    assert undo(world, "another")
+    assert world.counts(lead("another").key) == {"page-view": 2, "saved": 1}
+    assert world.totals(lead("another").key)["saved"] == before["another"]["saved"]
+    assert [(name, one.count, one.first, one.last) for name, one in world.totals(user()).items()] == [("page-view", 1, own, own)]
+    assert is_sound(world)
 
 
 def test_the_pair_stays_apart_and_another_user_may_have_the_lead(world: World) -> None:

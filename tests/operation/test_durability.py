@@ -7,13 +7,17 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from collector import serving
+from collector.domain.submissions import Submission
 from collector.values.ids import event_id_text
+from collector.writer_process import Group, encode
+from collector.writing import Pen
 from tests.support.clock import FakeClock
 from tests.support.load import Load, check_acknowledged, check_ledger, reading, stored
 from tests.support.power import forgetful_disk
@@ -102,31 +106,50 @@ def test_an_order_to_end_ends_a_start_too(tmp_path: Path, number: signal.Signals
         program.kill()
 
 
-def test_the_writer_commits_for_good(database_url: str, clock: FakeClock) -> None:
+@pytest.mark.parametrize("who", ["who serves", "who only writes"])
+def test_the_writer_commits_for_good(who: str, database_url: str, clock: FakeClock) -> None:
     """What every server and file is told on the writer's own connections; that it helps is for the tests above and below to show."""
-    with world(database_url, clock) as shop:
+    with world(database_url, clock) as shop, closing(Pen(shop.services.settings)) as pen:
         asked = (
             ("PRAGMA journal_mode", "PRAGMA synchronous")
             if shop.services.database.engine == "sqlite"
             else ("SHOW synchronous_commit", "SHOW fsync", "SHOW full_page_writes")
         )
-        said = shop.services.writer.run(shop.site.id, lambda tx: [tx.value(one) for one in asked])
+        if who == "who serves":
+            said = shop.services.writer.run(shop.site.id, lambda tx: [tx.value(one) for one in asked])
+        else:
+            pen.open()
+            assert pen.database is not None
+            with pen.database.write(hurry=True) as tx:
+                said = [tx.value(one) for one in asked]
         assert said == (["wal", FULL] if shop.services.database.engine == "sqlite" else ["on", "on", "on"])
 
 
-def test_a_power_cut_takes_nothing_acknowledged_from_the_file(tmp_path: Path, clock: FakeClock) -> None:
+@pytest.mark.parametrize("who", ["who serves", "who only writes"])
+def test_a_power_cut_takes_nothing_acknowledged_from_the_file(who: str, tmp_path: Path, clock: FakeClock) -> None:
     """At every moment, whatever unsynced sectors reach the disk: on SQLite, where the collector itself has to have them synced."""
     file, chance = tmp_path / "leadlight.db", random.Random(0)
     acknowledged: set[str] = set()
-    enough = threading.Event()
+    enough, turn = threading.Event(), threading.Lock()
 
     def visit(shop: World, number: int) -> None:
         while not enough.is_set():
             event = shop.event("saved")
-            shop.send(lead(f"lead-{number}"), event)
+            if who == "who serves":
+                shop.send(lead(f"lead-{number}"), event)
+            else:
+                one = lead(f"lead-{number}")
+                group = Group(shop.site.id, 100, [[Submission(owner=one.key, lead=one, events=[event])]])
+                with turn:
+                    assert pen.write(encode(group)).failure is None
             acknowledged.add(event_id_text(event.id))
 
-    with forgetful_disk() as disk, world(f"sqlite:///{file}", clock) as shop, ThreadPoolExecutor(VISITORS) as pool:
+    with (
+        forgetful_disk() as disk,
+        world(f"sqlite:///{file}", clock) as shop,
+        closing(Pen(shop.services.settings)) as pen,
+        ThreadPoolExecutor(VISITORS) as pool,
+    ):
         visits = [pool.submit(visit, shop, number) for number in range(VISITORS)]
         try:
             for number in range(CUTS):

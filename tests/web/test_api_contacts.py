@@ -7,6 +7,7 @@ import pytest
 
 from collector.values.ids import new_uuid7
 from collector.values.visit_context import VISIT_FIELDS
+from tests.domain.test_deletion import wait_for_a_row
 from tests.support.clock import FakeClock
 from tests.support.world import lead, user
 from tests.web.test_api_support import Rest, problem, serving
@@ -258,3 +259,15 @@ def test_the_list_is_narrowed_by_email_and_external_id(rest: Rest) -> None:
 def test_names_of_javascripts_objects_are_names_like_any_other(rest: Rest) -> None:
     made = rest.contact(external_id="u-1", custom_attributes={"__proto__": "a", "constructor": 1})
     assert made["custom_attributes"] == {"__proto__": "a", "constructor": 1}
+
+
+@pytest.mark.parametrize("engine", ["postgresql"])
+def test_of_two_who_are_given_one_address_at_once_the_second_is_told_so(rest: Rest) -> None:
+    made = [rest.contact(email=f"{name}@example.com") for name in ("ann", "ada")]
+    services = rest.world.services
+    with ThreadPoolExecutor(1) as pool:
+        with services.written.write() as tx:
+            tx.run("UPDATE identities SET value = 'both@example.com', folded = 'both@example.com' WHERE value = 'ann@example.com'")
+            second = pool.submit(rest.put, f"/contacts/{made[1]['id']}", {"email": "both@example.com"})
+            wait_for_a_row(rest.world)
+        assert problem(second.result(60)) == (409, "conflict", "email")

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from collector.domain import pruning
+from collector.values.clock import DAY
 from collector.values.ids import new_uuid7
 from tests.support.clock import FakeClock
 from tests.support.world import lead, user
@@ -118,6 +120,23 @@ def test_a_uuid7_needs_no_time_and_is_the_events_id(rest: Rest, ann: dict[str, A
         assert rest.post("/events", {"event_name": "a", "user_id": "u-1", "event_id": own}).status_code == 202
         rest.clock.advance(5_000)
     assert [event["id"] for event in rest.events("user_id=u-1")] == [own]
+
+
+def test_a_uuid7_that_is_older_than_the_timeline_needs_a_time_since_nobody_knows_whether_it_was_counted(
+    rest: Rest, ann: dict[str, Any]
+) -> None:
+    own = new_uuid7(rest.clock())
+    event = {"event_name": "a", "user_id": "u-1", "event_id": own}
+    assert rest.post("/events", event).status_code == 202
+    rest.clock.advance(rest.world.services.settings.retention + 30 * DAY)
+    for _ in pruning.prune(
+        rest.world.services.written, rest.world.services.slices, rest.world.services.written.transact, rest.clock(), 90 * DAY
+    ):
+        pass
+    assert problem(rest.post("/events", event)) == (422, "too_old", "event_id")
+    assert rest.world.counts(user("u-1")) == {"a": 1}
+    event["created_at"] = rest.now
+    assert rest.post("/events", event).status_code == 202
 
 
 def test_any_other_id_needs_its_time(rest: Rest, ann: dict[str, Any]) -> None:

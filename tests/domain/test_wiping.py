@@ -1,0 +1,133 @@
+"""What a deleted person did is wiped in steps, by whoever comes to it, and at whatever else the collector is at."""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from collector import upkeep
+from collector.domain import deletion, simulation_runs
+from collector.domain.deletion import Transact
+from collector.services import WRITERS
+from collector.storage import rewriting
+from collector.storage.database import Connection
+from collector.values.errors import Reason
+from tests.domain.test_deletion import begin_to_erase, erase, is_sound, wait_for_a_row
+from tests.support.clock import FakeClock
+from tests.support.world import World, lead, user
+from tests.support.world import world as start
+
+
+@pytest.fixture
+def world(database_url: str, clock: FakeClock) -> Iterator[World]:
+    with start(database_url, clock) as world:
+        yield world
+
+
+def wiping(world: World, transact: Transact | None = None) -> Iterator[int]:
+    return deletion.wipe(world.services.written, world.services.slices, transact or world.services.written.transact)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"])
+def test_two_who_wipe_at_once_leave_nothing_between_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one sees what the first one is about to take, waits for it, and finds it gone: that is not the end."""
+    monkeypatch.setattr(deletion, "STEP", 2)
+    world.send(user(), *(world.event() for _ in range(5)))
+    assert begin_to_erase(world, user()) == 5
+    taken, release = threading.Event(), threading.Event()
+
+    def slowly(work: Callable[[Connection], int]) -> int:
+        with world.services.written.write() as tx:
+            gone = work(tx)
+            taken.set()
+            assert release.wait(60)
+        return gone
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(next, wiping(world, slowly))
+        assert taken.wait(60)
+        second = pool.submit(list, wiping(world))
+        wait_for_a_row(world)
+        release.set()
+        assert first.result(60) == 2
+        assert sum(second.result(60)) == 3
+    assert world.rows("SELECT count(*) FROM events") == world.rows("SELECT count(*) FROM deletions") == [(0,)]
+    assert is_sound(world)
+
+
+def test_what_was_taken_while_a_deletion_waited_happened_before_it(world: World) -> None:
+    world.send(user(), world.event())
+    writer = world.services.writer
+    held, release = threading.Semaphore(0), threading.Event()
+
+    def hold(_: Connection) -> None:
+        held.release()
+        release.wait(60)
+
+    with ThreadPoolExecutor(8) as pool:
+        holding = []
+        for _ in range(WRITERS[world.services.written.engine]):
+            holding.append(pool.submit(writer.run, 0, hold))
+            assert held.acquire(timeout=60)
+        deleting = pool.submit(erase, world, user())
+        wait_until(lambda: writer.waiting() == 1)
+        world.clock.advance(1_000)
+        late = world.event()
+        sending = pool.submit(world.send, user(), late)
+        wait_until(lambda: writer.waiting() == 2)
+        release.set()
+        for one in holding:
+            one.result()
+        assert deleting.result(60)
+        assert sending.result(60).error is None
+    assert world.send(user(), late).events == [Reason.PERSON_DELETED]
+    assert world.rows("SELECT count(*) FROM identities") == world.rows("SELECT count(*) FROM events") == [(0,)]
+
+
+def test_one_that_was_interrupted_is_finished_without_waiting_for_the_night(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_FEED_SECONDS", 0.001)
+    world.send(user(), world.event(), lead=lead())
+    begin_to_erase(world, user())
+    running = upkeep.Upkeep(world.services)
+    try:
+        wait_until(lambda: world.rows("SELECT count(*) FROM deletions") == [(0,)])
+    finally:
+        running.stop()
+    assert world.rows("SELECT count(*) FROM events") == [(0,)]
+    assert not world.rows("SELECT 1 FROM upkeep WHERE part = 'round'"), "the night has not come"
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+def test_the_file_is_written_anew_when_nothing_is_left_to_be_wiped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for somebody whose deletion began during the round of upkeep that does it."""
+    world.send(user(), world.event())
+    left: list[Any] = []
+    write = rewriting._write_anew
+
+    def noted(database: Any) -> None:
+        left.append(world.rows("SELECT count(*) FROM events") + world.rows("SELECT count(*) FROM deletions"))
+        write(database)
+
+    def drop(*_: Any) -> Iterator[None]:
+        assert begin_to_erase(world, user()) == 1
+        return iter(())
+
+    monkeypatch.setattr(rewriting, "_write_anew", noted)
+    monkeypatch.setattr(simulation_runs, "drop", drop)
+    report = upkeep.Report()
+    for _ in upkeep.round_of(world.services, functools.partial(world.services.writer.run, 0), report, trusted=True):
+        pass
+    assert left == [[(0,), (0,)]]
+    assert world.rows("PRAGMA user_version") == [(0,)]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    ticks = threading.Event()
+    for _ in range(60_000):
+        if holds():
+            return
+        ticks.wait(0.001)
+    raise AssertionError("it never came to that")
