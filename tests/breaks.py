@@ -75,16 +75,16 @@ BREAKS = (
         (
             "durability::power_cut[who serves]",
             "durability::power_cut[who only writes]",
-            "durability::for_good[who serves-sqlite]",
-            "durability::for_good[who only writes-sqlite]",
+            "durability::for_good[sqlite-who serves]",
+            "durability::for_good[sqlite-who only writes]",
         ),
     ),
     Break(
         "PostgreSQL does not wait for its log",
         ((POOLS, 'WRITING = f"READ COMMITTED;', 'WRITING = f"READ COMMITTED; SET LOCAL synchronous_commit = off;'),),
         (
-            "durability::for_good[who serves-postgresql]",
-            "durability::for_good[who only writes-postgresql]",
+            "durability::for_good[postgresql-who serves]",
+            "durability::for_good[postgresql-who only writes]",
             "outages::killed",
             "failover::died",
         ),
@@ -288,6 +288,21 @@ BREAKS = (
         "a refusal does not say when to come back",
         (("collector/ingest/pipeline.py", 'headers=[("Retry-After", "5")]', "headers=[]"),),
         ("overload::full_queue[sqlite]", "disk::under_the_file", "disk::read_only[postgresql]"),
+    ),
+    Break(
+        "REST may have as many requests wait as come",
+        (("collector/web/rsgi.py", "_WAITING = 2 ", "_WAITING = 10**6 "),),
+        ("overload::rest_is_turned_away[sqlite]", "overload::rest_is_turned_away[postgresql]"),
+    ),
+    Break(
+        "a collector does not start during an outage",
+        (("collector/serving.py", "        if not is_unavailable(error):\n            raise\n", "        raise\n"),),
+        ("disk::starts_while_nothing",),
+    ),
+    Break(
+        "a file may have two names",
+        (("collector/storage/occupancy.py", "if not alone and path.exists()", "if False and path.exists()"),),
+        ("disk::another_name",),
     ),
     Break(
         "writer processes are never started",
