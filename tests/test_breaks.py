@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import breaks
-from tests.breaks import BREAKS, Break
+from tests.broken import BREAKS, Break
 
 
 @pytest.mark.parametrize("one", BREAKS, ids=lambda one: one.name)
