@@ -222,7 +222,12 @@ BREAKS = (
                 "            self.kept.append(unit.payload)\n            if self._closing or len(self._queue) >=",
             ),
         ),
-        ("overload::memory[sqlite]", "overload::memory[postgresql]"),
+        (
+            "overload::memory[sqlite]",
+            "overload::memory[postgresql]",
+            "overload::little_is_written[sqlite]",
+            "overload::little_is_written[postgresql]",
+        ),
     ),
     Break(
         "a shutdown does not wait for answers",
