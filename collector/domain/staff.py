@@ -1,5 +1,5 @@
-"""Staff and testers: people whose attribute `internal` is true. REST sets it, and a browser where the site's own people are, while nobody
-has said otherwise; no browser can say it.
+"""Staff and testers: people whose attribute `internal` is true. REST sets it, and a browser where the site's own people are, which counts
+less than what was said; no browser can say it.
 
 What they do is stored like anybody's, and messages reach them by the same rules, so that a query has one meaning; but they stay out of the
 numbers of messages and of events, and caps hold nothing back from them.
@@ -22,7 +22,7 @@ def is_internal(connection: Connection, site: int, person: int) -> bool:
     return connection.value(f"SELECT 1 FROM attributes WHERE site = ? AND {_INTERNAL} AND identity = ?", (site, person)) is not None
 
 
-def is_told(connection: Connection, site: int, person: int) -> bool:
-    """Say whether it is known of a person that it is, or is not, internal."""
-    sql = f"SELECT 1 FROM attributes WHERE site = ? AND {_TOLD} AND identity = ? AND value <> 'null'"
-    return connection.value(sql, (site, person)) is not None
+def is_told(connection: Connection, site: int, identity: int) -> bool:
+    """Say whether it is known of an identity by itself that it is, or is not, internal."""
+    sql = f"SELECT 1 FROM attributes WHERE site = ? AND {_TOLD} AND identity = ? AND own_value <> 'null'"
+    return connection.value(sql, (site, identity)) is not None

@@ -392,15 +392,16 @@ class _Group:
     def mark_internal(self, submission: Submission, outcome: Outcome) -> None:
         """Note that this browser is one of the site's own people's, unless something is known of that.
 
-        A user id that nobody proved may be anybody's, so that it stands with the lead then.
+        A user id that nobody proved may be anybody's, so that it stands with the lead then. It stands there whatever is known of other
+        identities of its person, from which a merge undone parts it, and counts less than what anybody said.
         """
         owner = self.identities[submission.owner]
         if owner.kind == USER and not submission.verified:
             if submission.lead is None or outcome.lead_deleted:
                 return
             owner = self.identities[submission.lead.key]
-        if not staff.is_told(self.tx, self.site, owner.principal_id):
-            attributes.apply(self.tx, self.site, self.names, owner, {"internal": True}, self.now, attributes.TRUSTED)
+        if not staff.is_told(self.tx, self.site, owner.id):
+            attributes.apply(self.tx, self.site, self.names, owner, {"internal": True}, self.now, attributes.BROWSER)
 
 
 def _times(submission: Submission) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from collector.domain import merging
 from tests.ingest.test_messages import create, numbers
 from tests.support.browserless import CHROME, ORIGIN, Tracker
 from tests.support.clock import FakeClock
@@ -69,6 +70,18 @@ def test_what_rest_said_stays(tracker: Tracker, world: World) -> None:
     send(tracker, ELSEWHERE)
     world.set(user("guest"), {"internal": False}, browser=False)
     send(tracker, OFFICE)
+    assert world.attributes(user("guest"))["internal"] is False
+
+
+def test_what_was_said_of_a_user_is_not_said_of_a_browser_that_an_undone_merge_parts_from_it(tracker: Tracker, world: World) -> None:
+    send(tracker, ELSEWHERE)
+    world.set(user("guest"), {"internal": False}, browser=False)
+    tracker.identify("guest")
+    send(tracker, OFFICE)
+    assert world.attributes(user("guest"))["internal"] is False
+    (merge,) = world.rows("SELECT id FROM merges WHERE outcome = 'merged'")
+    assert world.services.writer.run(world.site.id, lambda tx: merging.undo(tx, world.site.id, merge[0], world.clock()))
+    assert internal(world, tracker) is True
     assert world.attributes(user("guest"))["internal"] is False
 
 
