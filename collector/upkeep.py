@@ -24,7 +24,7 @@ from collector.storage import migrations, rewriting
 from collector.storage.database import Connection
 from collector.storage.faults import is_outage, is_transient, reason
 from collector.storage.writer import Overloaded
-from collector.values.clock import DAY, HOUR
+from collector.values.clock import DAY, HOUR, MINUTE
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ def _delete_leads(
 def _rewrite(services: Services, transact: Transact, parts: _Parts) -> None:
     """Write SQLite's file anew where that is owed. What keeps this from being done, a full disk too, may be in the way of nothing else."""
     try:
-        if not rewriting.rewrite(services.written, functools.partial(finish_deletions, services, transact)):
+        if not rewriting.rewrite(services.written, functools.partial(_wipe_all, services, transact)):
             parts.refuse("rewriting", "somebody reads in the log beside the file, which may hold what was deleted: it is tried again soon")
     except rewriting.NoRoom as refusal:
         parts.refuse("rewriting", str(refusal))
@@ -202,8 +202,7 @@ def _rewrite(services: Services, transact: Transact, parts: _Parts) -> None:
         parts.refuse("rewriting", reason(error))
 
 
-def finish_deletions(services: Services, transact: Transact) -> None:
-    """Wipe what is left of people whose deletion was interrupted."""
+def _wipe_all(services: Services, transact: Transact) -> None:
     for _ in deletion.wipe(services.written, services.slices, transact):
         pass
 
@@ -262,7 +261,11 @@ class Upkeep:
                     log_part(part, site, error)
 
         with attempt("wiping", 0):
-            finish_deletions(self._services, self._transact())
+            services = self._services
+            before = services.clock() - MINUTE  # whoever deletes somebody now is at it
+            for _ in deletion.wipe(services.written, services.slices, self._transact(), before_ms=before):
+                if self._stopping.wait(PAUSE_SECONDS):
+                    return
         with attempt("feed", 0):
             purge_feed(self._services, self._transact(), attempt)
 

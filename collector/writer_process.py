@@ -59,7 +59,8 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
     said: str
     unavailable: bool
-    locked: bool
+    locked: bool = False
+    of_data: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
@@ -137,7 +138,8 @@ class WriterProcess:
             self._since = None
         self._database.check_place()
         if answer.failure is not None:
-            raise ElsewhereError(answer.failure.said, unavailable=answer.failure.unavailable, locked=answer.failure.locked)
+            failure = answer.failure
+            raise ElsewhereError(failure.said, unavailable=failure.unavailable, locked=failure.locked, of_data=failure.of_data)
         self._new_people.book(site, self._clock(), sum(outcome.made for outcomes in answer.outcomes for outcome in outcomes))
         return answer.outcomes
 

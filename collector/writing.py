@@ -20,7 +20,7 @@ from collector.ingest.failures import described
 from collector.settings import Settings
 from collector.storage.commits import commit
 from collector.storage.database import Database
-from collector.storage.faults import Replaced, is_locked, is_unavailable, reason
+from collector.storage.faults import Replaced, is_locked, is_of_data, is_unavailable, reason
 from collector.storage.slices import Slices
 from collector.values.clock import system_clock
 from collector.values.ids import RowIds
@@ -68,7 +68,7 @@ class Pen:
         """Commit a group, and say what became of it."""
         self.open()
         if self._opened is None:
-            return Answer(failure=Failure(self._fault, unavailable=True, locked=False))
+            return Answer(failure=Failure(self._fault, unavailable=True))
         database, ledger = self._opened
         try:
             group = decode_group(data)
@@ -78,7 +78,8 @@ class Pen:
             if isinstance(error, Replaced):  # what it has open is not to be written to any more; the file may come back
                 self.close()
             unavailable = is_unavailable(error)
-            return Answer(failure=Failure(reason(error) if unavailable else described(error), unavailable, is_locked(error)))
+            said = reason(error) if unavailable else described(error)
+            return Answer(failure=Failure(said, unavailable, is_locked(error), is_of_data(error)))
         return Answer(outcomes)
 
     def close(self) -> None:

@@ -277,6 +277,37 @@ BREAKS = (
         ("overload::full_queue[sqlite]", "disk::under_the_file", "disk::read_only[postgresql]"),
     ),
     Break(
+        "a poisonous event costs its whole request",
+        ((WRITER, "        if unit.work is not None or unit.whole or", "        if True or"),),
+        tuple(
+            f"poison::{test}[{engine}-{where}]"
+            for test in ("the_events_of_browsers", "the_events_of_a_server", "an_attribute")
+            for engine in ("sqlite", "postgresql")
+            for where in ("written apart", "written where it is served")
+        ),
+    ),
+    Break(
+        "where nothing of a request can be written it is refused",
+        (
+            (COMMITS, "self._joined(whole) if self._written else None", "self._bulk.joined(payload, [None, None])"),
+            (COMMITS, "                        return None\n", "                        return self._bulk.joined(payload, [None, None])\n"),
+        ),
+        tuple(
+            f"poison::keeps_what_it_sent[{engine}-{where}]"
+            for engine in ("sqlite", "postgresql")
+            for where in ("written apart", "written where it is served")
+        ),
+    ),
+    Break(
+        "a single event of a server is written in halves",
+        ((WRITER, "if unit.work is not None or unit.whole or", "if unit.work is not None or"),),
+        tuple(
+            f"poison::brings_somebody[{engine}-{where}]"
+            for engine in ("sqlite", "postgresql")
+            for where in ("written apart", "written where it is served")
+        ),
+    ),
+    Break(
         "REST may have as many requests wait as come",
         (("collector/web/rsgi.py", "_WAITING = 2 ", "_WAITING = 10**6 "),),
         ("overload::rest_is_turned_away[sqlite]", "overload::rest_is_turned_away[postgresql]"),

@@ -23,6 +23,6 @@ def test_each_edit_finds_its_text_once_and_leaves_a_program(one: Break, tmp_path
         ast.parse(text, name)
 
 
-def test_each_crash_test_is_turned_red_by_some_break() -> None:
+def test_each_crash_test_is_named_by_some_break() -> None:
     every = breaks.names(breaks.ROOT)
     assert {breaks.chosen(every, pattern) for one in BREAKS for pattern in one.tests} == set(every), "a test that no break turns red"

@@ -23,6 +23,7 @@ Transact = Callable[[Callable[[Connection], int]], int]
 STEP = 1_000
 """Events wiped in one transaction, so that nobody waits long for the database."""
 _CHUNK = 400
+_EVER = 2**62
 
 
 def erase(database: Database, slices: Slices, transact: Transact, keyring: Keyring, site: int, person: int, clock: Clock) -> bool:
@@ -85,14 +86,12 @@ def silent_leads(database: Database, site: int, before_ms: int) -> Iterator[int]
         last = rows[-1][0]
 
 
-def wipe(database: Database, slices: Slices, transact: Transact, site: int | None = None) -> Iterator[int]:
-    """Wipe the events of deleted identities, one transaction at a time; yields the number of events after each."""
+def wipe(database: Database, slices: Slices, transact: Transact, site: int | None = None, before_ms: int = _EVER) -> Iterator[int]:
+    """Wipe the events of identities deleted before a time, one transaction at a time; yields the number of events after each."""
+    where, parameters = ("at < ?", (before_ms,)) if site is None else ("at < ? AND site = ?", (before_ms, site))
     while True:
         with database.read() as connection:
-            row = connection.row(
-                f"SELECT site, identity FROM deletions {'' if site is None else 'WHERE site = ? '}ORDER BY site, identity LIMIT 1",
-                () if site is None else (site,),
-            )
+            row = connection.row(f"SELECT site, identity FROM deletions WHERE {where} ORDER BY site, identity LIMIT 1", parameters)
         if row is None:
             break
         of, identity = row

@@ -22,7 +22,8 @@ def is_internal(connection: Connection, site: int, person: int) -> bool:
     return connection.value(f"SELECT 1 FROM attributes WHERE site = ? AND {_INTERNAL} AND identity = ?", (site, person)) is not None
 
 
-def is_told(connection: Connection, site: int, identity: int) -> bool:
-    """Say whether it is known of an identity by itself that it is, or is not, internal."""
-    sql = f"SELECT 1 FROM attributes WHERE site = ? AND {_TOLD} AND identity = ? AND own_value <> 'null'"
-    return connection.value(sql, (site, identity)) is not None
+def said_of(connection: Connection, site: int, identity: int) -> str | None:
+    """Return what was said of an identity by itself, as JSON: `null` where that was unset, None where nothing was."""
+    sql = f"SELECT own_value FROM attributes WHERE site = ? AND {_TOLD} AND identity = ?"
+    found: str | None = connection.value(sql, (site, identity))
+    return found

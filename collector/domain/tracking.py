@@ -400,8 +400,10 @@ class _Group:
             if submission.lead is None or outcome.lead_deleted:
                 return
             owner = self.identities[submission.lead.key]
-        if not staff.is_told(self.tx, self.site, owner.id):
-            attributes.apply(self.tx, self.site, self.names, owner, {"internal": True}, self.now, attributes.BROWSER)
+        said = staff.said_of(self.tx, self.site, owner.id)
+        if said in (None, "null"):
+            source = attributes.BROWSER if said is None else attributes.TRUSTED  # or what was unset would stay so
+            attributes.apply(self.tx, self.site, self.names, owner, {"internal": True}, self.now, source)
 
 
 def _times(submission: Submission) -> list[int]:

@@ -20,9 +20,9 @@ IDLE = 30 * MINUTE
 """A visit has ended after this much idle time (ms)."""
 
 MOST = 10_000
-"""How many visits one identity has at most: whoever invents numbers must not make what is read of them grow without end.
+"""How many visits one person has at most: whoever invents numbers must not make what is read of them grow without end.
 
-A person has more only by several identities: what one of them may have must not depend on the others, from which a merge undone parts it.
+What a lead began while its person had so many is not among its own visits after the merge was undone either.
 """
 
 Key = tuple[int, bytes]
@@ -97,7 +97,7 @@ def follow(tx: Connection, site: int, spans: Mapping[Key, Span], principals: Map
     known = _stored(tx, site, sorted(spans))
     changes = {key: change for key, span in sorted(spans.items()) if (change := _changed(span, known.get(key))) is not None}
     members = identities.members(tx, site, {principals[identity] for identity, _ in changes})
-    changes = {key: one for key, one in changes.items() if one.before or not _has_too_many(tx, site, members, principals, key[0])}
+    changes = {key: one for key, one in changes.items() if one.before or not _has_too_many(members, principals[key[0]])}
     rows = [(site, *key, *one.after[:2], one.after[2] or None) for key, one in changes.items()]
     tx.insert("visits", ("site", "identity", "visit", "started_at", "ended_at", "context"), rows, _WIDEN)
     people: dict[int, list[_Change]] = {}
@@ -147,10 +147,8 @@ def _changed(span: Span, stored: tuple[int, int, str] | None) -> _Change | None:
     return _Change(stored, (started, end, context)) if end > ended else None
 
 
-def _has_too_many(tx: Connection, site: int, members: identities.Members, principals: Mapping[int, int], identity: int) -> bool:
-    if (members[principals[identity]].visits.number or 0) < MOST:  # nearly always
-        return False
-    return int(tx.value("SELECT count(*) FROM visits WHERE site = ? AND identity = ?", (site, identity))) >= MOST
+def _has_too_many(members: identities.Members, person: int) -> bool:
+    return (members[person].visits.number or 0) >= MOST
 
 
 def _whole_changes(

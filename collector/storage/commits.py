@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from collector.storage.database import Connection, Database
-from collector.storage.faults import RunAgain, back_off, is_transient, is_unavailable
+from collector.storage.faults import RunAgain, back_off, is_of_data, is_transient, is_unavailable
 
 Work = Callable[[Connection], Any]
 Result = tuple[Any, BaseException | None]
@@ -13,6 +13,8 @@ Result = tuple[Any, BaseException | None]
 _ATTEMPTS = 6
 _MOST_FAILURES = 16
 """So many parts of a payload may fail before the first one that does not."""
+TRIALS = 200
+"""How often parts of payloads are tried in one turn of the writer, for which everybody else waits: enough for some that are poisonous."""
 
 
 class Bulk(Protocol):
@@ -82,39 +84,66 @@ def commit(
 class Rescue:
     """Writes what can be written of a payload that failed on its own: in halves, so that a poisonous item costs only itself."""
 
-    def __init__(self, bulk: Bulk, write: Callable[[Any], Any]) -> None:
-        """`write(payload)` commits one and returns its result."""
+    def __init__(self, bulk: Bulk, write: Callable[[Any], Any], trials: int) -> None:
+        """`write(payload)` commits one and returns its result. It is called at most `trials` times."""
         self._bulk = bulk
         self._write = write
+        self.trials = trials
+        """How many are left."""
         self._failures = 0
         self._written = False
 
     def halved(self, payload: Any) -> Any:
-        """Return the result of a payload that failed; None where nothing of it can be written, or nobody found out in reasonable time.
+        """Return the result of a payload that failed; None where nothing of it can be written, or the trials do not reach.
 
-        Then it is not the payload's fault, as far as anybody can tell, and must not be told so.
+        Then it is not told to be the payload's fault. What of it was written is known by its ids when it is sent again.
 
         Raises:
-            Exception: what `write` said of an outage. What was written before that stays.
+            Exception: what `write` said of anything else than the data. What was written before that stays.
         """
-        parts = self._bulk.halves(payload)
-        if parts is None:
-            return None
-        results = [self._tried(part) for part in parts]
-        return self._bulk.joined(payload, results) if any(result is not None for result in results) else None
+        whole = _Part(payload)
+        level = [whole]
+        while level:  # both halves before the quarters: one good part shows that the others are at fault
+            failed: list[_Part] = []
+            for part in level:
+                part.halves = [_Part(half) for half in self._bulk.halves(part.payload) or ()]
+                for half in part.halves:
+                    if self.trials == 0 or (not self._written and self._failures == _MOST_FAILURES):
+                        return None
+                    if not self._try(half):
+                        failed.append(half)
+            level = failed
+        return self._joined(whole) if self._written else None
 
-    def _tried(self, payload: Any) -> Any:
-        if not self._written and self._failures >= _MOST_FAILURES:
-            return None
+    def _try(self, part: "_Part") -> bool:
+        self.trials -= 1
         try:
-            result = self._write(payload)
+            part.result = self._write(part.payload)
         except Exception as error:
-            if is_unavailable(error):
+            if not is_of_data(error):
                 raise
             self._failures += 1
-            return self.halved(payload)
+            return False
         self._written = True
-        return result
+        return True
+
+    def _joined(self, part: "_Part") -> Any:
+        if part.result is None and part.halves:
+            results = [self._joined(half) for half in part.halves]
+            if any(result is not None for result in results):
+                part.result = self._bulk.joined(part.payload, results)
+        return part.result
+
+
+class _Part:
+    """A part of a payload, and what became of it."""
+
+    __slots__ = ("halves", "payload", "result")
+
+    def __init__(self, payload: Any) -> None:
+        self.payload = payload
+        self.halves: list[_Part] = []
+        self.result: Any = None
 
 
 def _check_server(database: Database, moves: int) -> None:

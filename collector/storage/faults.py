@@ -15,6 +15,9 @@ _UNAVAILABLE_CLASSES = {"08", "53", "58"}  # connection, resources, the system b
 # read-only, idle too long (in a transaction, and outside), lock not to be had, shut down, crashed, starting
 _UNAVAILABLE_STATES = {"25006", "25P03", "57P05", "55P03", "57P01", "57P02", "57P03"}
 _OUT_OF_TIME_STATES = {"57014", "25P04"}  # a statement, or a transaction, took longer than its role may; or somebody cancelled it
+_DATA_CLASSES = {"22", "23"}  # data, integrity
+_RAISED = "P0001"  # by a trigger
+_DATA_SQLITE = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH}
 _UNAVAILABLE_SQLITE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -34,12 +37,13 @@ class RunAgain(Exception):
 
 
 class ElsewhereError(Exception):
-    """A transaction failed in another process, which says why: what `reason`, `is_unavailable` and `is_locked` told it there."""
+    """A transaction failed in another process, which says why: what `reason` and the questions below told it there."""
 
-    def __init__(self, said: str, *, unavailable: bool, locked: bool = False) -> None:
+    def __init__(self, said: str, *, unavailable: bool, locked: bool = False, of_data: bool = False) -> None:
         super().__init__(said)
         self.unavailable = unavailable
         self.locked = locked
+        self.of_data = of_data
 
 
 def back_off(attempt: int) -> None:
@@ -84,6 +88,13 @@ def is_locked(error: BaseException) -> bool:
     return any(_says_locked(cause) for cause in _causes(error))
 
 
+def is_of_data(error: BaseException) -> bool:
+    """Say whether what was to be written is at fault, by what the database or Python says of it: the same will fail again, and other
+    data will not. Of anything else (a table without rights, a corrupt index, a fault of ours) that is not known.
+    """
+    return not is_unavailable(error) and any(_says_data(cause) for cause in _causes(error))
+
+
 def outage(error: BaseException) -> BaseException | None:
     """Return what of an exception and its causes says that it is an outage."""
     return next((cause for cause in _causes(error) if _says_outage(cause)), None)
@@ -105,6 +116,16 @@ def _is_out_of_time(error: BaseException) -> bool:
 
 def _says_locked(error: BaseException) -> bool:
     return error.locked if isinstance(error, ElsewhereError) else isinstance(error, psycopg.Error) and error.sqlstate == _LOCKED
+
+
+def _says_data(error: BaseException) -> bool:
+    if isinstance(error, ElsewhereError):
+        return error.of_data
+    if isinstance(error, psycopg.Error):
+        return (error.sqlstate or "")[:2] in _DATA_CLASSES or error.sqlstate == _RAISED
+    if isinstance(error, sqlite3.Error):
+        return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DATA_SQLITE
+    return isinstance(error, ValueError | ArithmeticError)
 
 
 def _says_outage(error: BaseException) -> bool:

@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from collector.storage.commits import Bulk, NoPartner, Partner, Rescue, Result, Work, commit
+from collector.storage.commits import TRIALS, Bulk, NoPartner, Partner, Rescue, Result, Work, commit
 from collector.storage.database import Connection, Database
-from collector.storage.faults import is_locked, is_unavailable, reason
+from collector.storage.faults import is_locked, is_of_data, is_unavailable, reason
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +37,20 @@ class Overloaded(Exception):
     """The queue is full, the database cannot be reached, or the writer is shutting down: try again later.
 
     Nothing was written, unless the connection was lost during the commit itself, or the database has not answered that for too long; then
-    nobody can know, and what is sent again has to be recognised by its id.
+    nobody can know, and what is sent again has to be recognised by its id. So has what was written of a request before an outage that came
+    while it was searched for what the database refuses.
     """
 
 
 class _Unit:
     """Something to write, and its answer."""
 
-    __slots__ = ("answered", "done", "error", "payload", "result", "site", "size", "work")
+    __slots__ = ("answered", "done", "error", "payload", "result", "site", "size", "whole", "work")
 
-    def __init__(self, site: int, payload: Any, work: Work | None, size: int) -> None:
+    def __init__(self, site: int, payload: Any, work: Work | None, size: int, *, whole: bool = False) -> None:
         self.site = site
+        self.whole = whole
+        """Whether all of it is to be written or nothing."""
         self.size = size
         self.payload = payload
         self.work = work
@@ -64,8 +67,8 @@ class _Waited(_Unit):
 
     __slots__ = ("_answered",)
 
-    def __init__(self, site: int, payload: Any, work: Work | None, size: int = 0) -> None:
-        super().__init__(site, payload, work, size)
+    def __init__(self, site: int, payload: Any, work: Work | None, size: int = 0, *, whole: bool = False) -> None:
+        super().__init__(site, payload, work, size, whole=whole)
         self._answered = threading.Lock()
         self._answered.acquire()
 
@@ -126,6 +129,7 @@ class Writer:
         """Why the last commit was refused, of what partners commit, and of the rest."""
         self._turn = threading.Lock()
         self._sizes = [0] * threads
+        self._trials = [0] * threads
         self._at_work: list[list[_Unit]] = [[] for _ in range(threads)]
         self._began: list[float] = [_NEVER] * threads
         names = ["writer", *(f"writer {number}" for number in range(2, threads + 1))]
@@ -136,13 +140,15 @@ class Writer:
         for thread in (*self._threads, threading.Thread(target=self._watch, name="writer's watch", daemon=True)):
             thread.start()
 
-    def record(self, site: int, payload: Any, size: int = 0) -> Any:
+    def record(self, site: int, payload: Any, size: int = 0, *, whole: bool = False) -> Any:
         """Write a payload (of about `size` bytes) in the next bulk and return its result after the commit.
+
+        What the database refuses of it costs only itself, unless it is to be written `whole` or not at all.
 
         Raises:
             Overloaded: try again later.
         """
-        unit = _Waited(site, payload, None, size)
+        unit = _Waited(site, payload, None, size, whole=whole)
         self._submit(unit)
         return unit.wait()
 
@@ -279,6 +285,7 @@ class Writer:
                 group = self._take()
                 self._bytes -= sum(unit.size for unit in group)
                 self._sizes[place] = len(group)
+                self._trials[place] = TRIALS
                 self._at_work[place] = group
             try:
                 for part in self._transactions(group):
@@ -392,7 +399,17 @@ class Writer:
             ((result, _),) = self._attempt(place, [_Unit(unit.site, payload, None, unit.size)])
             return result
 
-        result = Rescue(self._bulk, write).halved(unit.payload) if unit.work is None else None
+        if unit.work is not None or unit.whole or not is_of_data(error):
+            return None, error
+        rescue = Rescue(self._bulk, write, self._trials[place])
+        try:
+            result = rescue.halved(unit.payload)
+        except Overloaded:
+            raise
+        except Exception as another:  # a fault of ours, or of the database's: not for the payload to answer for
+            return None, another
+        finally:
+            self._trials[place] = rescue.trials
         if result is None:
             return None, error
         log.warning("a part of a request cannot be written (%s); the rest of it is", reason(error))

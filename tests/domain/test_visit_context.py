@@ -88,18 +88,6 @@ def test_who_invents_visits_gets_no_more_than_so_many(world: World, monkeypatch:
     assert list(examine(world.services.database)) == []
 
 
-def test_what_a_user_has_too_many_of_its_lead_may_have_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visits, "MOST", 2)
-    for number in range(2):
-        world.send(user(), event(world, number, 1), lead=lead())
-        world.clock.advance(HOUR)
-    world.send(lead(), event(world, 2, 1))
-    assert list(examine(world.services.database)) == []
-    undo(world)
-    assert [world.person(key).identities[0].visit_count for key in (user(), lead().key)] == [2, 1]
-    assert list(examine(world.services.database)) == []
-
-
 def test_undone_a_merge_leaves_each_with_what_its_own_visits_say(world: World) -> None:
     world.send(user(), event(world, 0, 2, DAY), lead=lead("other"), client=CLIENTS[1])
     world.send(lead(), event(world, 1, 3), client=CLIENTS[2])

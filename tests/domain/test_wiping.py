@@ -14,6 +14,7 @@ from collector.domain.deletion import Transact
 from collector.services import WRITERS
 from collector.storage import rewriting
 from collector.storage.database import Connection
+from collector.values.clock import MINUTE
 from collector.values.errors import Reason
 from tests.domain.test_deletion import begin_to_erase, erase, is_sound, wait_for_a_row
 from tests.support.clock import FakeClock
@@ -91,6 +92,7 @@ def test_one_that_was_interrupted_is_finished_without_waiting_for_the_night(worl
     monkeypatch.setattr(upkeep, "_FEED_SECONDS", 0.001)
     world.send(user(), world.event(), lead=lead())
     begin_to_erase(world, user())
+    world.clock.advance(MINUTE + 1)  # whoever deleted it would be done by now
     running = upkeep.Upkeep(world.services)
     try:
         wait_until(lambda: world.rows("SELECT count(*) FROM deletions") == [(0,)])

@@ -85,6 +85,28 @@ def test_what_was_said_of_a_user_is_not_said_of_a_browser_that_an_undone_merge_p
     assert world.attributes(user("guest"))["internal"] is False
 
 
+def test_what_was_said_of_a_browser_stays_when_its_user_is_proved_and_in_the_network(tracker: Tracker, world: World) -> None:
+    send(tracker, ELSEWHERE)
+    value = tracker.lead.partition(".")[0]
+    world.set(("lead", value), {"internal": False}, browser=False)
+    secret = world.site.identity_secrets[0].encode()
+    tracker.identify("colleague", hash=hmac.new(secret, b"colleague", hashlib.sha256).hexdigest())
+    send(tracker, OFFICE)
+    assert world.attributes(user("colleague"))["internal"] is False
+
+
+def test_who_is_seen_in_the_network_after_it_was_unset_is_internal_again(tracker: Tracker, world: World) -> None:
+    secret = world.site.identity_secrets[0].encode()
+    tracker.identify("colleague", hash=hmac.new(secret, b"colleague", hashlib.sha256).hexdigest())
+    send(tracker, OFFICE)
+    world.clock.advance(1)
+    world.set(user("colleague"), {"internal": None}, browser=False)
+    world.clock.advance(1)
+    assert not world.attributes(user("colleague")).get("internal")
+    send(tracker, OFFICE)
+    assert world.attributes(user("colleague"))["internal"] is True
+
+
 def test_a_user_id_that_nobody_proved_is_marked_by_the_browser_alone_so_that_an_undone_merge_takes_it_away(
     tracker: Tracker, new_tracker, world: World
 ) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from collector.domain.identities import LEAD, USER, Key
 from collector.domain.submissions import AttributeChange, Event, Outcome, Submission, halves, joined
+from collector.values.clock import MINUTE
 from collector.values.errors import Reason
 from tests.laws.test_handed_over import submissions
 from tests.support.clock import FakeClock
@@ -57,25 +58,30 @@ def items(one: Submission) -> list[object]:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts)
 def test_written_one_after_the_other_they_come_to_the_same(world: World, given_acts: list[Act]) -> None:
+    world.clock.advance(MINUTE)  # each has the room of a minute for new people
     run, now = next(runs), world.clock()
-    ids = [id_at(now) for _ in range(6)]
+    ids, visits = ([id_at(now) for _ in range(number)] for number in (6, 3))
     # Each has a browser of its own: what a group says of one browser is put together, and means the same only in one order.
-    payload = [submission(f"{run}-{place}", run, now, ids, act) for place, act in enumerate(given_acts)]
+    payload = [submission(f"{run}-{place}", run, now, ids, visits, act) for place, act in enumerate(given_acts)]
     sites = [world.site.id, other_site(world)]
     whole = world.services.writer.record(sites[0], payload)
     assert [told(outcome) for outcome in in_halves(world, sites[1], payload)] == [told(outcome) for outcome in whole]
-    first, second = (people(world, site, {one.owner for one in payload}) for site in sites)
+    keys = {key for one in payload for key in (one.owner, one.lead.key if one.lead else one.owner)}
+    first, second = (people(world, site, keys) for site in sites)
     assert first == second
 
 
-def submission(browser: str, run: int, now: int, ids: list[bytes], act: Act) -> Submission:
+def submission(browser: str, run: int, now: int, ids: list[bytes], visits: list[bytes], act: Act) -> Submission:
     who, verified, events, changes = act
     new = lead(f"lead-{browser}")
     return Submission(
         owner=(USER, f"u-{run}-{who}") if who else new.key,
         lead=new,
         verified=verified and who > 0,
-        events=[Event(ids[number], "came", now - number) for number in events],
+        events=[
+            Event(ids[number], "came", now - number, visits[number % 3], f'{{"url":"https://shop.example/{number}"}}') for number in events
+        ],
+        internal=verified,
         changes=[AttributeChange({f"custom_attributes.{name}": at}, now - at) for name, at in changes],
     )
 
@@ -108,7 +114,7 @@ def people(world: World, site: int, keys: set[Key]) -> list[tuple[object, ...]]:
     values = sorted(value for _, value in keys)
     marks = ", ".join("?" for _ in values)
     found = world.rows(
-        f"SELECT i.kind, i.value, p.value, t.count, t.own_count, t.first, t.last FROM identities i "
+        f"SELECT i.kind, i.value, p.value, i.visit_count, i.visit_started_at, t.count, t.own_count, t.first, t.last FROM identities i "
         "JOIN identities p ON p.site = i.site AND p.id = i.principal_id "
         "LEFT JOIN totals t ON t.site = i.site AND t.identity = i.id "
         f"WHERE i.site = ? AND i.value IN ({marks}) ORDER BY 1, 2",

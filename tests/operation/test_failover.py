@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from collector.services import WRITERS
 from tests.support.load import Load, check_ledger
 from tests.support.postgres import PostgresServer, Servers, postgres_servers
 from tests.support.proxy import Proxy
@@ -74,10 +75,11 @@ def test_a_standby_without_which_nothing_is_committed_is_gone_and_comes_back(
     """The server answers all the while, but never to a commit. Whoever waits for one there must not leave it waiting and ask again."""
     collector = start_collector(database_url=f"{primary.url}/postgres", settings={"LEADLIGHT_WRITER_PROCESS": "on"})
     collector.stop()
-    collector.start("from collector import writer_process\nwriter_process.PATIENCE_SECONDS = 4")
+    collector.start("from collector import writer_process\nwriter_process.PATIENCE_SECONDS = 8")
     load = Load(collector)
     load.wait_for_acknowledged(300)
     at_work = writers(collector)
+    assert len(at_work) == WRITERS["postgresql"]
     standby.stop()
     load.wait_for_answers(503, 20)
     assert writers(collector) == at_work

@@ -37,7 +37,13 @@ def refuse_poison(tx: Connection) -> None:
         tx.run("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''poison''; END'")
         when = "NEW.metadata::text LIKE '%poison%'"
         tx.run(f"CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION refuse()")
+        when = "NEW.own_value LIKE '%poison%'"
+        tx.run(f"CREATE TRIGGER refuse BEFORE INSERT ON attributes FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION refuse()")
         return
+    tx.run(
+        "CREATE TRIGGER refuse_attributes BEFORE INSERT ON attributes WHEN NEW.own_value LIKE '%poison%' "
+        "BEGIN SELECT RAISE(ABORT, 'poison'); END"
+    )
     for (table,) in tx.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'events_[0-9]*'"):
         tx.run(
             f"CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} WHEN NEW.metadata LIKE '%poison%' "
@@ -88,6 +94,25 @@ def test_among_the_events_of_a_server(fleet: list[Collector]) -> None:
         answers = list(pool.map(post, range(CLIENTS)))
     assert answers == [(202, EVENTS - 1, [(0, "internal", None)])] * CLIENTS
     assert count(fleet, "came") == CLIENTS * (EVENTS - 1)
+
+
+def test_an_attribute_among_the_events_of_a_browser(fleet: list[Collector]) -> None:
+    lead = f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
+    items: list[dict[str, Any]] = [new_event("came") for _ in range(4)]
+    items.insert(2, {"type": "identify", "at": items[0]["at"], "attributes": {"custom_attributes": {"plan": "poison"}}})
+    items.insert(4, {"type": "identify", "at": items[0]["at"], "attributes": {"custom_attributes": {"colour": "red"}}})
+    answer = fleet[0].client.post_json("/collect", envelope(fleet[0].site_key, lead, *items))
+    assert (answer.status, answer.json["accepted"]) == (202, 5)
+    assert [(one["index"], one["code"]) for one in answer.json["refused"]] == [(2, "internal")]
+    (contact,) = fleet[0].client.api("GET", "/contacts").json["data"]
+    assert contact["custom_attributes"] == {"colour": "red"}
+
+
+def test_an_event_of_a_server_that_brings_somebody_is_written_whole_or_not_at_all(fleet: list[Collector]) -> None:
+    event = {"event_name": "came", "email": "ada@example.com", "create_contact": True, **POISON}
+    answer = fleet[0].client.api("POST", "/events", event)
+    assert (answer.status, answer.json["errors"][0]["code"]) == (500, "internal")
+    assert fleet[0].client.api("GET", "/contacts").json["data"] == []
 
 
 def test_a_browser_keeps_what_it_sent_where_nothing_of_it_can_be_written(fleet: list[Collector]) -> None:

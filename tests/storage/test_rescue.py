@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from collector.storage.commits import Rescue
+from collector.storage.commits import TRIALS, Rescue
 from collector.storage.faults import ElsewhereError
 
 
@@ -48,20 +48,30 @@ def test_one_fails_alone_after_few_trials(place: int) -> None:
     payload = list(range(50))
     payload[place] = -1
     tried = Tried()
-    assert Rescue(Lists(), tried).halved(payload) == [*range(place), None, *range(place + 1, 50)]
+    assert Rescue(Lists(), tried, TRIALS).halved(payload) == [*range(place), None, *range(place + 1, 50)]
     assert tried.times <= 12
 
 
-def test_several_fail_alone() -> None:
-    payload = [-1 if number in (0, 1, 17, 49) else number for number in range(50)]
-    assert Rescue(Lists(), Tried()).halved(payload) == [None if number < 0 else number for number in payload]
+@pytest.mark.parametrize("bad", [{0, 1, 17, 49}, set(range(30)), set(range(20, 50))])
+def test_several_fail_alone_wherever_they_stand(bad: set[int]) -> None:
+    payload = [-1 if number in bad else number for number in range(50)]
+    assert Rescue(Lists(), Tried(), TRIALS).halved(payload) == [None if number < 0 else number for number in payload]
 
 
 @pytest.mark.parametrize("size", [1, 2, 50, 1_000])
 def test_where_nothing_can_be_written_nothing_is_refused(size: int) -> None:
     tried = Tried()
-    assert Rescue(Lists(), tried).halved([-1] * size) is None
+    assert Rescue(Lists(), tried, TRIALS).halved([-1] * size) is None
     assert tried.times <= 16
+
+
+def test_where_too_much_is_at_fault_it_is_given_up() -> None:
+    tried = Tried()
+    assert Rescue(Lists(), tried, TRIALS).halved([-1 if number % 2 else 1 for number in range(1_000)]) is None
+    assert tried.times <= TRIALS
+    rescue = Rescue(Lists(), tried, 0)
+    assert rescue.halved([1, -1]) is None
+    assert rescue.trials == 0
 
 
 def test_an_outage_in_between_is_told() -> None:
@@ -71,4 +81,16 @@ def test_an_outage_in_between_is_told() -> None:
         return Tried()(payload)
 
     with pytest.raises(ElsewhereError, match="no disk"):
-        Rescue(Lists(), write).halved([1, 2, 3, -1])
+        Rescue(Lists(), write, TRIALS).halved([1, 2, 3, -1])
+
+
+def test_a_fault_that_is_not_of_the_data_is_told_too() -> None:
+    """It may pass, or be mended; what would be refused for it would never be sent again."""
+
+    def write(payload: list[int]) -> list[int]:
+        if 3 in payload:
+            raise KeyError("a fault of ours")
+        return Tried()(payload)
+
+    with pytest.raises(KeyError):
+        Rescue(Lists(), write, TRIALS).halved([1, 2, 3, -1])

@@ -122,6 +122,8 @@ def _count(drafts: Drafts, places: list[int], outcome: Outcome, results: Results
         for index in places:
             results.refuse(index, Refusal(outcome.error, None if outcome.error is Reason.INTERNAL else drafts[index].field))
         return
+    if outcome.failed:
+        results.flagged += [{"index": index, "code": Reason.INTERNAL.value, "field": drafts[index].field} for index in places]
     for index, result in zip(places, outcome.events, strict=True):
         if isinstance(result, Reason):
             results.refuse(index, Refusal(result, event_input.field_of(result)))

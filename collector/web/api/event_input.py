@@ -129,7 +129,11 @@ def _check_age(own_id: str, dialect: Dialect, oldest: int) -> None:
     """Refuse an id that nothing else gives a time and that is older than the timeline: whether it was counted nobody knows any more."""
     made = uuid7_bytes(own_id)
     if made is not None and event_id_time(made) < oldest:
-        raise Refusal(Reason.TOO_OLD, dialect.event_id, "the time inside this UUIDv7 is older than the timeline; give created_at as well")
+        raise Refusal(
+            Reason.TOO_OLD,
+            dialect.event_id,
+            "its time is older than the timeline; give created_at as well, the same each time",
+        )
 
 
 def _time(raw: Any, time_zone: tzinfo, now_ms: int, retention_ms: int) -> int:

@@ -73,7 +73,7 @@ def _store(services: Services, site: Site, draft: Draft, *, create_contact: bool
     if owner is None or not (owner.exists or create_contact):
         raise lookup.user_not_found()
     payload = [owners.submission(site, owner, [draft], create=create_contact)]
-    outcome: Outcome = services.writer.record(site.id, payload, request.content_length or 0)[0]
+    outcome: Outcome = services.writer.record(site.id, payload, request.content_length or 0, whole=True)[0]
     if outcome.error is not None:
         raise lookup.user_not_found()
     if isinstance(outcome.events[0], Reason):
