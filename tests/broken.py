@@ -280,7 +280,7 @@ BREAKS = (
         "a poisonous event costs its whole request",
         ((WRITER, "        if unit.work is not None or unit.whole or", "        if True or"),),
         tuple(
-            f"poison::{test}[{engine}-{where}]"
+            f"poison::{test}[{where}-{engine}]"
             for test in ("the_events_of_browsers", "the_events_of_a_server", "an_attribute")
             for engine in ("sqlite", "postgresql")
             for where in ("written apart", "written where it is served")
@@ -293,7 +293,7 @@ BREAKS = (
             (COMMITS, "                        return None\n", "                        return self._bulk.joined(payload, [None, None])\n"),
         ),
         tuple(
-            f"poison::keeps_what_it_sent[{engine}-{where}]"
+            f"poison::keeps_what_it_sent[{where}-{engine}]"
             for engine in ("sqlite", "postgresql")
             for where in ("written apart", "written where it is served")
         ),
@@ -302,7 +302,7 @@ BREAKS = (
         "a single event of a server is written in halves",
         ((WRITER, "if unit.work is not None or unit.whole or", "if unit.work is not None or"),),
         tuple(
-            f"poison::brings_somebody[{engine}-{where}]"
+            f"poison::brings_somebody[{where}-{engine}]"
             for engine in ("sqlite", "postgresql")
             for where in ("written apart", "written where it is served")
         ),
