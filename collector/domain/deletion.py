@@ -83,22 +83,18 @@ def silent_leads(database: Database, site: int, before_ms: int) -> Iterator[int]
         last = rows[-1][0]
 
 
-def wipe(database: Database, slices: Slices, transact: Transact, site: int | None = None) -> Iterator[int]:
-    """Wipe the events of deleted identities, one transaction at a time; yields the number of events after each."""
+def wipe(database: Database, slices: Slices, transact: Transact, site: int) -> Iterator[int]:
+    """Wipe the events of the deleted identities of a site, one transaction at a time; yields the number of events after each."""
     while True:
         with database.read() as connection:
-            row = connection.row(
-                f"SELECT site, identity FROM deletions {'' if site is None else 'WHERE site = ? '}ORDER BY site, identity LIMIT 1",
-                () if site is None else (site,),
-            )
-        if row is None:
+            identity = connection.value("SELECT min(identity) FROM deletions WHERE site = ?", (site,))
+        if identity is None:
             break
-        of, identity = row
 
-        def step(tx: Connection, of: int = of, identity: int = identity) -> int:
-            gone = slices.delete_of(tx, of, identity, STEP)
+        def step(tx: Connection, identity: int = identity) -> int:
+            gone = slices.delete_of(tx, site, identity, STEP)
             if not gone:
-                tx.run("DELETE FROM deletions WHERE site = ? AND identity = ?", (of, identity))
+                tx.run("DELETE FROM deletions WHERE site = ? AND identity = ?", (site, identity))
             return gone
 
         yield transact(step)

@@ -95,7 +95,7 @@ def test_at_each_step_of_pruning_and_wiping_nothing_is_found(history: World, mon
         assert findings(history) == []
     assert steps.count("moved") > 5
     assert "dropped" in steps
-    for _ in deletion.wipe(services.database, services.slices, services.written.transact):
+    for _ in deletion.wipe(services.database, services.slices, services.written.transact, history.site.id):
         assert findings(history) == []
     assert history.counts(user()) == {"page-view": 2, "saved": 9}
     assert findings(history) == []
