@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from collector.domain import event_rules
 from collector.domain.event_rules import EventRule
-from collector.domain.sites import Site
+from collector.domain.sites import Site, site_ids
 from collector.services import Services
 
 log = logging.getLogger(__name__)
@@ -51,18 +51,22 @@ class Backfill:
 
     def _look(self) -> None:
         services = self._services
-        with services.database.read() as connection:
-            if not event_rules.pending(connection, services.clock()):
-                return
+        if not self._waiting():
+            return
         with services.written.alone(_LOCK) as alone:
             if not alone:
                 return
-            with services.database.read() as connection:
-                waiting = event_rules.pending(connection, services.clock())
+            waiting = self._waiting()
             sites = {site.id: site for site in services.sites.all()}
             for site, rule in waiting:
                 if site in sites and not self._finished(sites[site], rule):
                     return
+
+    def _waiting(self) -> list[tuple[int, EventRule]]:
+        """Return the rules that are to be applied, with the row ids of their sites."""
+        now = self._services.clock()
+        with self._services.database.read() as connection:
+            return [(site, rule) for site in site_ids(connection) for rule in event_rules.pending(connection, site, now)]
 
     def _finished(self, site: Site, rule: EventRule) -> bool:
         return not any(self._stopping.wait(_PAUSE_SECONDS) for _ in apply(self._services, site, rule))

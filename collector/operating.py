@@ -11,7 +11,7 @@ from collector.domain import deletion, restoring
 from collector.domain.checks.findings import Finding
 from collector.domain.doctor import Counts, examine
 from collector.domain.secrets import Keyring
-from collector.domain.sites import Sites, are_made
+from collector.domain.sites import Sites, are_made, site_ids
 from collector.settings import Settings, SettingsError, config_path, require_secret_key
 from collector.storage import copying, migrations
 from collector.storage.database import Connection, Database
@@ -159,8 +159,7 @@ def _into_file(target: Path, path: Path, keyring: Keyring, replace: bool, deleti
                 with copying.reading(target) as old:
                     unread = database.transact(lambda tx: _remember_old(tx, old))
             deleted = database.transact(lambda tx: _delete_again(tx, keyring, deletions))
-            for _ in deletion.wipe(database, Slices(database, 0), database.transact):
-                pass
+            _wipe(database)
             rewrite(database)
             with database.read() as connection:
                 held = _holds(connection, 0)
@@ -208,8 +207,7 @@ def _into_postgresql(url: str, path: Path, keyring: Keyring, replace: bool, dele
         with _of_this_schema(path) as file, copying.loading(url, file) as tx:
             restoring.remember(tx, restoring.written(tx, copying.KEPT))
             deleted = _delete_again(tx, keyring, deletions)
-        for _ in deletion.wipe(database, Slices(database, 0), database.transact):
-            pass
+        _wipe(database)
         with database.read() as connection:
             size = connection.value("SELECT pg_database_size(current_database())")
             return msgspec.structs.replace(_holds(connection, size), deleted=deleted)
@@ -241,6 +239,15 @@ def _delete_again(tx: Connection, keyring: Keyring, deletions: Sequence[Path]) -
         with path.open(encoding="ascii") as lines:
             restoring.remember(tx, restoring.from_lines(lines))
     return restoring.delete_again(tx, keyring)
+
+
+def _wipe(database: Database) -> None:
+    """Wipe the events of whoever was deleted again."""
+    with database.read() as connection:
+        sites = site_ids(connection)
+    for site in sites:
+        for _ in deletion.wipe(database, Slices(database, 0), database.transact, site):
+            pass
 
 
 def _holds(connection: Connection, size: int) -> Copied:

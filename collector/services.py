@@ -18,7 +18,7 @@ from collector.domain.losses import Losses
 from collector.domain.names import Names
 from collector.domain.rule_scripts import RuleScripts
 from collector.domain.secrets import Keyring
-from collector.domain.sites import Sites
+from collector.domain.sites import Sites, site_ids
 from collector.domain.tracking import Ledger
 from collector.settings import Settings, require_secret_key
 from collector.simulations import Simulations
@@ -80,7 +80,7 @@ def bring_up_to_date(database: Database, now_ms: int) -> list[int]:
     ran = migrate(database, now_ms)
     if ran:
         with database.read() as connection:
-            sites = [row[0] for row in connection.rows("SELECT id FROM sites ORDER BY id")]
+            sites = site_ids(connection)
         for site in sites:
             for _ in mending.mend(database, database.transact, site, now_ms):
                 pass

@@ -18,6 +18,7 @@ import msgspec
 from collector.domain import agreement, changes, decisions, deletion, handovers, mending, pruning, rounds, simulation_runs
 from collector.domain.deletion import Transact
 from collector.domain.rounds import Attempt, Believed, ClockDoubted
+from collector.domain.sites import site_ids
 from collector.ingest.failures import described, places
 from collector.services import Services
 from collector.storage import migrations, rewriting
@@ -203,17 +204,26 @@ def _rewrite(services: Services, transact: Transact, parts: _Parts) -> None:
 
 
 def _wipe_all(services: Services, transact: Transact) -> None:
-    for _ in deletion.wipe(services.written, services.slices, transact):
+    for _ in _left_to_wipe(services, transact):
         pass
+
+
+def _left_to_wipe(services: Services, transact: Transact, **asked: int) -> Iterator[int]:
+    with services.written.read() as connection:
+        sites = site_ids(connection)
+    for site in sites:
+        yield from deletion.wipe(services.written, services.slices, transact, site, **asked)
 
 
 def purge_feed(services: Services, transact: Transact, attempt: Attempt = rounds.raising) -> None:
     """Purge what no reader of the feed of changes needs any more, and the hand-overs whose time is over."""
-    with attempt("handovers", 0):
-        transact(functools.partial(handovers.purge, now_ms=services.clock()))
-    for site in services.sites.all():
-        with attempt("feed", site.id):
-            while transact(functools.partial(changes.purge, site=site.id, now_ms=services.clock())):
+    with services.written.read() as connection:
+        sites = site_ids(connection)
+    for site in sites:
+        with attempt("handovers", site):
+            transact(functools.partial(handovers.purge, site=site, now_ms=services.clock()))
+        with attempt("feed", site):
+            while transact(functools.partial(changes.purge, site=site, now_ms=services.clock())):
                 pass
 
 
@@ -263,7 +273,7 @@ class Upkeep:
         with attempt("wiping", 0):
             services = self._services
             before = services.clock() - MINUTE  # whoever deletes somebody now is at it
-            for _ in deletion.wipe(services.written, services.slices, self._transact(), before_ms=before):
+            for _ in _left_to_wipe(services, self._transact(), before_ms=before):
                 if self._stopping.wait(PAUSE_SECONDS):
                     return
         with attempt("feed", 0):

@@ -86,23 +86,21 @@ def silent_leads(database: Database, site: int, before_ms: int) -> Iterator[int]
         last = rows[-1][0]
 
 
-def wipe(database: Database, slices: Slices, transact: Transact, site: int | None = None, before_ms: int = _EVER) -> Iterator[int]:
-    """Wipe the events of identities deleted before a time, one transaction at a time; yields the number of events after each."""
-    where, parameters = ("at < ?", (before_ms,)) if site is None else ("at < ? AND site = ?", (before_ms, site))
+def wipe(database: Database, slices: Slices, transact: Transact, site: int, before_ms: int = _EVER) -> Iterator[int]:
+    """Wipe the events of a site's identities deleted before a time, one transaction at a time; yields the number of events after each."""
     while True:
         with database.read() as connection:
-            row = connection.row(f"SELECT site, identity FROM deletions WHERE {where} ORDER BY site, identity LIMIT 1", parameters)
-        if row is None:
+            identity = connection.value("SELECT min(identity) FROM deletions WHERE site = ? AND at < ?", (site, before_ms))
+        if identity is None:
             break
-        of, identity = row
 
-        def step(tx: Connection, of: int = of, identity: int = identity) -> int:
+        def step(tx: Connection, identity: int = identity) -> int:
             # Two at a time would each pass over what the other one takes, and call it all.
-            if tx.row(f"SELECT 1 FROM deletions WHERE site = ? AND identity = ?{tx.lock_suffix()}", (of, identity)) is None:
+            if tx.row(f"SELECT 1 FROM deletions WHERE site = ? AND identity = ?{tx.lock_suffix()}", (site, identity)) is None:
                 return 0
-            gone = slices.delete_of(tx, of, identity, STEP)
+            gone = slices.delete_of(tx, site, identity, STEP)
             if not gone:
-                tx.run("DELETE FROM deletions WHERE site = ? AND identity = ?", (of, identity))
+                tx.run("DELETE FROM deletions WHERE site = ? AND identity = ?", (site, identity))
             return gone
 
         yield transact(step)

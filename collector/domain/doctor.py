@@ -22,9 +22,12 @@ SPAN = 5_000
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _TABLES = (
-    *("identities", "totals", "attributes", "visits", "merges", "deliveries", "delivery_links", "decisions"),
-    *("names", "auto_messages", "auto_message_versions", "tokens", "tombstones", "deletions", "slice_sites", "former_addresses"),
+    *("identities", "totals", "attributes", "visits", "merges", "deliveries", "delivery_links", "decisions", "handovers"),
+    *("names", "auto_messages", "auto_message_versions", "segments", "event_rules", "element_rules", "simulations"),
+    *("tokens", "account_sites", "tombstones", "deletions", "former_addresses", "slice_sites", "changes", "changes_purged"),
 )
+"""Every table whose rows belong to a site, but for the slices."""
+_DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 _CHECKS = (
     *(sums.own_totals, sums.person_totals, sums.absorbed_totals, sums.person_attributes, sums.visit_attributes),
     *(sums.activity, sums.person_visits),
@@ -60,17 +63,25 @@ def examine(database: Database, keyring: Keyring | None = None, counts: Counts |
         counted, wrong = timeline.slices(connection)
         yield from wrong
         keys: dict[int, str] = dict(connection.rows("SELECT id, site_key FROM sites"))
+        counts = counts or Counts()
+        counts.sites = len(keys)
         for site in sorted(keys.keys() | _named(connection, counted)):
             if site not in keys:
                 yield Finding("row_without_site", "a site", "none for its rows", str(site))
             yield from _examine_site(connection, site, keys.get(site, str(site)), tuple(counted), keyring, span)
-        _count(connection, counted, counts or Counts())
+            _count(connection, site, counted, counts)
 
 
 def _durable(connection: Connection) -> Iterator[Finding]:
-    """Say whether a server of PostgreSQL answers commits that a power cut would take away, whatever a collector asks for."""
-    if connection.engine == "postgresql" and (found := connection.value("SHOW fsync")) != "on":
-        yield Finding("durable", "fsync on", str(found))
+    """Say what lets a server of PostgreSQL lose, in a power cut, what it has answered.
+
+    Collectors ask for synchronous commits by themselves, in their own sessions; so what is looked at is how a session begins.
+    """
+    if connection.engine == "postgresql":
+        begun = dict(connection.rows("SELECT name, reset_val FROM pg_settings"))
+        for setting in _DURABLE:
+            if begun[setting] == "off":
+                yield Finding("durable", f"{setting} on", "off")
 
 
 def _examine_site(
@@ -109,9 +120,15 @@ def _named(connection: Connection, counted: list[Slice]) -> set[int]:
     return found
 
 
-def _count(connection: Connection, counted: list[Slice], counts: Counts) -> None:
-    for table in ("sites", "identities", "totals", "attributes"):
-        setattr(counts, table, connection.value(f"SELECT count(*) FROM {table}"))
-    counts.deletions_to_finish = connection.value("SELECT count(*) FROM deletions")
-    counts.people = connection.value("SELECT count(*) FROM identities WHERE principal_id = id")
-    counts.events = sum(connection.value(f"SELECT count(*) FROM events_{one.number}") for one in counted)
+def _count(connection: Connection, site: int, counted: list[Slice], counts: Counts) -> None:
+    """Add what a site has."""
+
+    def rows(table: str, condition: str = "") -> int:
+        return int(connection.value(f"SELECT count(*) FROM {table} WHERE site = ?{condition}", (site,)))
+
+    counts.identities += rows("identities")
+    counts.people += rows("identities", " AND principal_id = id")
+    counts.events += sum(rows(f"events_{one.number}") for one in counted)
+    counts.totals += rows("totals")
+    counts.attributes += rows("attributes")
+    counts.deletions_to_finish += rows("deletions")

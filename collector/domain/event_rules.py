@@ -147,10 +147,10 @@ class Step(msgspec.Struct, frozen=True):
     view: bytes | None
 
 
-def pending(connection: Connection, now_ms: int) -> list[tuple[int, EventRule]]:
-    """Return the rules (with their sites' ids) that have not been applied to the whole timeline yet, the oldest first."""
-    sql = f"SELECT site, {_COLUMNS} FROM event_rules WHERE backfilled_at IS NULL AND archived_at IS NULL AND created_at < ? ORDER BY id"
-    return [(row[0], _rule(row[1:])) for row in connection.rows(sql, (now_ms - SETTLED,))]
+def pending(connection: Connection, site: int, now_ms: int) -> list[EventRule]:
+    """Return the rules that have not been applied to the whole timeline yet, the oldest first."""
+    where = "site = ? AND backfilled_at IS NULL AND archived_at IS NULL AND created_at < ? ORDER BY id"
+    return _select(connection, where, (site, now_ms - SETTLED))
 
 
 def next_step(connection: Connection, site: Site, names: Names, rule: EventRule, oldest: int) -> Step | None:

@@ -83,9 +83,9 @@ def take(tx: Connection, site: Site, keyring: Keyring, nonce: str, own: NewIdent
     return None if known is None else Taken(keyring.decrypt(lead), known.absorbed)
 
 
-def purge(tx: Connection, now_ms: int) -> int:
-    """Forget what nobody can use any more, of every site; returns how many there were."""
-    return tx.run("DELETE FROM handovers WHERE expires_at <= ?", (now_ms,))
+def purge(tx: Connection, site: int, now_ms: int) -> int:
+    """Forget what nobody can use any more; returns how many there were."""
+    return tx.run("DELETE FROM handovers WHERE site = ? AND expires_at <= ?", (site, now_ms))
 
 
 def _purpose(site: Site) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from collector.domain.deletion import Transact
 from collector.domain.rounds import Attempt, raising
+from collector.domain.sites import site_ids
 from collector.storage.database import Connection, Database
 from collector.storage.slices import CLOSED, DRIFT, OVERFLOW, Slices, numbers_in, wipe
 
@@ -61,7 +62,7 @@ def _prune(database: Database, slices: Slices, transact: Transact, now_ms: int, 
             yield Step("closed", number)
     with database.read() as connection:
         closed = numbers_in(connection, CLOSED)
-        sites = [row[0] for row in connection.rows("SELECT id FROM sites ORDER BY id")]
+        sites = site_ids(connection)
     for number in closed:
         moved = 0
         for site in sites:

@@ -114,6 +114,11 @@ def are_made(connection: Connection) -> bool:
     return has_schema and connection.row("SELECT 1 FROM sites LIMIT 1") is not None
 
 
+def site_ids(connection: Connection) -> list[int]:
+    """Return the row id of every site, also of those whose secrets cannot be read here."""
+    return [row[0] for row in connection.rows("SELECT id FROM sites ORDER BY id")]
+
+
 def is_site_key(text: str) -> bool:
     """Say whether a text has the form of a site key; what has not is no secret of ours and need not be looked for."""
     return _SITE_KEY.fullmatch(text) is not None

@@ -341,8 +341,10 @@ class _Group:
             if principal is None or (principal.active_at or -1) < minute:
                 person = late.setdefault(identity.principal_id, [None, None])
                 person[1] = max(person[1] or 0, minute)
-        rows = [(self.site, number, *minutes) for number, minutes in sorted(late.items())]
-        self.tx.update("identities", ("site", "id"), ("own_active_at", "active_at"), rows, "larger(coalesce({0}, {1}), coalesce({1}, {0}))")
+        rows = [(number, *minutes) for number, minutes in sorted(late.items())]
+        self.tx.update(
+            "identities", self.site, "id", ("own_active_at", "active_at"), rows, "larger(coalesce({0}, {1}), coalesce({1}, {0}))"
+        )
 
     def insert_events(self, homes: Mapping[int, "_Home"]) -> None:
         """Insert what is new, each event into its slice, and count it."""

@@ -243,8 +243,8 @@ def fold(tx: Connection, site: int, people: Collection[int]) -> None:
 
 
 def _write_down(tx: Connection, site: int, sums: Mapping[int, identities.Visits]) -> None:
-    rows = [(site, person, *one) for person, one in sorted(sums.items())]
-    tx.update("identities", ("site", "id"), ("visit_count", "visit_started_at", "visit_ended_at", "previous_visit_ended_at"), rows)
+    rows = [(person, *one) for person, one in sorted(sums.items())]
+    tx.update("identities", site, "id", ("visit_count", "visit_started_at", "visit_ended_at", "previous_visit_ended_at"), rows)
 
 
 def whole(visit: bytes, started: int, ended: int) -> Whole:

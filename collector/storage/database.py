@@ -174,23 +174,22 @@ class Connection:
         with self._raw.cursor() as cursor, cursor.copy(f"COPY {into} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)") as copy:
             copy.write(data)
 
-    def update(self, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]], rule: str = "{1}") -> None:
-        """Set whole numbers or null in rows: each names a row by its key, then gives its columns. `rule` makes a column's value of
-        what it was, `{0}`, and what is given, `{1}`.
+    def update(self, table: str, site: int, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], rule: str = "{1}") -> None:
+        """Set whole numbers or null in rows of a site: each names a row by its `key`, then gives its columns. `rule` makes a column's
+        value of what it was, `{0}`, and what is given, `{1}`.
         """
         if not rows:
             return
         if self.engine == "postgresql":
-            names = [*key, *columns]
+            names = [key, *columns]
             settings = ", ".join(f"{name} = {rule.format(f't.{name}', f'n.{name}')}" for name in columns)
-            where = " AND ".join(f"t.{name} = n.{name}" for name in key)
             arrays = [packed(values, int) for values in zip(*rows, strict=True)]
             given = f"unnest({', '.join('?' * len(names))}) AS n ({', '.join(names)})"
-            self._execute(f"UPDATE {table} t SET {settings} FROM {given} WHERE {where}", arrays)
+            # The site stands there by itself, not among the rows: so the statement says of whose rows it is.
+            self._execute(f"UPDATE {table} t SET {settings} FROM {given} WHERE t.site = ? AND t.{key} = n.{key}", [*arrays, site])
             return
-        settings = ", ".join(f"{name} = {rule.format(name, f'?{len(key) + place}')}" for place, name in enumerate(columns, 1))
-        where = " AND ".join(f"{name} = ?{place}" for place, name in enumerate(key, 1))
-        self.run_many(f"UPDATE {table} SET {settings} WHERE {where}", rows)
+        settings = ", ".join(f"{name} = {rule.format(name, f'?{place}')}" for place, name in enumerate(columns, 3))
+        self.run_many(f"UPDATE {table} SET {settings} WHERE site = ?1 AND {key} = ?2", [(site, *row) for row in rows])
 
     def among(self, values: Sequence[int] | Sequence[str] | Sequence[bytes]) -> tuple[str, Sequence[Any]]:
         """Return the condition that a column is one of these values, and its parameters; of none it is nothing.

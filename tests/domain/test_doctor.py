@@ -14,12 +14,10 @@ from collector.domain.doctor import Counts, examine
 from collector.domain.imports import Base
 from collector.domain.pruning import prune
 from collector.domain.submissions import Event
-from collector.services import bring_up_to_date
 from collector.storage.database import Database
 from collector.storage.slices import WEEK
-from collector.values.clock import DAY, HOUR, system_clock
+from collector.values.clock import DAY, HOUR
 from tests.support.clock import FakeClock
-from tests.support.postgres import postgres_servers
 from tests.support.world import World, id_at, lead, user
 from tests.support.world import world as start
 
@@ -95,7 +93,7 @@ def test_at_each_step_of_pruning_and_wiping_nothing_is_found(history: World, mon
         assert findings(history) == []
     assert steps.count("moved") > 5
     assert "dropped" in steps
-    for _ in deletion.wipe(services.database, services.slices, services.written.transact):
+    for _ in deletion.wipe(services.database, services.slices, services.written.transact, history.site.id):
         assert findings(history) == []
     assert history.counts(user()) == {"page-view": 2, "saved": 9}
     assert findings(history) == []
@@ -250,7 +248,6 @@ CORRUPTIONS: dict[str, tuple[str, Change]] = {
             )
         ],
     ),
-    "rows of no site": ("row_without_site", lambda w: [("INSERT INTO tombstones (site, mac, at) VALUES (77, ?, 1)", b"x")]),
 }
 ORPHANS: dict[str, Change] = {
     "totals": lambda w: [("INSERT INTO totals (site, name, identity) VALUES (?, 1000, 5)", w.site.id)],
@@ -263,6 +260,9 @@ ORPHANS: dict[str, Change] = {
     ],
     "merges": lambda w: [("UPDATE merges SET lead = 5 WHERE undone_at IS NOT NULL",)],
     "former_addresses": lambda w: [("INSERT INTO former_addresses (site, identity, mac) VALUES (?, 5, ?)", w.site.id, b"x")],
+    "handovers": lambda w: [
+        ("INSERT INTO handovers (site, nonce, identity, lead, expires_at) VALUES (?, ?, 5, 'x', 1)", w.site.id, b"x"),
+    ],
 }
 
 
@@ -345,9 +345,3 @@ def test_it_sees_one_moment_while_events_are_written(history: World) -> None:
         history.send(lead(f"new-{len(found)}"), history.event())
     assert len(found) > 5
     assert found == before
-
-
-def test_it_finds_a_server_that_answers_commits_before_they_are_on_disk() -> None:
-    with postgres_servers() as servers, closing(Database(f"{servers.new(fsync='off').url}/postgres")) as database:
-        bring_up_to_date(database, system_clock())
-        assert [str(finding) for finding in examine(database)] == ["durable: expected fsync on, found off"]

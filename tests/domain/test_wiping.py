@@ -29,7 +29,7 @@ def world(database_url: str, clock: FakeClock) -> Iterator[World]:
 
 
 def wiping(world: World, transact: Transact | None = None) -> Iterator[int]:
-    return deletion.wipe(world.services.written, world.services.slices, transact or world.services.written.transact)
+    return deletion.wipe(world.services.written, world.services.slices, transact or world.services.written.transact, world.site.id)
 
 
 @pytest.mark.parametrize("engine", ["postgresql"])

@@ -197,12 +197,12 @@ def test_what_is_older_than_the_timeline_is_left(world: World, tracker: Tracker)
 
 def test_going_back_begins_when_every_collector_knows_the_rule(world: World, rule: EventRule) -> None:
     with world.services.database.read() as connection:
-        assert event_rules.pending(connection, world.clock()) == []
+        assert event_rules.pending(connection, world.site.id, world.clock()) == []
         world.clock.advance(SETTLED + 1)
-        assert [one.public_id for _, one in event_rules.pending(connection, world.clock())] == [rule.public_id]
+        assert [one.public_id for one in event_rules.pending(connection, world.site.id, world.clock())] == [rule.public_id]
     go_back(world, rule)
     with world.services.database.read() as connection:
-        assert event_rules.pending(connection, world.clock()) == []
+        assert event_rules.pending(connection, world.site.id, world.clock()) == []
 
 
 def test_answers_name_the_query_parameters_that_active_rules_ask_for(world: World, tracker: Tracker) -> None:
@@ -339,7 +339,7 @@ def test_a_rule_by_selector_makes_nothing_of_page_views_and_has_nothing_to_go_ba
     assert counts(world, tracker) == {"page-view": 1}
     world.clock.advance(SETTLED + 1)
     with world.services.database.read() as connection:
-        assert event_rules.pending(connection, world.clock()) == []
+        assert event_rules.pending(connection, world.site.id, world.clock()) == []
 
 
 def test_whoever_asked_not_to_be_tracked_is_told_of_no_rules(world: World, tracker: Tracker) -> None:

@@ -284,7 +284,7 @@ class Play:
 
     def wipe(self, process: int, steps: int | None) -> None:
         services = self.processes[process]
-        for _ in itertools.islice(deletion.wipe(services.written, services.slices, self.transact(services)), steps):
+        for _ in itertools.islice(deletion.wipe(services.written, services.slices, self.transact(services), self.world.site.id), steps):
             pass
 
     def prune(self, process: int, steps: int | None, *, closings: bool = True) -> None:

@@ -48,7 +48,7 @@ AND (i.kind <> '{LEAD}' OR i.principal_id = i.id)"""
 
 def orphans(part: Part) -> Iterator[Finding]:
     """Whatever belongs to an identity goes with it."""
-    for table in ("totals", "attributes", "visits", "deliveries", "delivery_links", "decisions", "former_addresses"):
+    for table in ("totals", "attributes", "visits", "deliveries", "delivery_links", "decisions", "former_addresses", "handovers"):
         for (identity,) in part.rows(_ORPHANS.format(table)):
             yield part.finding("row_without_identity", "an identity", f"none for a row of {table}", identity)
     for (identity,) in part.rows(_LINKS):
