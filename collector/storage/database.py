@@ -406,10 +406,14 @@ class Database:
             session.execute(_NOTICE_ABSENCE)
             yield session
 
-    def run_alone(self, sql: str, *, seconds: int = 0) -> None:
-        """Run a statement of PostgreSQL that no transaction may hold. `seconds` is after how long the server ends it; 0 for never."""
+    def run_alone(self, sql: str, *, seconds: int = 0, lock_ms: int = 0) -> None:
+        """Run a statement of PostgreSQL that no transaction may hold.
+
+        The server ends it after so many `seconds`, or where it waits for a lock for so many ms; 0 for never.
+        """
         with self._session() as session:
             session.execute(f"SET statement_timeout = '{seconds}s'".encode())
+            session.execute(f"SET lock_timeout = {lock_ms}".encode())
             session.execute(sql.encode())
 
     @contextmanager

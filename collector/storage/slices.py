@@ -9,11 +9,12 @@ gone, its row stays). Each process keeps in memory which slices there are; one t
 writer runs the transaction again.
 """
 
+import functools
 import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 import psycopg
@@ -32,7 +33,7 @@ DRIFT = DAY
 """How far an id's time and the corrected time of its event may differ (ms), and how long a slice stays open beyond that."""
 
 DETACH_SECONDS = 120
-"""How long the end of a week waits at most for transactions that began before, one that somebody forgot to end among them."""
+"""How long the end of a week is tried in all where somebody holds its table: a backup, or a transaction that somebody forgot to end."""
 
 OPEN, CLOSED, PRUNED = "open", "closed", "pruned"
 
@@ -52,6 +53,7 @@ _LOCK = 7_305_808_869_229_539  # PostgreSQL advisory lock; any fixed number
 _REFUSAL = "slice_closed"
 _CHUNK = 500
 _EARLY_MS = 20  # how long what is needed later waits for locks
+_WAIT_MS, _TRY_SECONDS, _PAUSE_SECONDS = 300, 2, 1.0  # how long the end of a week waits for a lock, tries, and lets others pass
 _LATER_SECONDS = 60
 _FEW = 8
 
@@ -191,10 +193,14 @@ class Slices:
         tx.run("UPDATE slices SET state = ? WHERE slice = ?", (CLOSED, number))
 
     def drop(self, database: Database, number: int) -> None:
-        """Take away a closed slice's table. On SQLite it is empty by then (`wipe`); PostgreSQL gives the file back at once."""
+        """Take away a closed slice's table. On SQLite it is empty by then (`wipe`); PostgreSQL gives the file back at once.
+
+        A driver's error says that somebody held it for DETACH_SECONDS; the next round goes on where this one came to.
+        """
+        deadline = time.monotonic() + DETACH_SECONDS
         if database.engine == "postgresql":
-            _detach(database, number)
-        database.transact(lambda tx: _drop(tx, number))
+            _patiently(functools.partial(_detach, database, number), deadline)
+        _patiently(functools.partial(_drop, database, number), deadline)
         self.forget()
 
     def delete_of(self, tx: Connection, site: int, identity: int, limit: int) -> int:
@@ -346,10 +352,24 @@ def _rebuild_view(tx: Connection) -> None:
     tx.run("CREATE VIEW events AS " + " UNION ALL ".join(parts))
 
 
-def _detach(database: Database, number: int) -> None:
-    """Take a partition out of the timeline without keeping anybody waiting; where that was begun before, finish it.
+def _patiently(step: Callable[[], None], deadline: float) -> None:
+    """Do what wants a table of PostgreSQL's to itself, until that worked or the time is over.
 
-    Either waits for whoever read it before, for so long; then it is an error, and the next round goes on.
+    Whoever names the table stands in a queue behind one who waits for it. So each try waits a moment only, and then lets them pass.
+    """
+    while True:
+        try:
+            return step()
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected):
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _detach(database: Database, number: int) -> None:
+    """Take a partition out of the timeline, once whoever read it before is done.
+
+    What is begun stays begun where it is cut short: then no new query reads the partition, and all that is left is to finish it.
     """
     with database.read() as connection:
         row = connection.row(
@@ -358,12 +378,14 @@ def _detach(database: Database, number: int) -> None:
         )
     if row is not None:
         how = "FINALIZE" if row[0] else "CONCURRENTLY"
-        database.run_alone(f"ALTER TABLE events DETACH PARTITION events_{number} {how}", seconds=DETACH_SECONDS)
+        database.run_alone(f"ALTER TABLE events DETACH PARTITION events_{number} {how}", seconds=_TRY_SECONDS, lock_ms=_WAIT_MS)
 
 
-def _drop(tx: Connection, number: int) -> None:
-    if not tx.run("UPDATE slices SET state = ? WHERE slice = ? AND state = ?", (PRUNED, number, CLOSED)):
-        return
-    _rebuild_view(tx)
-    tx.run(f"DROP TABLE IF EXISTS events_{number}")
-    tx.run("DELETE FROM slice_sites WHERE slice = ?", (number,))
+def _drop(database: Database, number: int) -> None:
+    with database.write() as tx:
+        if tx.engine == "postgresql":
+            tx.run(f"SET LOCAL lock_timeout = {_WAIT_MS}")
+        if tx.run("UPDATE slices SET state = ? WHERE slice = ? AND state = ?", (PRUNED, number, CLOSED)):
+            _rebuild_view(tx)
+            tx.run(f"DROP TABLE IF EXISTS events_{number}")
+            tx.run("DELETE FROM slice_sites WHERE slice = ?", (number,))

@@ -358,7 +358,7 @@ class TestManyCollectors:
             for _ in range(2):  # begun, then not finished
                 report = do(world.services)
                 assert (report.dropped, report.failed) == (0, 1)
-                assert "QueryCanceled" in troubles(world)[pruning.PART]
+                assert "LockNotAvailable" in troubles(world)[pruning.PART]
                 assert world.rows("SELECT count(*) FROM pg_inherits WHERE inhdetachpending") == [(1,)]
         assert do(world.services).dropped == 1
         assert pruned(world) == before + 1
