@@ -10,7 +10,7 @@ ended decides: so it makes no difference how long nobody looked, nor that what w
 import functools
 from typing import NamedTuple
 
-from collector.domain import facts, people
+from collector.domain import facts, identities, people
 from collector.domain.audiences import matches
 from collector.domain.auto_messages import AutoMessage, AutoMessages
 from collector.domain.names import Names
@@ -105,6 +105,7 @@ def _first_version(connection: Connection, site: Site, message: AutoMessage) -> 
 
 def note(tx: Connection, site: int, message: AutoMessage, receipts: list[Receipt], now_ms: int) -> None:
     """Note when goals were met, and which do not count since they had been met before. Whoever was first stays."""
+    identities.lock(tx, site, {receipt.identity for receipt in receipts})  # before their deliveries: what browsers report waits there too
     for receipt in receipts:
         noted, value = ("goal_before", 1) if receipt.already else ("goal_at", min(now_ms, receipt.until))
         tx.run(

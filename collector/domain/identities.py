@@ -1,6 +1,7 @@
 """Identities: leads, user ids and verified emails. A person is the principal identity that the others point to.
 
-Everything that changes what a person adds up to first locks the identity and its principal, in ascending order of ids.
+Everything that changes what is a person's (totals, attributes, visits, deliveries) first locks the identity and its principal, in ascending
+order of ids, so that nobody meets anybody over what follows.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -35,6 +36,11 @@ _LOCK = (
     "WITH k (kind, value) AS ({keys}), w AS MATERIALIZED (SELECT i.id, i.principal_id FROM k "
     "JOIN identities i ON i.site = ? AND i.kind = k.kind AND i.value = k.value) "
     f"SELECT {_COLUMNS} FROM identities WHERE site = ? AND id IN (SELECT id FROM w UNION SELECT principal_id FROM w) "
+    "ORDER BY id FOR NO KEY UPDATE"
+)
+_LOCK_BY_ID = (
+    "WITH w AS MATERIALIZED (SELECT id, principal_id FROM identities WHERE site = ? AND id {among}) "
+    "SELECT id, principal_id FROM identities WHERE site = ? AND id IN (SELECT id FROM w UNION SELECT principal_id FROM w) "
     "ORDER BY id FOR NO KEY UPDATE"
 )
 
@@ -114,6 +120,20 @@ def find_locked(tx: Connection, site: int, keys: Collection[Key]) -> dict[Key, I
         # Moved while we waited: locking what it points to now as well could go down and not up.
         raise RunAgain("an identity became part of another person")
     return {(one.kind, one.value): one for one in locked.values() if (one.kind, one.value) in keys}
+
+
+def lock(tx: Connection, site: int, ids: Collection[int]) -> None:
+    """Lock identities (row ids) and their principals, in ascending order, until the commit; those that are gone are not missed.
+
+    Raises:
+        RunAgain: one became part of another person meanwhile.
+    """
+    if tx.engine == "sqlite" or not ids:
+        return
+    among, parameters = tx.among(sorted(ids))
+    locked = dict(tx.rows(_LOCK_BY_ID.format(among=among), (site, *parameters, site)))
+    if any(locked[number] not in locked for number in ids if number in locked):
+        raise RunAgain("an identity became part of another person")
 
 
 def by_ids(connection: Connection, site: int, ids: Iterable[int], *, lock: bool = False) -> dict[int, Identity]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from collector.domain import identities
 from collector.domain.deletion import Transact
 from collector.domain.rounds import Attempt, raising
 from collector.domain.sites import site_ids
@@ -149,7 +150,12 @@ def _move_some_overflow(tx: Connection, site: int, before_ms: int, limit: int) -
 
 
 def add_to_base(tx: Connection, site: int, rows: list[tuple[Any, ...]]) -> None:
-    """Add (name, identity, count, last, first), sorted, to the pruned part of their totals. Whoever was deleted has none any more."""
+    """Add (name, identity, count, last, first) to the pruned part of their totals. Whoever was deleted has none any more.
+
+    A merge takes many totals of one person, and its group those of others after that: no order of rows fits both, so who they are of is
+    locked first.
+    """
+    identities.lock(tx, site, {identity for _, identity, *_ in rows})
     tx.run_many(
         "UPDATE totals SET base_count = base_count + ?, base_last = larger(coalesce(base_last, ?), ?), "
         "base_first = lesser(coalesce(base_first, ?), ?) WHERE site = ? AND name = ? AND identity = ?",

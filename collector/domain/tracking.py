@@ -1,7 +1,7 @@
 """The ledger's one write path: what senders did becomes events, totals, visits and attributes in one commit.
 
-Many submissions of one site are written together: each identity, visit and total is touched once, in one lock order
-(identities < deliveries < slices < visits < events < totals < attributes < merges). Only events that were really inserted count.
+Many submissions of one site are written together, each identity, visit and total once. Whose they are is locked before anything of theirs,
+in ascending order; whoever else changes that waits there (`identities`). Only events that were really inserted count.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
