@@ -195,24 +195,36 @@ def _remember_old(tx: Connection, old: Connection) -> bool:
 
 
 def _into_postgresql(url: str, path: Path, keyring: Keyring, replace: bool, deletions: Sequence[Path]) -> Copied:
+    """Ask whether it is free before the backup is prepared, which may take minutes, after that, and when nobody can come any more.
+
+    What a collector took that came and went in between is a part of what is replaced.
+    """
     database = Database(url)
     try:
-        with database.read() as connection:
-            if found := others(connection):
-                told = ", ".join(f"{number} of {role}" for role, number in found.items())
-                raise SettingsError(f"it is in use by other connections ({told}): stop the collectors that serve from it, and whoever else")
-            if not replace and are_made(connection):
-                raise SettingsError("it holds data: --replace puts the backup in its place")
-        migrate(database, system_clock())
-        with _of_this_schema(path) as file, copying.loading(url, file) as tx:
-            restoring.remember(tx, restoring.written(tx, copying.KEPT))
-            deleted = _delete_again(tx, keyring, deletions)
+        with database.read() as connection:  # it stays the same, so that whoever loads knows it
+            own = connection.value("SELECT pg_backend_pid()")
+            _check_free(connection, own, replace)
+            with _of_this_schema(path) as file:
+                _check_free(connection, own, replace)
+                migrate(database, system_clock())
+                with copying.loading(url, file, lambda tx: _check_free(tx, own, replace)) as tx:
+                    restoring.remember(tx, restoring.written(tx, copying.KEPT))
+                    deleted = _delete_again(tx, keyring, deletions)
         _wipe(database)
         with database.read() as connection:
             size = connection.value("SELECT pg_database_size(current_database())")
             return msgspec.structs.replace(_holds(connection, size), deleted=deleted)
     finally:
         database.close()
+
+
+def _check_free(connection: Connection, own: int, replace: bool) -> None:
+    """Make sure that nobody else is connected to a database of PostgreSQL, and that it holds nothing that is to stay."""
+    if found := others(connection, own):
+        told = ", ".join(f"{number} of {role}" for role, number in found.items())
+        raise SettingsError(f"it is in use by other connections ({told}): stop the collectors that serve from it, and whoever else")
+    if not replace and are_made(connection):
+        raise SettingsError("it holds data: --replace puts the backup in its place")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ tables and columns are is read from the file's own schema, so that a change of t
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -132,18 +132,21 @@ def whole() -> Iterator[None]:
 
 
 @contextmanager
-def loading(url: str, backup: Path) -> Iterator[Connection]:
+def loading(url: str, backup: Path, check: Callable[[Connection], None]) -> Iterator[Connection]:
     """Replace everything in a PostgreSQL database of our schema by a backup of the same schema, in the transaction that is lent.
 
+    `check` is asked when nobody else can read or write any more, and may raise: whoever comes later waits, and finds what was loaded.
     The tombstones that were there are kept aside in the table KEPT until the commit.
     """
     with reading(backup) as file, psycopg.connect(url) as raw, raw.transaction():
         tx = Connection(raw, "postgresql")
-        tx.run(f"CREATE TEMPORARY TABLE {KEPT} ON COMMIT DROP AS SELECT site, mac, at FROM tombstones")
         plain = [table for table in tables(file) if not table.name.startswith("events_")]
+        emptied = ["slices", *(table.name for table in plain), *sorted(_PASSING & _names(file))]
+        tx.run(f"LOCK TABLE events, {', '.join(emptied)} IN ACCESS EXCLUSIVE MODE")
+        check(tx)
+        tx.run(f"CREATE TEMPORARY TABLE {KEPT} ON COMMIT DROP AS SELECT site, mac, at FROM tombstones")
         for number in sorted(event_tables(tx)):
             tx.run(f"DROP TABLE events_{number}")
-        emptied = ["slices", *(table.name for table in plain), *sorted(_PASSING & _names(file))]
         tx.run(f"TRUNCATE {', '.join(emptied)}")
         _make_slices(file, tx)
         for table in tables(file):

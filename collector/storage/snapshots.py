@@ -84,14 +84,15 @@ def number_of_events(connection: Connection) -> int:
     return sum(connection.value(f"SELECT count(*) FROM events_{number}") for number in with_tables(connection))
 
 
-def others(connection: Connection) -> dict[str, int]:
+def others(connection: Connection, own: int = 0) -> dict[str, int]:
     """Return how many other connections to a PostgreSQL database there are, by role; the server's own workers have none.
 
-    Who may not know what other roles do is still told that they are there.
+    Who may not know what other roles do is still told that they are there. `own` is the server's number of one more that does not count.
     """
     rows = connection.rows(
-        "SELECT usename, count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
-        "AND usename IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend' GROUP BY usename ORDER BY usename"
+        "SELECT usename, count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ? "
+        "AND usename IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend' GROUP BY usename ORDER BY usename",
+        (own,),
     )
     return dict(rows)
 
