@@ -10,7 +10,7 @@ import pytest
 from collector import backfill
 from collector.domain import element_rules, event_rules
 from collector.domain.element_rules import ElementRule
-from collector.domain.event_rules import SETTLED, ActiveRules, EventRule
+from collector.domain.event_rules import ActiveRules, EventRule
 from collector.domain.names import EVENT
 from collector.values.clock import DAY
 from collector.values.element_rules import clean_element_rule
@@ -195,16 +195,6 @@ def test_what_is_older_than_the_timeline_is_left(world: World, tracker: Tracker)
     assert counts(world, tracker) == {"page-view": 2, "saw-pricing": 1}
 
 
-def test_going_back_begins_when_every_collector_knows_the_rule(world: World, rule: EventRule) -> None:
-    with world.services.database.read() as connection:
-        assert event_rules.pending(connection, world.clock()) == []
-        world.clock.advance(SETTLED + 1)
-        assert [one.public_id for _, one in event_rules.pending(connection, world.clock())] == [rule.public_id]
-    go_back(world, rule)
-    with world.services.database.read() as connection:
-        assert event_rules.pending(connection, world.clock()) == []
-
-
 def test_answers_name_the_query_parameters_that_active_rules_ask_for(world: World, tracker: Tracker) -> None:
     made = new_rule(world, {"field": "query.step", "operator": "is", "value": "2"})
     assert tracker.view("/pricing")["query"] == ["step"]
@@ -337,9 +327,8 @@ def test_a_rule_by_selector_makes_nothing_of_page_views_and_has_nothing_to_go_ba
     new_click_rule(world)
     tracker.view("/pricing")
     assert counts(world, tracker) == {"page-view": 1}
-    world.clock.advance(SETTLED + 1)
     with world.services.database.read() as connection:
-        assert event_rules.pending(connection, world.clock()) == []
+        assert event_rules.pending(connection) == []
 
 
 def test_whoever_asked_not_to_be_tracked_is_told_of_no_rules(world: World, tracker: Tracker) -> None:
