@@ -17,6 +17,7 @@ from collector.values.element_rules import clean_element_rule
 from collector.values.ids import new_uuid7
 from collector.values.messages import clean_auto_message
 from collector.values.page_rules import parse_page_rule
+from tests.domain.test_slices import pruner
 from tests.support.browserless import Tracker
 from tests.support.world import World, user
 
@@ -187,10 +188,13 @@ def _started(work: Callable[..., Any], *given: Any) -> threading.Thread:
     return thread
 
 
-def test_what_is_older_than_the_timeline_is_left(world: World, tracker: Tracker) -> None:
+@pytest.mark.parametrize("pruned", [False, True])
+def test_what_is_older_than_the_timeline_is_left(world: World, tracker: Tracker, *, pruned: bool) -> None:
     tracker.view("/pricing")
-    world.clock.advance(91 * DAY)
+    world.clock.advance(120 * DAY)
     tracker.view("/pricing")
+    if pruned:
+        assert list(pruner(world.services))
     go_back(world, new_rule(world))
     assert counts(world, tracker) == {"page-view": 2, "saw-pricing": 1}
 
