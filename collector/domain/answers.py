@@ -31,9 +31,10 @@ class Taken(msgspec.Struct, frozen=True):
     attributes: Mapping[str, Any]
 
 
-def take(tx: Connection, site: int, person: int, report: Report) -> Taken | bool | Reason:
+def take(tx: Connection, site: int, person: int, report: Report, oldest: int) -> Taken | bool | Reason:
     """Keep an answer: what it becomes where it is the first, False where the delivery has one, a reason where it is refused.
 
+    It happened in the page of the view that asked, where that is not older than `oldest` (ms).
     The event's id is that of the delivery, so that a delivery makes one event whatever is repeated.
     """
     row = tx.row(
@@ -59,7 +60,7 @@ def take(tx: Connection, site: int, person: int, report: Report) -> Taken | bool
         return taken
     metadata, _ = clean_metadata({"message": report.message, "answer": answer})
     event_id = derived_event_id(bytes(salt), claimed_at, EVENT_NAME, report.message, report.nonce)
-    page = None if view is None else deliveries.page_of(tx, site, person, bytes(view))
+    page = None if view is None else deliveries.page_of(tx, site, person, bytes(view), oldest)
     return Taken(event_id, page, json.dumps(metadata, ensure_ascii=False), attributes)
 
 

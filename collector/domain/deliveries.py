@@ -94,25 +94,25 @@ def question_of_person(site: int, person: int) -> Question:
     return Question(sql, (site, person), _OF_BYTES)
 
 
-def last_view(connection: Connection, site: int, person: int, nonces: Collection[str]) -> tuple[bytes, str] | None:
-    """Return the view in which the latest of these deliveries of a person was shown, and its page as JSON text."""
+def last_view(connection: Connection, site: int, person: int, nonces: Collection[str], oldest: int) -> tuple[bytes, str] | None:
+    """Return the view in which the latest of these deliveries of a person was shown, and its page as JSON text, as `page_of` has it."""
     some = list(nonces)
     row = connection.row(
         "SELECT view FROM deliveries WHERE site = ? AND identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?) "
         f"AND nonce IN ({marks(some)}) AND arm = ? AND view IS NOT NULL ORDER BY claimed_at DESC LIMIT 1",
         (site, site, person, *some, SHOWN),
     )
-    page = None if row is None else page_of(connection, site, person, bytes(row[0]))
+    page = None if row is None else page_of(connection, site, person, bytes(row[0]), oldest)
     return None if row is None or page is None else (bytes(row[0]), page)
 
 
-def page_of(connection: Connection, site: int, person: int, view: bytes) -> str | None:
-    """Return the page of a view of this person as JSON text, None where it was never heard of."""
+def page_of(connection: Connection, site: int, person: int, view: bytes, oldest: int) -> str | None:
+    """Return the page of a view of this person as JSON text; None where it was never heard of, or is older than `oldest` (ms)."""
     sql = (
-        "SELECT page FROM events WHERE site = ? AND slice IN (?, ?) AND id = ? "
+        "SELECT page FROM events WHERE site = ? AND slice IN (?, ?) AND id = ? AND at >= ? "
         "AND identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)"
     )
-    page: str | None = connection.value(sql, (site, event_id_time(view) // WEEK, OVERFLOW, view, site, person))
+    page: str | None = connection.value(sql, (site, event_id_time(view) // WEEK, OVERFLOW, view, oldest, site, person))
     return page
 
 

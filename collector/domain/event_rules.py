@@ -19,15 +19,12 @@ from collector.domain.names import EVENT, PAGE_VIEW, Names
 from collector.domain.sites import Site
 from collector.domain.submissions import Event, Submission
 from collector.storage.database import Connection, Database
-from collector.storage.slices import with_tables
-from collector.values.clock import SECOND
+from collector.storage.slices import OVERFLOW, WEEK, with_tables
 from collector.values.element_rules import ElementRuleDefinition
 from collector.values.ids import RowIds, derived_event_id, event_id_time, new_public_id
 from collector.values.page_rules import PageRule, page_matches, parse_page_rule, query_names, rule_json
 
 _KEPT_SECONDS = 1.0
-SETTLED = 5 * SECOND
-"""After so long every collector has read of a new rule (ms); going back over the timeline begins then, and misses nothing."""
 STEP = 500
 """Page views looked at in one step of going back."""
 
@@ -89,8 +86,6 @@ class EventRules:
     def create(self, tx: Connection, site: int, event: str, rule: PageRule | ElementRuleDefinition, now_ms: int) -> EventRule | ElementRule:
         """Store a new rule. The event's name was allocated beforehand; whoever asked for it calls `forget` after the commit.
 
-        `now_ms` is read in the transaction, which may have waited for its turn: going back begins `SETTLED` after it.
-
         Raises:
             Problem: 409, the site has as many rules by selector as it may have.
         """
@@ -145,12 +140,13 @@ class Step(msgspec.Struct, frozen=True):
     submissions: list[Submission]
     slice: int | None
     view: bytes | None
+    again: bool = False
+    """Whether these views were gone over before, so that how far it comes is not to be noted."""
 
 
-def pending(connection: Connection, site: int, now_ms: int) -> list[EventRule]:
+def pending(connection: Connection, site: int) -> list[EventRule]:
     """Return the rules that have not been applied to the whole timeline yet, the oldest first."""
-    where = "site = ? AND backfilled_at IS NULL AND archived_at IS NULL AND created_at < ? ORDER BY id"
-    return _select(connection, where, (site, now_ms - SETTLED))
+    return _select(connection, "site = ? AND backfilled_at IS NULL AND archived_at IS NULL ORDER BY id", (site,))
 
 
 def next_step(connection: Connection, site: Site, names: Names, rule: EventRule, oldest: int) -> Step | None:
@@ -158,22 +154,13 @@ def next_step(connection: Connection, site: Site, names: Names, rule: EventRule,
 
     None where the rule was archived meanwhile.
     """
-    row = connection.row("SELECT slice, view FROM event_rules WHERE site = ? AND id = ? AND archived_at IS NULL", (site.id, rule.id))
-    if row is None:
+    position = _position(connection, site, rule)
+    if position is None:
         return None
-    at, after = row
+    at, after = position
     remaining = [number for number in with_tables(connection) if at is None or number >= at]
-    view_name = names.number(site.id, EVENT, PAGE_VIEW)
-    for number in remaining:
-        since = bytes(after) if after is not None and number == at else b""
-        rows = connection.rows(
-            f"SELECT id, identity, at, unverified, visit, page FROM events_{number} "
-            "WHERE site = ? AND slice = ? AND id > ? AND name = ? ORDER BY id LIMIT ?",
-            (site.id, number, since, view_name, STEP),
-        )
-        if rows:
-            return Step(_submissions(connection, site, rule, [one for one in rows if one[2] >= oldest]), number, bytes(rows[-1][0]))
-    return Step([], None, None)
+    begins = {at: bytes(after)} if at is not None and after is not None else {}
+    return _step(connection, site, names, rule, oldest, [(number, begins.get(number, b"")) for number in remaining])
 
 
 def note_step(tx: Connection, site: int, rule: EventRule, step: Step, now_ms: int) -> None:
@@ -184,19 +171,60 @@ def note_step(tx: Connection, site: int, rule: EventRule, step: Step, now_ms: in
     )
 
 
-def steps(database: Database, site: Site, names: Names, rule: EventRule, oldest: int) -> Iterator[Step]:
+def steps(database: Database, site: Site, names: Names, rule: EventRule, oldest: int, since: int) -> Iterator[Step]:
     """Yield the steps of applying a rule to the timeline; each is to be written and noted before the next is asked for.
 
-    They end early where the rule is archived.
+    Before the end it goes once more over what is not older than `since` (ms): a view may have been committed behind it, by whoever did not
+    know the rule yet. They end early where the rule is archived.
     """
+    looked_again = False
     while True:
         with database.read() as connection:
             step = next_step(connection, site, names, rule, oldest)
         if step is None:
             return
-        yield step
-        if step.slice is None:
+        if step.slice is not None:
+            yield step
+        elif looked_again:
+            yield step
             return
+        else:
+            looked_again = True
+            yield from _again(database, site, names, rule, oldest, since)
+
+
+def _again(database: Database, site: Site, names: Names, rule: EventRule, oldest: int, since: int) -> Iterator[Step]:
+    """Yield the steps over views whose ids say that they are not older than `since` (ms), and over the overflow, whose ids say nothing."""
+    at, view, first = OVERFLOW, b"", since.to_bytes(6, "big")
+    while True:
+        with database.read() as connection:
+            if _position(connection, site, rule) is None:
+                return
+            newest = [number for number in with_tables(connection) if number >= at and (number == OVERFLOW or number >= since // WEEK)]
+            step = _step(connection, site, names, rule, oldest, [(number, view if number == at else first) for number in newest])
+        if step.slice is None or step.view is None:
+            return
+        yield msgspec.structs.replace(step, again=True)
+        at, view = step.slice, step.view
+
+
+def _position(connection: Connection, site: Site, rule: EventRule) -> tuple[Any, ...] | None:
+    """Return how far applying a rule came (slice, view); None where it is archived."""
+    return connection.row("SELECT slice, view FROM event_rules WHERE site = ? AND id = ? AND archived_at IS NULL", (site.id, rule.id))
+
+
+def _step(connection: Connection, site: Site, names: Names, rule: EventRule, oldest: int, remaining: Sequence[tuple[int, bytes]]) -> Step:
+    """Return the step over the first views there are in these slices, in each behind an id."""
+    view_name = names.number(site.id, EVENT, PAGE_VIEW)
+    for number, since in remaining:
+        rows = connection.rows(
+            f"SELECT id, identity, at, unverified, visit, page FROM events_{number} "
+            "WHERE site = ? AND slice = ? AND id > ? AND name = ? ORDER BY id LIMIT ?",
+            (site.id, number, since, view_name, STEP),
+        )
+        if rows:
+            return Step(_submissions(connection, site, rule, [one for one in rows if one[2] >= oldest]), number, bytes(rows[-1][0]))
+    return Step([], None, None)
 
 
 def _submissions(connection: Connection, site: Site, rule: EventRule, rows: Sequence[tuple[Any, ...]]) -> list[Submission]:

@@ -5,14 +5,14 @@ to be measured over the timeline as a table of its own. SQL is three-valued and 
 gives NULL it does not hold, and its negation (`IS NOT TRUE`) does. Texts are compared as they were folded in Python when stored.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
 
 from collector.domain import selection_parts, visits
-from collector.domain.audiences import measure_over
+from collector.domain.audiences import NEVER, Total, measure_over, together
 from collector.domain.deliveries import SHOWN
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.domain.selection_rules import Column, compare_counts, compare_measures, compare_times, compare_values
@@ -32,6 +32,10 @@ _EMPTY = {"AND": "TRUE", "OR": "FALSE", "NOT": "FALSE"}
 """What stands for the one child of a group that has none."""
 _NOBODY = -1
 """The number of a name that nobody ever used."""
+EVENTS = 2_000
+"""Most events in memory at once where conditions on metadata are measured."""
+PEOPLE = 50_000
+"""About how many people are measured in memory before what was found goes to the database."""
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -313,22 +317,41 @@ class _Builder:
         )
 
     def _measure_in_memory(self, measure: EventMeasure, number: int, oldest: int) -> str:
-        """Apply conditions on metadata in Python, the same as for one person, and return the table of what was measured."""
-        events: dict[int, list[tuple[int, Any]]] = {}
+        """Apply conditions on metadata in Python, the same as for one person, and return the table of what was measured.
+
+        A site may have twenty million page views, so that no more than a few thousand are in memory at once, and of people no more than
+        PEOPLE: what was measured of those before is in the table, and what else they did is added to it.
+        """
+        table = self.table(measure.key, "person BIGINT PRIMARY KEY, count BIGINT, first BIGINT, last BIGINT")
+        measured: dict[int, Total] = {}
         sql = (
             "SELECT i.principal_id, e.at, e.metadata FROM events e JOIN identities i ON i.site = e.site AND i.id = e.identity "
             "WHERE e.site = ? AND e.name = ? AND e.at >= ?"
         )
-        for person, at, metadata in self.connection.rows(sql, (self.site.id, number, oldest)):
-            events.setdefault(person, []).append((at, msgspec.json.decode(metadata) if metadata else {}))
-        rows = []
-        for person, happened in events.items():
-            total = measure_over(happened, measure, self.now, self.site.zone)
-            if total.count:
-                rows.append((person, total.count, total.first_ms, total.last_ms))
-        table = self.table(measure.key, "person BIGINT PRIMARY KEY, count BIGINT, first BIGINT, last BIGINT")
-        self.connection.insert(table, ("person", "count", "first", "last"), rows)
+        with self.connection.cursors(), closing(self.connection.chunks(sql, (self.site.id, number, oldest), EVENTS)) as chunks:
+            for rows in chunks:
+                events: dict[int, list[tuple[int, Any]]] = {}
+                for person, at, metadata in rows:
+                    events.setdefault(person, []).append((at, msgspec.json.decode(metadata) if metadata else {}))
+                for person, happened in events.items():
+                    total = measure_over(happened, measure, self.now, self.site.zone)
+                    if total.count:
+                        measured[person] = together(measured.get(person, NEVER), total)
+                if len(measured) >= PEOPLE:
+                    self._add_measured(table, measured)
+                    measured = {}
+            self._add_measured(table, measured)
         return table
+
+    def _add_measured(self, table: str, measured: Mapping[int, Total]) -> None:
+        rows = [(person, total.count, total.first_ms, total.last_ms) for person, total in measured.items()]
+        self.connection.insert(
+            table,
+            ("person", "count", "first", "last"),
+            rows,
+            f"ON CONFLICT (person) DO UPDATE SET count = {table}.count + excluded.count, "
+            f"first = lesser({table}.first, excluded.first), last = larger({table}.last, excluded.last)",
+        )
 
 
 _EXTERNAL = (

@@ -253,7 +253,7 @@ class _Group:
             if report.action != deliveries.ANSWERED:
                 outcome.reports.append(deliveries.record(self.tx, self.site, person, report))
                 continue
-            taken = answers.take(self.tx, self.site, person, report)
+            taken = answers.take(self.tx, self.site, person, report, self.slices.oldest(self.now))
             outcome.reports.append(True if isinstance(taken, answers.Taken) else taken)
             if isinstance(taken, answers.Taken):
                 events.append(Event(taken.event_id, answers.EVENT_NAME, report.at, page=taken.page, metadata=taken.metadata))

@@ -60,11 +60,13 @@ def waiting(
     return found
 
 
-def named(connection: Connection, site: int, names: Names, person: Person, event_id: bytes, only: Key | None) -> TriggerEvent | None:
-    """Return one event as stored, where it is one of this person's and may open messages (`only` as above)."""
+def named(
+    connection: Connection, site: int, names: Names, person: Person, event_id: bytes, oldest: int, only: Key | None
+) -> TriggerEvent | None:
+    """Return one of this person's events as stored, where it is not older than `oldest` (ms) and may open messages (`only` as above)."""
     row = connection.row(
-        f"SELECT {_COLUMNS} FROM events WHERE site = ? AND slice IN (?, ?) AND id = ?",
-        (site, event_id_time(event_id) // WEEK, OVERFLOW, event_id),
+        f"SELECT {_COLUMNS} FROM events WHERE site = ? AND slice IN (?, ?) AND id = ? AND at >= ?",
+        (site, event_id_time(event_id) // WEEK, OVERFLOW, event_id, oldest),
     )
     if row is None or row[1] not in {identity.id for identity in person.identities}:
         return None

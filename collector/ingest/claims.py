@@ -202,7 +202,8 @@ class _Claim:
         if event_id is None:
             return None
         only = None if self.sender.may_know(person.role) else self.sender.lead.key
-        return trigger_events.named(connection, self.site.id, self.services.names, person, event_id, only)
+        oldest = self.now - self.services.settings.retention
+        return trigger_events.named(connection, self.site.id, self.services.names, person, event_id, oldest, only)
 
 
 def _busy() -> Problem:

@@ -95,8 +95,9 @@ class Offers:
 
     def _after_reports(self, contact: "_Contact", reported: Collection[str]) -> Offered:
         """Decide for the page that a message was reported from: answered, clicked or dismissed it may have made another possible."""
+        oldest = contact.now - self._services.settings.retention
         with self._services.guests.read() as connection:
-            shown = deliveries.last_view(connection, contact.site.id, contact.person or 0, reported)
+            shown = deliveries.last_view(connection, contact.site.id, contact.person or 0, reported, oldest)
         if shown is None:
             return NOTHING
         view, page = shown

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
 from collector.storage.faults import back_off, is_outage, is_transient
 from collector.storage.occupancy import Place
@@ -106,6 +107,16 @@ class Connection:
                 yield rows
         finally:
             cursor.close()
+
+    @contextmanager
+    def cursors(self) -> Iterator[None]:
+        """Let `chunks` be asked outside `write` and `snapshot`: PostgreSQL has a cursor for as long as a transaction, and this is one."""
+        if self.engine == "sqlite" or self._raw.info.transaction_status != TransactionStatus.IDLE:
+            yield
+            return
+        with self._raw.transaction():
+            self.run("SET LOCAL cursor_tuple_fraction = 1")  # they are read to their end
+            yield
 
     def stream(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Run a query and return its rows to be taken one by one; no other statement may run on the connection meanwhile."""

@@ -89,6 +89,10 @@ class Slices:
         self._known = Known()
         self._later = 0.0
 
+    def oldest(self, now_ms: int) -> int:
+        """Return when the timeline begins (ms): what is older is not read, whether it was pruned or not."""
+        return now_ms - self._retention
+
     def ensure(self, now_ms: int) -> Known:
         """Return the slices, after making those from the end of the retention to two weeks ahead.
 

@@ -8,6 +8,7 @@ import pytest
 from collector.domain.answers import EVENT_NAME
 from collector.values.clock import DAY, MINUTE
 from collector.values.messages import clean_auto_message
+from tests.domain.test_slices import pruner
 from tests.ingest.test_messages import create, numbers, offered, verified
 from tests.support.browserless import Tracker
 from tests.support.world import World
@@ -270,3 +271,17 @@ def test_who_signed_out_is_offered_what_its_own_answer_opens(tracker: Tracker, w
     tracker.view()
     tracker.user = None
     assert offered(answer(tracker, message, in_view(tracker, message), 4)) == [of_event]
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_an_answer_to_what_was_shown_before_the_timeline_began_happened_in_no_page(tracker: Tracker, world: World, *, pruned: bool) -> None:
+    message = asking(world, STARS)
+    create(world, ignore_caps=True, page={"field": "path", "operator": "is", "value": "/pricing"})
+    tracker.url = "https://shop.example/pricing"
+    delivery = in_view(tracker, message)
+    world.clock.advance(120 * DAY)
+    if pruned:
+        assert list(pruner(world.services))
+    assert offered(answer(tracker, message, delivery, 4)) == []
+    (event,) = [event for event in world.timeline(key(tracker)) if event.name == EVENT_NAME]
+    assert event.page == {}

@@ -95,7 +95,7 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
         asked = (connection, site, services.names)
         assert trigger_events.lately(*asked, person.id, ["saved", "page-view"], world.clock()) == {"saved", "page-view"}
         waiting = trigger_events.waiting(*asked, person, ["saved", "page-view"], world.clock(), None)
-        assert trigger_events.named(*asked, person, waiting["saved"][0].id, None) == waiting["saved"][0]
+        assert trigger_events.named(*asked, person, waiting["saved"][0].id, 0, None) == waiting["saved"][0]
         people.by_contact_id(connection, site, person.contact_id)
         people.timeline(connection, site, services.names, person.identities, 0, event="saved", limit=10)
         people.timeline(connection, site, services.names, person.identities, 0, behind=(world.clock(), b"0" * 16))

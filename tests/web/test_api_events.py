@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from collector.domain import pruning
+from collector.storage.database import Connection
 from collector.values.ids import new_uuid7
 from tests.support.clock import FakeClock
 from tests.support.world import lead, user
@@ -196,6 +197,30 @@ def test_events_are_listed_page_by_page_each_once_though_they_share_a_second(res
     times = [event["created_at"] for event in seen]
     assert times == sorted(times, reverse=True)
     assert sorted(event["metadata"]["n"] for event in seen) == list(range(25))
+
+
+def test_a_page_reads_no_more_than_it_gives_out_though_all_share_a_second(
+    rest: Rest, ann: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        rest.event("viewed", user_id="u-1", metadata={"n": number})
+    read: list[int] = []
+    rows = Connection.rows
+
+    def spy(self: Connection, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        found = rows(self, sql, parameters)
+        if " FROM events " in sql:
+            read.append(len(found))
+        return found
+
+    monkeypatch.setattr(Connection, "rows", spy)
+    following, pages = "/api/events?type=user&user_id=u-1&per_page=4", 0
+    while following:
+        link = urlsplit(following)
+        following = rest.get(f"/events?{link.query}").json["pages"]["next"]
+        pages += 1
+    assert pages == 8
+    assert max(read) == 5
 
 
 def test_before_and_since_are_exclusive_milliseconds(rest: Rest, ann: dict[str, Any]) -> None:

@@ -110,11 +110,11 @@ def serving(database_url: str, clock: FakeClock, **settings: Any) -> Iterator[Re
 
 
 @contextmanager
-def serving_once(engine: str, request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -> Iterator[Rest]:
+def serving_once(engine: str, request: pytest.FixtureRequest, folders: pytest.TempPathFactory, **settings: Any) -> Iterator[Rest]:
     """The same for a whole module of tests that write nothing: a database for each would take longer than the tests."""
     with ExitStack() as stack:
         if engine == "sqlite":
             url = f"sqlite:///{folders.mktemp('api') / 'leadlight.db'}"
         else:
             url = stack.enter_context(new_database(request.getfixturevalue("postgres_url")))
-        yield stack.enter_context(serving(url, FakeClock()))
+        yield stack.enter_context(serving(url, FakeClock(), **settings))

@@ -8,7 +8,7 @@ import pytest
 
 from collector import backfill
 from collector.domain import event_rules
-from collector.domain.event_rules import SETTLED, EventRule
+from collector.domain.event_rules import EventRule
 from collector.values.clock import DAY
 from collector.values.page_rules import rule_json
 from tests.support.clock import START, FakeClock
@@ -160,7 +160,6 @@ def test_the_page_says_what_was_counted_and_how_far_it_went_back(on: Console) ->
     on.post("/event-rules", FORM)
     text = Parsed(on.page("/event-rules")).text
     assert "Going back counts from now on; earlier page views follow within minutes 0 0" in text
-    on.clock.advance(SETTLED + 1)
     for _ in backfill.apply(on.services, on.site, rules(on)[0]):
         pass
     text = Parsed(on.page("/event-rules")).text

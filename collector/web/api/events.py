@@ -1,6 +1,5 @@
 """Single events: POST /events, and GET /events as list or summary, both as Intercom has them."""
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +14,7 @@ from collector.services import Services
 from collector.storage.database import Connection
 from collector.values.errors import Problem, Reason, Refusal, problem
 from collector.values.fields import shown
+from collector.values.ids import event_id_bytes
 from collector.web.api import event_input, lookup, owners
 from collector.web.api.body import query_flag, query_number, query_text, read_object
 from collector.web.api.event_input import SINGLE, Draft
@@ -24,7 +24,6 @@ DEFAULT_PER_PAGE = 15
 MOST_PER_PAGE = 1_000
 _LATEST = 253_402_300_799_999
 _NO_TIME = -1
-_EVENT_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def create(services: Services, site: Site) -> Response:
@@ -122,20 +121,14 @@ def _rows(services: Services, connection: Connection, site: Site, person: Person
     """
     before = query_number("before", _NO_TIME, 0, _LATEST)
     since = query_number("since", _NO_TIME, 0, _LATEST)
-    last = query_text("before_id")
-    if last is not None and _EVENT_ID.fullmatch(last) is None:
+    text = query_text("before_id")
+    last = None if text is None else event_id_bytes(text)
+    if text is not None and last is None:
         raise problem(400, Reason.FIELD_INVALID, "before_id", "expected the value of pages.next")
     oldest = max(services.clock() - services.settings.retention, since + 1)
-
-    def read(newest: int | None, least: int, most: int | None) -> list[TimelineEvent]:
-        return people.timeline(connection, site.id, services.names, person.identities, max(oldest, least), before=newest, limit=most)
-
-    if before == _NO_TIME:
-        return read(None, 0, limit)
-    if last is None:
-        return read(before, 0, limit)
-    same_time = [event for event in read(before + 1, before, None) if event.id < last]
-    return [*same_time, *read(before, 0, limit)][:limit]
+    behind = None if last is None or before == _NO_TIME else (before, last)
+    until = None if before == _NO_TIME or behind is not None else before
+    return people.timeline(connection, site.id, services.names, person.identities, oldest, before=until, behind=behind, limit=limit)
 
 
 def _kept(*names: str) -> dict[str, str]:

@@ -97,7 +97,8 @@ def _event_id() -> bytes | None:
 
 
 def _event(connection: Connection, services: Services, site: Site, person: Person, event_id: bytes) -> TriggerEvent:
-    event = trigger_events.named(connection, site.id, services.names, person, event_id, None)
+    oldest = services.clock() - services.settings.retention
+    event = trigger_events.named(connection, site.id, services.names, person, event_id, oldest, None)
     if event is None:
         raise problem(404, Reason.NOT_FOUND, "event_id", "this contact has no such event")
     return event

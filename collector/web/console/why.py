@@ -119,7 +119,7 @@ def _last_event(
     if name is None:
         return None
     found = people.timeline(connection, site.id, services.names, person.identities, oldest, event=name, limit=1)
-    return trigger_events.named(connection, site.id, services.names, person, uuid.UUID(found[0].id).bytes, None) if found else None
+    return trigger_events.named(connection, site.id, services.names, person, uuid.UUID(found[0].id).bytes, oldest, None) if found else None
 
 
 def _tree(answer: Why) -> list[Line]:
