@@ -18,8 +18,7 @@ from collector.domain import pruning
 from collector.domain.doctor import examine
 from collector.domain.pruning import prune
 from collector.settings import Settings
-from collector.storage.database import Connection, Database
-from collector.storage.migrations import pending, run_steps
+from collector.storage.database import Database
 from collector.storage.slices import CLOSED, PRUNED, WEEK, Slices
 from collector.values.clock import DAY
 from collector.values.ids import event_id_text
@@ -278,33 +277,6 @@ def check_slices(world: World, settings: Settings, url: str, backup: Path) -> No
             assert connection.rows("SELECT own_count FROM totals ORDER BY identity") == [(2,), (2,)]
     finally:
         database.close()
-
-
-def test_a_backup_of_an_older_schema_is_brought_up_to_date(
-    empty: Callable[[str], str], engine: str, clock: FakeClock, tmp_path: Path
-) -> None:
-    backup, settings = tmp_path / "backup.db", Settings(database_url=empty(engine), secret_key=("k" * 32,))
-    database = Database(f"sqlite:///{backup}")
-
-    def first_schema(tx: Connection) -> None:
-        tx.run("CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY, applied_at BIGINT NOT NULL)")
-        run_steps(tx, [1], clock())
-        tx.run(
-            "INSERT INTO sites (id, site_key, name, origins, time_zone, verification, salt, identity_secrets, settings, created_at) "
-            "VALUES (7, 'old', 'Old', '[]', 'UTC', 'optional', ?, '[]', '{}', 1)",
-            (b"salt",),
-        )
-
-    database.transact(first_schema)
-    database.close()
-    before = backup.read_bytes()
-    operating.restore(settings, backup)
-    assert backup.read_bytes() == before
-    restored = Database(settings.database_url)
-    with restored.read() as connection:
-        assert pending(connection) == []
-        assert connection.rows("SELECT name FROM sites") == [("Old",)]
-    restored.close()
 
 
 def test_a_killed_restore_leaves_the_old_or_the_new_whole(

@@ -60,6 +60,7 @@ class FirstVersion:
 
     def __init__(self, secret_key: str, now_ms: int) -> None:
         self.secret_key = secret_key
+        self.names = dict(NAMES)
         self.site = Site(row_id(now_ms), secrets.token_hex(8), "ll_" + secrets.token_urlsafe(32))
         self.message = row_id(now_ms)
         self._slices: set[int] = set()
@@ -80,7 +81,7 @@ class FirstVersion:
             "INSERT INTO tokens (site, id, digest, name, created_at) VALUES (?, ?, ?, ?, ?)",
             (self.site.id, row_id(now_ms), hashlib.sha256(self.site.token.encode()).digest(), "init", now_ms),
         )
-        for text, number in NAMES.items():
+        for text, number in self.names.items():
             tx.run(
                 "INSERT INTO names (site, id, kind, text, created_at, browser) VALUES (?, ?, ?, ?, ?, ?)",
                 (self.site.id, number, "attribute" if text == "plan" else "event", text, now_ms, 1),
@@ -107,7 +108,7 @@ class FirstVersion:
             tx.run("INSERT INTO slices (slice, state) VALUES (?, 'open')", (number,))
         if tx.engine == "sqlite" and wanted - existing:
             tx.run("DROP VIEW IF EXISTS events")
-            parts = [f"SELECT {_EVENT} FROM events_{number}" for number in sorted(existing | wanted)]
+            parts = [f"SELECT {EVENT} FROM events_{number}" for number in sorted(existing | wanted)]
             tx.run("CREATE VIEW events AS " + " UNION ALL ".join(parts))
         self._slices = existing | wanted
 
@@ -132,8 +133,9 @@ class FirstVersion:
                 sql = f"SELECT id FROM events_{other} WHERE site = ? AND slice = ? AND id IN (?)"
                 if tx.rows(sql, (self.site.id, other, event.id)):
                     continue
-            row = (self.site.id, home, event.id, identity, NAMES[event.name], event.at, int(kind == "user"), visit, _PAGE, '{"plan":"pro"}')
-            sql = f"INSERT INTO events_{home} ({_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id"
+            name = self.names[event.name]
+            row = (self.site.id, home, event.id, identity, name, event.at, int(kind == "user"), visit, _PAGE, '{"plan":"pro"}')
+            sql = f"INSERT INTO events_{home} ({EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id"
             if tx.rows(sql, row):
                 counted.append(event)
         self._count(tx, identity, principal, counted)
@@ -180,7 +182,7 @@ class FirstVersion:
             "INSERT INTO attributes (site, attr, identity, own_value, own_at, own_source) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (site, attr, identity) DO UPDATE SET own_value = excluded.own_value, own_at = excluded.own_at, "
             "own_source = excluded.own_source",
-            (self.site.id, NAMES["plan"], identity, json.dumps(plan), at_ms, 1),
+            (self.site.id, self.names["plan"], identity, json.dumps(plan), at_ms, 1),
         )
         self._refold(tx, principal)
 
@@ -243,7 +245,7 @@ class FirstVersion:
         rows: dict[tuple[int, int], list[Any]] = {}
         for event in events:
             for number, columns in ((identity, (3, 4, 5)), (principal, (0, 1, 2))):
-                row = rows.setdefault((NAMES[event.name], number), [None, None, None, 0, None, None])
+                row = rows.setdefault((self.names[event.name], number), [None, None, None, 0, None, None])
                 count, last, first = columns
                 row[count] = (row[count] or 0) + 1
                 row[last] = event.at if row[last] is None else max(row[last], event.at)
@@ -260,7 +262,7 @@ class FirstVersion:
         rows = tx.rows(
             "SELECT a.own_source, a.own_at, a.own_value FROM attributes a JOIN identities i ON i.site = a.site AND i.id = a.identity "
             "WHERE a.site = ? AND a.attr IN (?) AND i.principal_id = ? AND a.own_value IS NOT NULL",
-            (self.site.id, NAMES["plan"], principal),
+            (self.site.id, self.names["plan"], principal),
         )
         if rows:
             source, at, value = max(rows)
@@ -268,7 +270,7 @@ class FirstVersion:
                 "INSERT INTO attributes (site, attr, identity, value, num, folded, set_at, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (site, attr, identity) DO UPDATE SET value = excluded.value, num = excluded.num, folded = excluded.folded, "
                 "set_at = excluded.set_at, source = excluded.source",
-                (self.site.id, NAMES["plan"], principal, value, None, json.loads(value), at, source),
+                (self.site.id, self.names["plan"], principal, value, None, json.loads(value), at, source),
             )
 
 
@@ -280,7 +282,7 @@ def writer_of(schema: int) -> type[FirstVersion]:
     return max((version for version in VERSIONS if version.schema <= schema), key=lambda version: version.schema)
 
 
-_EVENT = "site, slice, id, identity, name, at, unverified, visit, page, metadata"
+EVENT = "site, slice, id, identity, name, at, unverified, visit, page, metadata"
 _SQLITE_SLICE = """CREATE TABLE events_{} (
     site BIGINT NOT NULL, slice BIGINT NOT NULL, id BLOB NOT NULL, identity BIGINT NOT NULL, name BIGINT NOT NULL,
     at BIGINT NOT NULL, unverified SMALLINT NOT NULL, visit BLOB, page TEXT, metadata TEXT,
