@@ -12,6 +12,7 @@ WRITER_PROCESS = "collector/writer_process.py"
 SERVICES = "collector/services.py"
 TRACKING = "collector/domain/tracking.py"
 BODIES = "collector/web/bodies.py"
+PRUNING = "collector/domain/pruning.py"
 
 
 @dataclass(frozen=True)
@@ -417,5 +418,26 @@ BREAKS = (
         "bodies may take for ever",
         ((BODIES, "call_later(SECONDS, give_up)", "call_later(SECONDS * 1_000, give_up)"),),
         ("bodies::given_up",),
+    ),
+    Break(
+        "pruning says how far it came in a commit of its own",
+        (
+            (
+                PRUNING,
+                '    tx.run("UPDATE slice_sites SET moved = ? WHERE site = ? AND slice = ?", (upto, site, number))\n',
+                "    _later.append((upto, site, number))\n",
+            ),
+            (
+                PRUNING,
+                "        moved = transact(lambda tx: _move_some(tx, number, site, limit))\n",
+                "        moved = transact(lambda tx: _move_some(tx, number, site, limit))\n"
+                "        while _later:\n"
+                "            __import__('time').sleep(0.05)\n"
+                "            how_far = _later.pop()\n"
+                '            transact(lambda tx: tx.run("UPDATE slice_sites SET moved = ? WHERE site = ? AND slice = ?", how_far))\n',
+            ),
+            (PRUNING, "_LOCK = 7_", "_later: list = []\n_LOCK = 7_"),
+        ),
+        ("killed_at_work::none_is_half_done[sqlite]", "killed_at_work::none_is_half_done[postgresql]"),
     ),
 )

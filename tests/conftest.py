@@ -18,6 +18,7 @@ from tests.support.postgres import new_database, postgres_server
 from tests.support.servers import Collector
 
 ENGINES = ("sqlite", "postgresql")
+LONG_TIMES = 16
 
 # Time limits for an example measure the machine, not the code.
 hypothesis.settings.register_profile(
@@ -84,6 +85,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether this run has the time of a night (`--long`)."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def often(long: bool) -> Callable[[int], int]:
+    """Says how often something is done again that may go wrong at any moment: in the time of a night LONG_TIMES as often."""
+    return lambda times: times * LONG_TIMES if long else times
 
 
 @pytest.fixture

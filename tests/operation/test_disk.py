@@ -25,6 +25,7 @@ ROOM = 200
 """Of the small disk, in megabytes."""
 
 StartCollector = Callable[..., Collector]
+Often = Callable[[int], int]
 on_sqlite = pytest.mark.parametrize("engine", ["sqlite"])
 on_postgresql = pytest.mark.parametrize("engine", ["postgresql"])
 
@@ -66,9 +67,9 @@ def on_small_disk(server: PostgresServer, disk: SmallDisk) -> str:
     return f"{server.url}/leadlight"
 
 
-def through_full_disks(collector: Collector, disk: SmallDisk) -> None:
+def through_full_disks(collector: Collector, disk: SmallDisk, rounds: int) -> None:
     load = Load(collector)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         load.wait_for_acknowledged(100)
         disk.fill()
         load.wait_for_answers(503, 50)
@@ -119,9 +120,9 @@ def test_a_collector_is_not_ready_while_the_disk_of_its_tables_is_full(
 
 
 @on_sqlite
-def test_a_full_disk_under_the_file(disk: SmallDisk, start_collector: StartCollector) -> None:
+def test_a_full_disk_under_the_file(disk: SmallDisk, start_collector: StartCollector, often: Often) -> None:
     collector = start_collector(database_url=f"sqlite:///{disk.folder / 'leadlight.db'}")
-    through_full_disks(collector, disk)
+    through_full_disks(collector, disk, often(ROUNDS))
     assert "OperationalError SQLITE_FULL" in collector.program.errors
 
 
@@ -157,8 +158,8 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_group(engine: str, disk: SmallD
 
 
 @on_postgresql
-def test_a_full_disk_under_the_tables(server: PostgresServer, disk: SmallDisk, start_collector: StartCollector) -> None:
-    through_full_disks(start_collector(database_url=on_small_disk(server, disk)), disk)
+def test_a_full_disk_under_the_tables(server: PostgresServer, disk: SmallDisk, start_collector: StartCollector, often: Often) -> None:
+    through_full_disks(start_collector(database_url=on_small_disk(server, disk)), disk, often(ROUNDS))
 
 
 @on_postgresql
@@ -181,11 +182,11 @@ def test_a_full_disk_that_ends_the_server(servers: Servers, disk: SmallDisk, sta
 
 
 @on_sqlite
-def test_a_file_that_becomes_read_only(on_a_disk: Path, start_collector: StartCollector) -> None:
+def test_a_file_that_becomes_read_only(on_a_disk: Path, start_collector: StartCollector, often: Often) -> None:
     file = on_a_disk / "leadlight.db"
     collector = start_collector(database_url=f"sqlite:///{file}")
     load = Load(collector)
-    for _ in range(ROUNDS):
+    for _ in range(often(ROUNDS)):
         load.wait_for_acknowledged(100)
         with immutable([file, file.with_name("leadlight.db-wal")]):
             load.wait_for_answers(503, 50)
@@ -236,12 +237,12 @@ def test_a_file_that_is_served_is_not_written_under_another_name(tmp_path: Path,
 
 
 @on_sqlite
-def test_a_file_that_another_takes_the_place_of(tmp_path: Path, start_collector: StartCollector) -> None:
+def test_a_file_that_another_takes_the_place_of(tmp_path: Path, start_collector: StartCollector, often: Often) -> None:
     """Or that is moved away: nothing is acknowledged that the next start would not find."""
     file, aside = tmp_path / "leadlight.db", tmp_path / "aside.db"
     collector = start_collector(database_url=f"sqlite:///{file}")
     load = Load(collector)
-    for _ in range(ROUNDS):
+    for _ in range(often(ROUNDS)):
         for other in (b"not even a database", None):
             load.wait_for_acknowledged(100)
             file.rename(aside)
@@ -269,10 +270,10 @@ def test_a_file_that_is_taken_away_during_a_commit(tmp_path: Path, clock: FakeCl
 
 
 @on_postgresql
-def test_a_server_that_becomes_read_only(server: PostgresServer, start_collector: StartCollector) -> None:
+def test_a_server_that_becomes_read_only(server: PostgresServer, start_collector: StartCollector, often: Often) -> None:
     collector = start_collector(database_url=f"{server.url}/postgres")
     load = Load(collector)
-    for _ in range(ROUNDS):
+    for _ in range(often(ROUNDS)):
         load.wait_for_acknowledged(100)
         server.set("default_transaction_read_only", "on")
         load.wait_for_answers(503, 50)

@@ -1,6 +1,7 @@
 """Acknowledged means durable and counted once, whatever happens to the process."""
 
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -26,10 +27,12 @@ VISITORS = 4
 FULL = 2
 
 
-def test_whoever_kills_the_collector_loses_and_doubles_nothing(start_collector: Callable[..., Collector]) -> None:
+def test_whoever_kills_the_collector_loses_and_doubles_nothing(
+    start_collector: Callable[..., Collector], often: Callable[[int], int]
+) -> None:
     collector = start_collector()
     load = Load(collector, [collector.site, collector.init("Second shop", [ORIGIN])])
-    for _ in range(ROUNDS):
+    for _ in range(often(ROUNDS)):
         load.wait_for_acknowledged(random.randint(1, 400))
         collector.kill()
         load.wait_for_lost()
@@ -71,7 +74,9 @@ def test_the_writer_commits_for_good(who: str, database_url: str, clock: FakeClo
 
 
 @pytest.mark.parametrize("who", ["who serves", "who only writes"])
-def test_a_power_cut_takes_nothing_acknowledged_from_the_file(who: str, tmp_path: Path, clock: FakeClock) -> None:
+def test_a_power_cut_takes_nothing_acknowledged_from_the_file(
+    who: str, tmp_path: Path, clock: FakeClock, often: Callable[[int], int]
+) -> None:
     """At every moment, whatever unsynced sectors reach the disk: on SQLite, where the collector itself has to have them synced."""
     file, chance = tmp_path / "leadlight.db", random.Random(0)
     acknowledged: set[str] = set()
@@ -97,7 +102,7 @@ def test_a_power_cut_takes_nothing_acknowledged_from_the_file(who: str, tmp_path
     ):
         visits = [pool.submit(visit, shop, number) for number in range(VISITORS)]
         try:
-            for number in range(CUTS):
+            for number in range(often(CUTS)):
                 wanted = len(acknowledged) + chance.randint(1, 30)
                 while len(acknowledged) < wanted and not any(visit.done() for visit in visits):
                     enough.wait(0.001)
@@ -111,6 +116,7 @@ def test_a_power_cut_takes_nothing_acknowledged_from_the_file(who: str, tmp_path
                     found = stored(connection)
                     assert known <= found.keys(), f"{len(known - found.keys())} of {len(known)} acknowledged events are lost"
                     assert connection.value("SELECT sum(count) FROM totals") == len(found)
+                shutil.rmtree(left.parent)
         finally:
             enough.set()
         for one in visits:

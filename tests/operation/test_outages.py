@@ -14,6 +14,7 @@ pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
 ROUNDS = 3
 
 StartCollector = Callable[..., Collector]
+Often = Callable[[int], int]
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +38,10 @@ def proxy(server: PostgresServer) -> Iterator[Proxy]:
     made.close()
 
 
-def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, start_collector: StartCollector) -> None:
+def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, start_collector: StartCollector, often: Often) -> None:
     collector = start_collector(database_url=f"{server.url}/postgres")
     load = Load(collector, [collector.site, collector.init("Second shop", [ORIGIN])])
-    for _ in range(ROUNDS):
+    for _ in range(often(ROUNDS)):
         load.wait_for_acknowledged(random.randint(1, 300))
         server.kill()
         load.wait_for_answers(503)
@@ -53,10 +54,10 @@ def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, start_co
     assert '  File "' not in collector.program.errors, "no place in the code is to blame, and there is a line for each request"
 
 
-def test_connections_cut_at_random(proxy: Proxy, start_collector: StartCollector) -> None:
+def test_connections_cut_at_random(proxy: Proxy, start_collector: StartCollector, often: Often) -> None:
     collector = start_collector(database_url=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
     load = Load(collector)
-    for _ in range(20):
+    for _ in range(often(20)):
         load.wait_for_acknowledged(random.randint(1, 60))
         proxy.cut()
     load.wait_for_acknowledged(1)
@@ -76,10 +77,10 @@ def cut_at_commit(proxy: Proxy, **how: bool) -> None:
 
 
 @pytest.mark.parametrize("deliver", [False, True], ids=["before the server has it", "before its answer arrives"])
-def test_a_connection_cut_during_the_commit(deliver: bool, proxy: Proxy, start_collector: StartCollector) -> None:
+def test_a_connection_cut_during_the_commit(deliver: bool, proxy: Proxy, start_collector: StartCollector, often: Often) -> None:
     collector = start_collector(database_url=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
     load = Load(collector)
-    for _ in range(ROUNDS):
+    for _ in range(often(ROUNDS)):
         load.wait_for_acknowledged(random.randint(1, 100))
         cut_at_commit(proxy, deliver=deliver)
     load.wait_for_acknowledged(1)
@@ -90,10 +91,10 @@ def test_a_connection_cut_during_the_commit(deliver: bool, proxy: Proxy, start_c
     check_ledger(collector, load)
 
 
-def test_a_network_that_falls_silent(proxy: Proxy, start_collector: StartCollector) -> None:
+def test_a_network_that_falls_silent(proxy: Proxy, start_collector: StartCollector, often: Often) -> None:
     collector = start_collector(database_url=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
     load = Load(collector)
-    for _ in range(ROUNDS):
+    for _ in range(often(ROUNDS)):
         load.wait_for_acknowledged(100)
         proxy.fall_silent()
         load.wait_for_everybody(503)  # whose commit it was too, not only who came later and found nobody to connect to

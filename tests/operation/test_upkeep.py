@@ -1,6 +1,7 @@
 """A serving process prunes by itself; `prune` does it at once, also beside it."""
 
 import json
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from collector import upkeep
 from collector.settings import load_settings
 from collector.storage.database import Database
-from collector.upkeep import seconds_until
+from collector.storage.slices import WEEK
+from collector.upkeep import Upkeep, seconds_until
 from collector.values.clock import DAY, HOUR, MINUTE, system_clock
 from tests.support.clock import FakeClock
 from tests.support.envelopes import envelope, new_event
@@ -93,6 +96,36 @@ def test_a_serving_process_prunes_by_itself(start_collector: Callable[..., Colle
         threading.Event().wait(0.05)
     found = states(aged["url"])
     assert (found["events"], sorted(found["counts"]), set(found["identities"])) == (1, [(1, 1, 0), (5, 5, 5)], {"u-1", "a" * 22})
+
+
+def test_each_night_a_serving_process_does_a_round(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock begins with a week. Eight days later the first week is due, as it ends a day after what the timeline then began with."""
+    clock = FakeClock((system_clock() - 1_000 * DAY) // WEEK * WEEK)
+    done, seconds = threading.Semaphore(0), queue.Queue[float]()
+
+    def wait_for_the_night(now_ms: int, hour: int) -> float:
+        done.release()
+        return seconds.get()
+
+    monkeypatch.setattr(upkeep, "seconds_until", wait_for_the_night)
+    monkeypatch.setattr(upkeep, "_SPREAD_SECONDS", 0)
+    pruned = []
+    with world(database_url, clock, upkeep_delay_seconds=0) as shop:
+        shop.send(user(), shop.event("old"))
+        clock.advance(7 * DAY)
+        serving = Upkeep(shop.services)
+        try:
+            for _ in range(9):
+                assert done.acquire(timeout=60), "there was no round"
+                assert shop.rows("SELECT at FROM upkeep WHERE part = 'round'") == [(clock(),)]
+                pruned.append(shop.rows("SELECT count(*) FROM slices WHERE state = 'pruned'")[0][0])
+                clock.advance(DAY)
+                shop.send(user(), shop.event("new"))
+                seconds.put(0.001)
+        finally:
+            seconds.put(3_600)
+            serving.stop()
+    assert pruned == [0, *[1] * 7, 2]
 
 
 def test_two_prunes_at_once_do_not_meet(aged: dict[str, Any], tmp_path: Path) -> None:

@@ -52,11 +52,11 @@ def test_there_are_as_many_as_the_database_takes_transactions_of_one_process(sta
     wait_until(lambda: members(collector.program.process.pid) == [])
 
 
-def test_whoever_kills_one_loses_and_doubles_nothing(start_collector: Callable[..., Collector]) -> None:
+def test_whoever_kills_one_loses_and_doubles_nothing(start_collector: Callable[..., Collector], often: Callable[[int], int]) -> None:
     collector = start_collector(settings=APART)
     load = Load(collector)
     worker = children(collector.program.process.pid)
-    for _ in range(KILLS):
+    for _ in range(often(KILLS)):
         load.wait_for_acknowledged(random.randint(1, 200))
         wait_until(lambda: writers(collector) != [])
         os.kill(random.choice(writers(collector)), signal.SIGKILL)

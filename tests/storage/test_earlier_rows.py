@@ -18,7 +18,7 @@ from collector.domain.identities import NewIdentity
 from collector.domain.pruning import prune
 from collector.domain.secrets import digest
 from collector.domain.selection import select
-from collector.domain.tracking import Event, Outcome, Submission
+from collector.domain.submissions import Event, Outcome, Submission
 from collector.goal_keeper import GoalKeeper
 from collector.services import Services, build
 from collector.settings import Settings

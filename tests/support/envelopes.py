@@ -1,9 +1,15 @@
 """Envelopes as the tracker sends them, for tests that speak to a collector of another process."""
 
+import secrets
 import time
 from typing import Any
 
 from collector.values.ids import new_uuid7
+
+
+def new_lead() -> str:
+    """Return the lead of a new browser, with its secret."""
+    return f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
 
 
 def new_event(name: str = "page-view", ago: int = 0, **fields: Any) -> dict[str, Any]:

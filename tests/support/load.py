@@ -3,7 +3,6 @@
 import http.client
 import json
 import random
-import secrets
 import threading
 import time
 from collections import Counter, defaultdict
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from collector.storage.database import Connection, Database
 from collector.values.ids import event_id_text, new_uuid7
 from tests.support.client import JSON, TEXT
-from tests.support.envelopes import envelope, new_event
+from tests.support.envelopes import envelope, new_event, new_lead
 from tests.support.processes import run_command
 from tests.support.servers import Collector
 
@@ -190,7 +189,7 @@ class _Browser(_Sender):
 
     def __init__(self, load: Load, url: str, site: Mapping[str, str], number: int) -> None:
         super().__init__(load, url, site)
-        self._lead = f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
+        self._lead = new_lead()
         self._user = {"id": f"visitor-{number}"} if number % 3 == 2 else None
         self._visit = new_uuid7(time.time_ns() // 1_000_000)
 
