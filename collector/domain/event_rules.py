@@ -223,17 +223,36 @@ def _step(connection: Connection, site: Site, names: Names, rule: EventRule, old
             (site.id, number, since, view_name, STEP),
         )
         if rows:
-            return Step(_submissions(connection, site, rule, [one for one in rows if one[2] >= oldest]), number, bytes(rows[-1][0]))
+            views = [one for one in rows if one[2] >= oldest and page_matches(rule.page, _url(one[5]))]
+            counted = _counted_formerly(connection, site, rule.event, number, [bytes(one[0]) for one in views])
+            new = [one for one in views if bytes(one[0]) not in counted]
+            return Step(_submissions(connection, site, rule, new), number, bytes(rows[-1][0]))
     return Step([], None, None)
 
 
+def _counted_formerly(connection: Connection, site: Site, event: str, number: int, views: Sequence[bytes]) -> set[bytes]:
+    """Return those of a slice's views of which an event of this name was made by versions up to schema 10.
+
+    Those derived its id from the rule's and not from the name, so that who goes back would not meet it and count the view again.
+    """
+    found: set[bytes] = set()
+    rules = connection.rows("SELECT id FROM event_rules WHERE site = ? AND event = ? ORDER BY id", (site.id, event)) if views else []
+    for (rule,) in rules:
+        key = rule.to_bytes(8, "big")
+        former = {derived_event_id(site.salt, event_id_time(view), b"event-rule", key, view): view for view in views}
+        among, parameters = connection.among(list(former))
+        sql = f"SELECT id FROM events_{number} WHERE site = ? AND slice = ? AND id {among}"
+        found |= {former[bytes(row[0])] for row in connection.rows(sql, (site.id, number, *parameters))}
+    return found
+
+
 def _submissions(connection: Connection, site: Site, rule: EventRule, rows: Sequence[tuple[Any, ...]]) -> list[Submission]:
-    """Return the events a rule makes of stored views, as submissions of their owners."""
+    """Return the events a rule makes of stored views that meet it, as submissions of their owners."""
     owners = identities.by_ids(connection, site.id, {row[1] for row in rows})
     found: dict[tuple[int, bool], Submission] = {}
     for view_id, identity, at, unverified, visit, page in rows:
         owner = owners.get(identity)
-        if owner is None or not page_matches(rule.page, _url(page)):
+        if owner is None:
             continue
         view = Event(bytes(view_id), PAGE_VIEW, at, None if visit is None else bytes(visit), page, None)
         made = found.get((identity, bool(unverified)))

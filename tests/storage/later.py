@@ -156,7 +156,8 @@ def event_rules(site: Grown, tx: Connection) -> None:
     )
     number, last = views[1][0], bytes(views[1][1])
     rule = _rule(site, tx, "came-home", "/", slice=number, view=last)
-    for _, view_id, *rest in views[:2]:
+    since = [view for view in views if view[3] >= site.now - HOUR and view[4] == views[0][4]]
+    for _, view_id, *rest in (*views[:2], *since):  # those that came after the rule were counted when they arrived
         _derive(site, tx, "came-home", rule, (bytes(view_id), *rest))
 
 

@@ -24,6 +24,7 @@ from collector.services import Services, build
 from collector.settings import Settings
 from collector.storage.database import Connection, Database
 from collector.values.clock import DAY, HOUR, system_clock
+from collector.values.page_rules import parse_page_rule
 from collector.values.queries import parse
 from tests.storage.earlier import SECRET, event_id
 from tests.storage.grown import Grown, lead_id, page
@@ -234,6 +235,15 @@ def test_a_rule_goes_back_over_the_timeline_from_where_it_came_to(upgraded: Upgr
         views = connection.rows(home, (upgraded.id, names["page-view"], oldest, '%"path":"/"%'))
         assert connection.rows(home, (upgraded.id, names["came-home"], oldest, "%")) == views
     assert upgraded.findings() == []
+
+
+@since(6)
+def test_another_rule_of_the_same_event_counts_no_view_again(upgraded: Upgraded) -> None:
+    services, rule = upgraded.services, parse_page_rule({"field": "path", "operator": "starts", "value": "/than"})
+    made = services.writer.run(upgraded.id, lambda tx: services.event_rules.create(tx, upgraded.id, "ordered", rule, services.clock()))
+    for _ in backfill.apply(services, upgraded.site, made):
+        pass
+    assert upgraded.ask(totals) == upgraded.totals
 
 
 @since(6)
