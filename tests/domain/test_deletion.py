@@ -277,11 +277,11 @@ class TestInterrupted:
 
         world.clock.advance(1)
         assert world.send(user(), world.event(), lead=lead()).events == [True]  # comes anew in between
-        steps = deletion.wipe(other.written, other.slices, functools.partial(other.writer.run, world.site.id))
+        steps = deletion.wipe(other.written, other.slices, functools.partial(other.writer.run, world.site.id), world.site.id)
         assert next(gone for gone in steps if gone) == 2
         steps.close()
         assert is_sound(world)
-        assert sum(deletion.wipe(other.written, other.slices, functools.partial(other.writer.run, world.site.id))) == 7
+        assert sum(deletion.wipe(other.written, other.slices, functools.partial(other.writer.run, world.site.id), world.site.id)) == 7
         assert world.rows("SELECT count(*) FROM deletions") == [(0,)]
         assert world.rows("SELECT count(*) FROM events") == [(2,)]
         assert world.counts(user()) == {"page-view": 1}
@@ -295,9 +295,8 @@ class TestInterrupted:
             world.send(user(), *(world.event() for _ in range(3)))
             world.clock.advance(8 * DAY)
         begin_to_erase(world, user())
-        steps = list(
-            deletion.wipe(world.services.written, world.services.slices, functools.partial(world.services.writer.run, world.site.id))
-        )
+        services, site = world.services, world.site.id
+        steps = list(deletion.wipe(services.written, services.slices, functools.partial(services.writer.run, site), site))
         assert steps == [4, 4, 1, 0]
 
     def test_upkeep_takes_it_up(self, world: World) -> None:

@@ -60,6 +60,7 @@ TABLES = {"totals", "identities", "events", "changes"}
     "sql",
     [
         "SELECT 1 FROM totals",
+        "SELECT name, identity FROM totals",
         "DELETE FROM totals WHERE name = ?",
         "SELECT 1 FROM totals, identities WHERE totals.site = ?",
         "SELECT 1 FROM totals t JOIN identities i ON i.id = t.identity WHERE t.site = ?",

@@ -16,10 +16,10 @@ _TEXT = re.compile(r"'(?:[^']|'')*'")
 _INNERMOST = re.compile(r"\(([^()]*)\)")
 _QUERY = re.compile(r"\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
 _ARMS = re.compile(r"\b(?:UNION ALL|UNION|EXCEPT|INTERSECT)\b")
-_NAMED = re.compile(r"(?:\b(?:FROM|JOIN|UPDATE|INTO)|,) +(?:ONLY +)?(\w+)\b(?!\.)(?: +(?:AS +)?(\w+))?", re.IGNORECASE)
 _EQUAL = re.compile(r"(?:\b(\w+)\.)?\bsite = (?:\?\d*|\$\d+|(\w+)\.site\b)")
-_NO_ALIAS = re.compile(
-    r"cross|for|from|full|group|indexed|inner|join|left|limit|not|on|order|returning|right|set|union|using|values|where", re.IGNORECASE
+_NO_ALIAS = "cross|for|from|full|group|indexed|inner|join|left|limit|not|on|order|returning|right|set|union|using|values|where"
+_NAMED = re.compile(
+    rf"(?:\b(?:FROM|JOIN|UPDATE|INTO)|,) +(?:ONLY +)?(\w+)\b(?!\.)(?: +(?:AS +)?(?!(?:{_NO_ALIAS})\b)(\w+))?", re.IGNORECASE
 )
 
 
@@ -99,7 +99,7 @@ def _named(arm: str, tables: frozenset[str]) -> dict[str, str]:
         table, alias = match[1], match[2]
         inserted = match[0].upper().startswith("INTO")
         if plain(table) in tables and not (inserted and table in given):
-            found[table if alias is None or _NO_ALIAS.fullmatch(alias) else alias] = table
+            found[alias or table] = table
     return found
 
 
