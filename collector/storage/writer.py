@@ -1,6 +1,6 @@
 """The group commit: whoever writes hands its work to a thread, which commits what is waiting and only then answers.
 
-Work is queued per site; what waits for one site becomes one transaction (no statement and no commit crosses sites). Kinds of work
+Work is queued per site; what waits for one site becomes one transaction, so that none of its commits crosses sites. Kinds of work
 that can share statements (`Bulk`) are handed over together; everything else runs one after another, each behind a savepoint, so
 that one failure costs nobody else. If a bulk fails as a whole, it is run again in halves, down to the items of one request
 (`commits.Rescue`), and only the culprit fails. What commits is `commits.commit`, or for a bulk a process of its own

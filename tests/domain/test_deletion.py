@@ -295,14 +295,8 @@ class TestInterrupted:
             world.send(user(), *(world.event() for _ in range(3)))
             world.clock.advance(8 * DAY)
         begin_to_erase(world, user())
-        steps = list(
-            deletion.wipe(
-                world.services.written,
-                world.services.slices,
-                functools.partial(world.services.writer.run, world.site.id),
-                world.site.id,
-            )
-        )
+        services, site = world.services, world.site.id
+        steps = list(deletion.wipe(services.written, services.slices, functools.partial(services.writer.run, site), site))
         assert steps == [4, 4, 1, 0]
 
     def test_upkeep_takes_it_up(self, world: World) -> None:
