@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import hypothesis.strategies as st
 
+from collector.settings import LATE_DAYS
 from collector.storage.slices import DRIFT, WEEK
 from collector.values.clock import DAY, HOUR, MINUTE
 
 RETENTION_DAYS = 14
+LEAD_RETENTION_DAYS = RETENTION_DAYS + LATE_DAYS
 LEADS = ("l-0", "l-1")
 USERS = ("u-0", "u-1")
 NAMES = ("page-view", "created-report")
@@ -28,6 +30,7 @@ class Event:
     edge: int | None
     drift: int
     visit: int | None
+    metadata: str | None = None
     repeat: bool = False
 
 
@@ -159,13 +162,21 @@ class Prune:
 
 
 @dataclass(frozen=True)
+class Upkeep:
+    """A process does a round of upkeep; after `steps` it is gone (None: not before all is done)."""
+
+    process: int
+    steps: int | None
+
+
+@dataclass(frozen=True)
 class Turn:
     """Time goes on by so many ms."""
 
     ms: int
 
 
-Act = Send | Again | Late | Merge | Undo | Import | Know | Rename | BackUp | Restore | Erase | Wipe | Prune | Turn
+Act = Send | Again | Late | Merge | Undo | Import | Know | Rename | BackUp | Restore | Erase | Wipe | Prune | Upkeep | Turn
 
 processes = st.integers(0, 1)
 leads = st.sampled_from(LEADS)
@@ -176,9 +187,10 @@ agos = st.sampled_from((0, 1, 17, MINUTE, HOUR, DAY, 3 * DAY, WEEK, 10 * DAY, RE
 edges = st.sampled_from((None, None, -1, 0, 1))
 drifts = st.sampled_from((0, 0, 0, -HOUR, DRIFT, -DRIFT, DRIFT + 1, -DRIFT - 1, 3 * DAY, -10 * DAY, -60 * WEEK, 5 * 365 * DAY, -CENTURY))
 visits = st.sampled_from((None, 0, 1))
+details = st.sampled_from((None, '{"plan":"pro"}', '{"größe":[1,null]}'))
 events = st.one_of(
-    st.builds(Event, st.sampled_from(NAMES), agos, edges, drifts, visits),
-    st.builds(Event, st.just("page-view"), agos, edges, drifts, visits, st.booleans()),
+    st.builds(Event, st.sampled_from(NAMES), agos, edges, drifts, visits, details),
+    st.builds(Event, st.just("page-view"), agos, edges, drifts, visits, details, st.booleans()),
 )
 changes = st.builds(Change, st.sampled_from(ATTRIBUTES), st.sampled_from(("a", "b", 1, None)), agos)
 facts = {"events": st.lists(events, max_size=3).map(tuple), "changes": st.lists(changes, max_size=2).map(tuple)}
@@ -199,17 +211,27 @@ erasures = st.builds(Erase, processes, st.sampled_from((*LEADS, *USERS)), steps)
 erasures_by_address = st.builds(Erase, processes, addresses, steps)
 wipes = st.builds(Wipe, processes, steps)
 prunes = st.builds(Prune, processes, st.one_of(st.none(), st.integers(0, 8)), st.booleans())
+upkeeps = st.builds(Upkeep, processes, st.one_of(st.none(), st.none(), st.integers(1, 12)))
 turns = st.builds(Turn, st.sampled_from((1, HOUR, DAY, 3 * DAY, WEEK, 17 * DAY, 24 * DAY, 30 * DAY)))
 repeats = st.builds(Again, processes, st.integers(0, 40), st.sampled_from((0, 0, 1, -HOUR, 20 * HOUR, -20 * HOUR)))
 lates = st.builds(Late, processes, users, st.sampled_from((0, 1, DAY, 3 * DAY, WEEK, 3 * WEEK)))
 
 claims = st.builds(lambda process, lead, user: Send(process, (Said(lead, user),)), processes, leads, users)
 
+# Upkeep comes by night, mostly after somebody was there, as it believes no clock where nobody is.
+came = users.map(lambda who: (Send(0, (Said(None, who, (Event("page-view", 0, None, 0, None),)),)),))
+nights = st.builds(
+    lambda before, rounds: (*before, *(act for one in rounds for act in (one, Turn(DAY)))),
+    st.one_of(st.just(()), came, came),
+    st.lists(upkeeps, min_size=1, max_size=3),
+)
+
 # A chapter: some say something, people are decided about, time goes on, weeks are pruned, and late ones come.
 told = st.lists(st.one_of(sends, repeats), min_size=1, max_size=4)
 called = st.one_of(known, renames, renames, erasures_by_address)
 decided = st.lists(st.one_of(claims, claims, merges, undos, undos, undos, imports, erasures, called, sends), max_size=5)
-passed = st.one_of(st.tuples(turns), st.tuples(turns, prunes), st.tuples(turns, prunes, prunes))
+then_nights = st.tuples(turns, nights).map(lambda both: (both[0], *both[1]))
+passed = st.one_of(st.tuples(turns), st.tuples(turns, prunes), st.tuples(turns, prunes, prunes), then_nights)
 came_late = st.lists(st.one_of(repeats, repeats, lates, wipes), max_size=3)
 chapters = st.tuples(told, decided, passed, came_late)
 acts = st.lists(chapters, min_size=2, max_size=5).map(lambda book: [act for chapter in book for part in chapter for act in part])
@@ -229,7 +251,7 @@ given_up = st.builds(
     addresses,
 )
 taken_up = pairs.map(lambda pair: (Know(1, pair[1]), Erase(0, pair[0], None), Rename(1, pair[1], pair[0])))
-single = st.one_of(claims, undos, undos, erasures, erasures, called, called, sends, turns).map(lambda act: (act,))
+single = st.one_of(claims, undos, undos, erasures, erasures, called, called, sends, turns, upkeeps).map(lambda act: (act,))
 meanwhile = st.lists(st.one_of(single, given_up, taken_up), max_size=5).map(lambda parts: [act for part in parts for act in part])
 saved = st.tuples(st.lists(st.one_of(claims, called, sends), max_size=4), meanwhile, st.lists(repeats, max_size=2))
 restored = st.builds(

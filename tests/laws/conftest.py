@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from collector.domain import deletion, pruning
-from tests.laws.play import Play, collectors
+from tests.laws.play import Play
+from tests.laws.stage import collectors
 from tests.support.disks import quick_folder
 from tests.support.postgres import new_database
 

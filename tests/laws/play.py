@@ -1,12 +1,12 @@
 """Histories played to two collectors on one database, and to the model beside them; what they answer and come to is compared."""
 
 import itertools
-import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 
@@ -20,13 +20,12 @@ from collector.domain.merging import Claim
 from collector.domain.names import EVENT
 from collector.domain.submissions import AttributeChange, Event, Submission
 from collector.services import Services, build
-from collector.settings import Settings
 from collector.storage.database import Connection
-from collector.storage.slices import AHEAD, CLOSED, DRIFT, OPEN, OVERFLOW, WEEK, make, numbers_in
+from collector.storage.slices import CLOSED, PRUNED, WEEK, numbers_in
+from collector.upkeep import Report, round_of
 from collector.values.errors import Refusal
-from collector.values.ids import new_uuid7, uuid7_bytes
+from collector.values.ids import event_id_time, new_uuid7, uuid7_bytes
 from tests.laws import acts
-from tests.support.clock import FakeClock
 from tests.support.model import Model, Seen
 from tests.support.postgres import alone
 from tests.support.world import World, lead
@@ -71,7 +70,8 @@ class Play:
         self.world = world
         self.clock = world.clock
         self.processes = processes
-        self.model = Model(world.services.settings.retention)
+        settings = world.services.settings
+        self.model = Model(settings.retention, settings.lead_retention)
         self.backup = backup
         self.saved: Model | None = None
         self.sent: list[Message] = []
@@ -118,9 +118,11 @@ class Play:
                 self.wipe(act.process, act.steps)
             case acts.Prune():
                 self.prune(act.process, act.steps, closings=act.closings)
+            case acts.Upkeep():
+                self.do_a_round(act.process, act.steps)
             case acts.Turn():
                 self.clock.advance(act.ms)
-        if isinstance(act, acts.Undo | acts.Rename | acts.Restore | acts.Erase | acts.Prune):
+        if isinstance(act, acts.Undo | acts.Rename | acts.Restore | acts.Erase | acts.Prune | acts.Upkeep):
             self.check()
 
     def message(self, said: acts.Said) -> Message:
@@ -137,7 +139,8 @@ class Play:
             at = min(max(at // WEEK * WEEK + drawn.edge, now - self.model.retention), now)
         number = uuid7_bytes(new_uuid7(max(at + drawn.drift, 0)))
         assert number is not None
-        return Event(number, drawn.name, at, None if drawn.visit is None else uuid7_bytes(VISITS[drawn.visit]), repeat=drawn.repeat)
+        visit = None if drawn.visit is None else uuid7_bytes(VISITS[drawn.visit])
+        return Event(number, drawn.name, at, visit, metadata=drawn.metadata, repeat=drawn.repeat)
 
     def send(self, process: int, messages: Sequence[Message]) -> None:
         """Send messages, in one commit."""
@@ -165,7 +168,7 @@ class Play:
             return
         first = self.sent[act.which % len(self.sent)]
         oldest = self.clock() - self.model.retention
-        events = [msgspec.structs.replace(one, at=self.corrected(one.at, act.shift)) for one in first.events]
+        events = [msgspec.structs.replace(one, at=self.corrected(one.at, act.shift), metadata='{"again":true}') for one in first.events]
         self.send(act.process, [replace(first, events=tuple(one for one in events if one.at >= oldest))])
         self.sent.pop()
 
@@ -217,7 +220,7 @@ class Play:
             taken = True
         except Refusal:
             taken = False
-        assert taken is self.model.import_bases((USER, act.user), bases)
+        assert taken is self.model.import_bases((USER, act.user), bases, now)
 
     def know(self, act: acts.Know) -> None:
         services, site, now = self.processes[act.process], self.world.site.id, self.clock()
@@ -302,6 +305,31 @@ class Play:
             with services.database.read() as connection:
                 assert not numbers_in(connection, CLOSED)
 
+    def do_a_round(self, process: int, steps: int | None) -> None:
+        """Let a process do a round of upkeep: what is old by the present that is believed goes, all of it where it came to its end."""
+        services, now, report = self.processes[process], self.clock(), Report()
+        newest = self.world.rows("SELECT id FROM events WHERE slice > 0 ORDER BY id DESC LIMIT 1")
+        present = self.model.believe(now, event_id_time(bytes(newest[0][0])) if newest else None)
+        silent, due = self.model.silent(present), self.model.due(present)
+        waiting = self.model.due(now) - due
+        running = round_of(services, self.transact(services), report)
+        done = sum(1 for _ in itertools.islice(running, steps))
+        running.close()
+        gone = silent.difference(self.world.rows("SELECT kind, value FROM identities WHERE site = ?", self.world.site.id))
+        for one in gone:
+            self.model.fall_silent(one)
+        with services.database.read() as connection:
+            ended = set(numbers_in(connection, CLOSED, PRUNED)) - self.model.ended
+            unfinished = numbers_in(connection, CLOSED)
+        assert ended <= due
+        for week in ended:
+            self.model.end(week)
+        assert (report.leads, report.mended) == (len(gone), 0)
+        assert self.world.rows("SELECT at, upto FROM upkeep WHERE part = 'clock'") == [self.model.believed]
+        if steps is None or done < steps:
+            assert (gone, ended, unfinished) == (silent, due, [])
+            assert self.world.rows("SELECT part FROM upkeep WHERE trouble IS NOT NULL") == ([("part clock",)] if waiting else [])
+
     def finish(self) -> None:
         """Let the second process take up whatever was interrupted; nothing changes by it."""
         self.check()
@@ -310,8 +338,9 @@ class Play:
         self.check()
 
     def findings(self) -> list[Finding]:
-        """Ask the doctor."""
-        return list(examine(self.processes[0].database, self.processes[0].keyring))
+        """Ask the doctor, but for what a round had to leave, which is looked at after each."""
+        found = examine(self.processes[0].database, self.processes[0].keyring)
+        return [one for one in found if one.check != "upkeep"]
 
     def meet(self, *keys: Key) -> None:
         """Let identities come without doing anything, where they are not there."""
@@ -349,11 +378,12 @@ class Play:
         assert person is not None
         one = person.identities[0]
         timeline = people.timeline(connection, site, names, person.identities, self.clock() - self.model.retention, limit=None)
+        senders = {each.public_id: (each.kind, each.value) for each in person.identities}
         return Seen(
-            members=frozenset((each.kind, each.value) for each in person.identities),
+            members=frozenset(senders.values()),
             totals=people.totals(connection, site, names, person.id),
             attributes=attributes.of_person(connection, site, names, person.id),
-            timeline=[(bytes.fromhex(event.id.replace("-", "")), event.name, event.at) for event in timeline],
+            timeline=[(UUID(each.id).bytes, each.name, each.at, senders[each.contact_id], each.metadata) for each in timeline],
             visits=(one.visit_count or 0, one.visit_started_at, one.visit_ended_at, one.previous_visit_ended_at),
             active_at=person.active_at,
         )
@@ -368,50 +398,3 @@ class Play:
         if services.written.engine == "sqlite":
             return lambda work: services.writer.run(0, work)
         return services.written.transact
-
-
-def emptied(world: World, other: Services, now: int) -> None:
-    """Turn both collectors back to an empty database at a time: cheaper by far than a new one."""
-    database = world.services.written
-    wanted = {OVERFLOW, *range((now - world.services.settings.retention - DRIFT) // WEEK, now // WEEK + AHEAD + 1)}
-    with database.write() as tx:
-        kept = wanted.intersection(numbers_in(tx, OPEN)) if database.engine == "postgresql" else set()
-        if database.engine == "sqlite":
-            tx.run("DROP VIEW events")
-            tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'schema_migrations'"
-        else:
-            tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN ('schema_migrations', 'events')"
-        for (table,) in sorted(tx.rows(tables), key=lambda row: row[0] in ("sites", "accounts")):  # what others refer to comes last
-            gone = table.startswith("events_") and int(table.removeprefix("events_")) not in kept
-            tx.run(f"DROP TABLE {table}" if gone else f"DELETE FROM {table}")
-        tx.insert("slices", ("slice", "state"), [(number, OPEN) for number in sorted(kept)])
-        make(tx, wanted)
-    for services in (world.services, other):
-        services.slices.forget()
-    world.clock.now = now
-
-
-@contextmanager
-def collectors(database_url: str, backup: Path) -> Iterator[Callable[[int], Play]]:
-    """Start two collectors on one database; what is yielded begins a play there, so many ms after the tests' usual time."""
-    clock = FakeClock()
-    began = clock()
-    settings = Settings(
-        database_url=database_url,
-        secret_key=(secrets.token_urlsafe(32),),
-        retention_days=acts.RETENTION_DAYS,
-        message_budget_ms=60_000,  # time limits measure the machine
-    )
-    running = [build(settings, clock), build(settings, clock)]
-    world = World(running[0], clock)
-
-    def begin(phase: int = 0) -> Play:
-        emptied(world, running[1], began + phase)
-        world.site = world.new_site()
-        return Play(world, running, backup)
-
-    try:
-        yield begin
-    finally:
-        for services in running:
-            services.close()

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from collector.domain.tracking import Submission
+from collector.domain.submissions import Submission
 from collector.values.clock import MINUTE
 from collector.values.ids import new_uuid7
 from tests.support.clock import FakeClock

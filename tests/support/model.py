@@ -14,13 +14,16 @@ from collector.domain.identities import EMAIL, LEAD, USER, Key
 from collector.domain.imports import Base
 from collector.domain.merging import Claim
 from collector.domain.submissions import AttributeChange, Event
-from collector.values.clock import DAY, MINUTE
+from collector.values.clock import DAY, HOUR, MINUTE
 from collector.values.errors import Reason
 from collector.values.ids import event_id_time
 
 WEEK = 7 * DAY
 MARGIN = DAY
 """How far an id's time and its event's may lie apart in a week's slice."""
+
+NIGHT, LONGEST_NIGHT = 20 * HOUR, 30 * HOUR
+"""A round that comes earlier is not another night's; a longer one counts for so much."""
 
 BROWSER, TRUSTED = 1, 2
 _RANKS = {LEAD: 0, EMAIL: 1, USER: 2}
@@ -35,6 +38,7 @@ class Known:
 
     person: Key
     not_before: int = 0
+    created_at: int = 0
     birth: int = field(default_factory=itertools.count().__next__)
     active_at: int | None = None
     visits: dict[bytes, tuple[int, int]] = field(default_factory=dict)
@@ -51,11 +55,12 @@ class Known:
 
 @dataclass(frozen=True)
 class Stored:
-    """An event that was taken: the identity that produced it, its name and time."""
+    """An event that was taken: the identity that produced it, its name, time and metadata (JSON text)."""
 
     owner: Key
     name: str
     at: int
+    metadata: str | None
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ class Seen:
     members: frozenset[Key]
     totals: dict[str, Total]
     attributes: dict[str, object]
-    timeline: list[tuple[bytes, str, int]]
-    """Id, name and time of each event, the newest first."""
+    timeline: list[tuple[bytes, str, int, Key, dict[str, object]]]
+    """Id, name, time, who sent it and metadata of each event, the newest first."""
     visits: tuple[int, int | None, int | None, int | None]
     """How many, start and end of the latest, end of the one before."""
     active_at: int | None
@@ -83,8 +88,9 @@ class Sent:
 class Model:
     """One site of an installation, in memory."""
 
-    def __init__(self, retention: int) -> None:
+    def __init__(self, retention: int, lead_retention: int) -> None:
         self.retention = retention
+        self.lead_retention = lead_retention
         self.known: dict[Key, Known] = {}
         self.events: dict[bytes, Stored] = {}
         self.changes: list[tuple[Key, str, tuple[int, int, str]]] = []
@@ -97,6 +103,8 @@ class Model:
         """By which addresses who is known by this one was known before, and nobody else is now."""
         self.weeks: set[int] = set()
         self.ended: set[int] = set()
+        self.believed: tuple[int, int] | None = None
+        """When upkeep looked at its clock last, and by which present it judged what is old."""
 
     def send(
         self, owner: Key, lead: Key | None, events: Sequence[Event], changes: Sequence[AttributeChange], now: int, *, browser: bool = True
@@ -109,7 +117,7 @@ class Model:
         if lead is not None and self._outlived(lead, newest):
             lead = None
         for key in (owner,) if lead is None else (lead, owner):
-            self._make(key)
+            self._make(key, now)
         claim = self._claim(lead, owner, asked=False) if lead is not None and owner[0] != LEAD else None
         results: list[bool | Reason] = []
         for event in events:
@@ -151,12 +159,12 @@ class Model:
         self.known[lead].person = lead
         return True
 
-    def import_bases(self, user: Key, bases: Iterable[Base]) -> bool:
+    def import_bases(self, user: Key, bases: Iterable[Base], now: int) -> bool:
         """Set imported totals; False where one reaches behind the user's deletion."""
         bound = self.known[user].not_before if user in self.known else self.deleted.get(user, 0)
         if bound and any(base.first is not None and base.first <= bound for base in bases):
             return False
-        self._make(user)
+        self._make(user, now)
         self.imported.update({(user, base.name): base for base in bases})
         return True
 
@@ -164,7 +172,7 @@ class Model:
         """Make a user known by an address; False where somebody has it."""
         if self._by_email(address):
             return False
-        self._make((EMAIL, address))
+        self._make((EMAIL, address), now)
         self.changes.append(((EMAIL, address), "email", (TRUSTED, now, _text(address))))
         return True
 
@@ -209,7 +217,12 @@ class Model:
         for key in means:
             self.deleted[key] = max(now, self.deleted.get(key, 0))
         for key in gone:
-            self.gone[self.known.pop(key).birth] = now
+            self.gone[self.known[key].birth] = now
+        self._forget(gone)
+
+    def _forget(self, gone: Collection[Key]) -> None:
+        for key in gone:
+            del self.known[key]
         self.events = {number: event for number, event in self.events.items() if event.owner not in gone}
         self.changes = [change for change in self.changes if change[0] not in gone]
         self.imported = {key: base for key, base in self.imported.items() if key[0] not in gone}
@@ -217,12 +230,42 @@ class Model:
 
     def due(self, now: int) -> set[int]:
         """Return the weeks that pruning has to end: behind the timeline by twice the margin."""
-        return {week for week in self.weeks if (week + 1) * WEEK + 2 * MARGIN <= now - self.retention}
+        return {week for week in self.weeks if self._is_behind(week, now)}
+
+    def _is_behind(self, week: int, now: int) -> bool:
+        return (week + 1) * WEEK + 2 * MARGIN <= now - self.retention
 
     def end(self, week: int) -> None:
         """Let a week take nothing any more."""
         self.weeks.remove(week)
         self.ended.add(week)
+
+    def believe(self, now: int, newest: int | None) -> int:
+        """Return the present by which a round judges what is old, by its clock and the newest of the weeks' events.
+
+        It goes with the clock; in a leap since the last round, which the first is too, by a week; and by a night where that event is old.
+        """
+        at, before = self.believed or (0, now if newest is None else newest)
+        if newest is None or self._is_behind((newest - MARGIN) // WEEK, now):
+            step = min(now - at, LONGEST_NIGHT)
+        else:
+            step = now - at if now - at < NIGHT else WEEK
+        self.believed = (now, min(now, before + step))
+        return self.believed[1]
+
+    def silent(self, present: int) -> set[Key]:
+        """Return the leads that upkeep has to delete: of nobody, without an email, and not seen for too long."""
+        oldest = present - self.lead_retention
+        return {
+            key
+            for key, one in self.known.items()
+            if key[0] == LEAD and one.person == key and max(one.created_at, one.active_at or 0) < oldest
+            if "email" not in self._attributes(self.members(key))
+        }
+
+    def fall_silent(self, lead: Key) -> None:
+        """Delete a lead of its age; nothing remembers that."""
+        self._forget({lead})
 
     def members(self, person: Key) -> frozenset[Key]:
         """Return the identities of a person."""
@@ -244,7 +287,11 @@ class Model:
             first = min(times + [base.first for base in mine if base.first is not None])
             last = max(times + [base.last for base in mine if base.last is not None])
             totals[name] = Total(count, first, last)
-        timeline = [(number, event.name, event.at) for number, event in own.items() if event.at >= now - self.retention]
+        timeline = [
+            (number, event.name, event.at, event.owner, json.loads(event.metadata or "{}"))
+            for number, event in own.items()
+            if event.at >= now - self.retention
+        ]
         return Seen(
             members=members,
             totals=totals,
@@ -292,10 +339,10 @@ class Model:
     def _outlived(self, key: Key, newest: int) -> bool:
         return key not in self.known and newest <= self.deleted.get(key, -1)
 
-    def _make(self, key: Key) -> None:
+    def _make(self, key: Key, now: int) -> None:
         if key not in self.known:
             self._take_up(key)
-            self.known[key] = Known(key, self.deleted.get(key, 0))
+            self.known[key] = Known(key, self.deleted.get(key, 0), now)
 
     def _take_up(self, address: Key) -> None:
         """An address is somebody's from now on, and means nobody else any more."""
@@ -334,7 +381,7 @@ class Model:
             return Reason.TOO_OLD
         if event.repeat or event.id in self.events:
             return False
-        self.events[event.id] = Stored(owner, event.name, event.at)
+        self.events[event.id] = Stored(owner, event.name, event.at, event.metadata)
         return True
 
 
