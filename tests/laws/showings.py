@@ -172,11 +172,12 @@ class Showings:
 
     def claim(self, act: Claim) -> None:
         device, message = self.devices[act.device], act.message
-        if act.nonce is None or not device.nonces:
+        again = [nonce for nonce in device.nonces if not self.is_of_another(nonce, device.owner)]
+        if act.nonce is None or not again:
             device.nonces.append(secrets.token_urlsafe(16))
             nonce = device.nonces[-1]
         else:
-            nonce = device.nonces[act.nonce % len(device.nonces)]
+            nonce = again[act.nonce % len(again)]
         body: dict[str, Any] = {"message": self.messages[message].public_id, "nonce": nonce, "page": PAGE}
         event = None
         if self.saved and self.rules[message].trigger == "event":
@@ -187,6 +188,11 @@ class Showings:
         answer = self.post(act.process, "/claim", device, body)
         expected = self.expected(device, message, nonce, event, uuid7_bytes(body.get("view", "")), answer.get("reason"))
         assert ("shown" if answer["message"] else answer["reason"]) == expected
+
+    def is_of_another(self, nonce: str, owner: Key) -> bool:
+        """Say whether a nonce names what was given to somebody else: a report of it could mean either, were both the same person later."""
+        mine = self.of_person(owner) if owner in self.play.model.known else []
+        return any(one.nonce == nonce and one not in mine for one in self.given)
 
     def expected(self, device: Device, message: int, nonce: str, event: bytes | None, view: bytes | None, reason: str | None) -> str:
         """Say what a claim comes to, and note what is given out. Whose arm is drawn now is read off the reason."""
