@@ -305,14 +305,14 @@ class _Builder:
         days = self.retention if measure.within_days is None else min(measure.within_days * DAY, self.retention)
         number = self.names.number(self.site.id, EVENT, measure.event)
         number = _NOBODY if number is None else number
-        if measure.where:
-            table = self._tables.get(measure.key) or self._measure_in_memory(measure, number, self.now - days)
+        if measure.where or self.connection.engine == "sqlite":
+            measured = self._measure_in_memory if measure.where else self._measure_one_by_one
+            table = self._tables.get(measure.key) or measured(measure, number, self.now - days)
             return self.join(measure.key, f"LEFT JOIN {table} {{a}} ON {{a}}.person = p.id", [])
         return self.join(
             measure.key,
-            "LEFT JOIN (SELECT i.principal_id AS person, count(*) AS count, min(e.at) AS first, max(e.at) AS last FROM events e "
-            "JOIN identities i ON i.site = e.site AND i.id = e.identity WHERE e.site = ? AND e.name = ? AND e.at > ? "
-            "GROUP BY i.principal_id) {a} ON {a}.person = p.id",
+            f"LEFT JOIN (SELECT i.principal_id AS person, count(*) AS count, min(e.at) AS first, max(e.at) AS last {_OF_EVENT} "
+            "AND e.at > ? GROUP BY i.principal_id) {a} ON {a}.person = p.id",
             [self.site.id, number, self.now - days],
         )
 
@@ -324,10 +324,7 @@ class _Builder:
         """
         table = self.table(measure.key, "person BIGINT PRIMARY KEY, count BIGINT, first BIGINT, last BIGINT")
         measured: dict[int, Total] = {}
-        sql = (
-            "SELECT i.principal_id, e.at, e.metadata FROM events e JOIN identities i ON i.site = e.site AND i.id = e.identity "
-            "WHERE e.site = ? AND e.name = ? AND e.at >= ?"
-        )
+        sql = f"SELECT i.principal_id, e.at, e.metadata {_OF_EVENT} AND e.at >= ?"
         with self.connection.cursors(), closing(self.connection.chunks(sql, (self.site.id, number, oldest), EVENTS)) as chunks:
             for rows in chunks:
                 events: dict[int, list[tuple[int, Any]]] = {}
@@ -345,14 +342,24 @@ class _Builder:
 
     def _add_measured(self, table: str, measured: Mapping[int, Total]) -> None:
         rows = [(person, total.count, total.first_ms, total.last_ms) for person, total in measured.items()]
-        self.connection.insert(
-            table,
-            ("person", "count", "first", "last"),
-            rows,
-            f"ON CONFLICT (person) DO UPDATE SET count = {table}.count + excluded.count, "
-            f"first = lesser({table}.first, excluded.first), last = larger({table}.last, excluded.last)",
-        )
+        self.connection.insert(table, ("person", "count", "first", "last"), rows, _ADDED.format(table))
 
+    def _measure_one_by_one(self, measure: EventMeasure, number: int, oldest: int) -> str:
+        """Add up events one by one, and return the table: to group them, SQLite would sort them all, and in memory."""
+        table = self.table(measure.key, "person INTEGER PRIMARY KEY, count BIGINT, first BIGINT, last BIGINT")
+        self.connection.run(
+            f"INSERT INTO {table} SELECT i.principal_id, 1, e.at, e.at {_OF_EVENT} AND e.at > ? {_ADDED.format(table)}",
+            (self.site.id, number, oldest),
+        )
+        return table
+
+
+_OF_EVENT = "FROM events e JOIN identities i ON i.site = e.site AND i.id = e.identity WHERE e.site = ? AND e.name = ?"
+_ADDED = (
+    "ON CONFLICT (person) DO UPDATE SET count = {0}.count + excluded.count, first = lesser({0}.first, excluded.first), "
+    "last = larger({0}.last, excluded.last)"
+)
+"""What becomes of what is measured of somebody of whom something was measured before."""
 
 _EXTERNAL = (
     "CASE p.kind WHEN 'user' THEN p.{0} WHEN 'email' THEN (SELECT u.{0} FROM identities u WHERE u.site = p.site "

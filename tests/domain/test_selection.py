@@ -8,6 +8,7 @@ import pytest
 
 from collector.domain import selection
 from collector.domain.selection import select
+from collector.storage.database import Connection
 from collector.values.clock import MINUTE
 from collector.values.queries import parse
 from tests.support.world import World, user
@@ -90,3 +91,24 @@ def test_a_search_by_metadata_may_be_part_of_a_transaction(world: World) -> None
     ):
         assert people.count(tx) == PEOPLE
     assert not services.database.in_transaction()
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("more", [{}, {"within_days": 30}, {"within_days": 30, "where": []}], ids=["by metadata", "both", "within days"])
+def test_sqlite_sorts_no_events_for_a_search(world: World, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]) -> None:
+    """It would do so in the memory of the process that serves."""
+    viewed(world, 2)
+    plans: list[str] = []
+    execute = Connection._execute
+
+    def spy(self: Connection, sql: str, parameters: Any) -> Any:
+        if " FROM events " in sql:
+            plans.extend(row[3] for row in execute(self, f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall())
+        return execute(self, sql, parameters)
+
+    monkeypatch.setattr(Connection, "_execute", spy)
+    chunks = Connection.chunks
+    monkeypatch.setattr(Connection, "chunks", lambda self, sql, given, size: (spy(self, sql, given), chunks(self, sql, given, size))[1])
+    assert found(world, {**often(1), **more}) == (0 if "where" in more else PEOPLE)
+    assert plans
+    assert [step for step in plans if "TEMP B-TREE" in step] == []

@@ -62,7 +62,8 @@ def register(bp: Blueprint, services: Services) -> None:
                 came_from=_came_from(person),
                 attributes=reading.attributes(connection, site.id, services.names, person.id),
                 totals=sorted(
-                    people.totals(connection, site.id, services.names, person.id).items(), key=lambda pair: -(pair[1].last_ms or 0)
+                    people.totals(connection, site.id, services.names, person.id).items(),
+                    key=lambda pair: (-(pair[1].last_ms or 0), pair[0]),
                 ),
                 timeline=timeline(connection, services, site, person, oldest, before),
                 earlier=before is not None,
