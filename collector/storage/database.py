@@ -377,13 +377,15 @@ class Database:
     def snapshot(self, hold: Sequence[str] = ()) -> Iterator[Connection]:
         """Lend a connection for queries that all see the same moment, whoever writes meanwhile. It may be used for long.
 
+        Nothing but temporary tables is to be written there, which PostgreSQL takes for writing too.
+
         `hold` are tables that nobody may drop before the end: on PostgreSQL not even a snapshot keeps them.
         """
         with self.read() as connection:
             if self.engine == "sqlite":
                 connection.rows("PRAGMA temp_store = 1")  # what is sorted may not fit into memory
             try:
-                with self._pool.atomic("DEFERRED" if self.engine == "sqlite" else "REPEATABLE READ READ ONLY"):
+                with self._pool.atomic("DEFERRED" if self.engine == "sqlite" else "REPEATABLE READ"):
                     if self.engine == "postgresql":
                         connection.run("SET LOCAL cursor_tuple_fraction = 1")  # cursors here are read to their end
                         if hold:  # before the first query, which takes the snapshot

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from collector.values.clock import DAY
+from collector.web.api import lookup
 from tests.support.clock import FakeClock
 from tests.support.world import lead, user
 from tests.web.test_api_support import Rest, problem, serving
@@ -184,3 +185,12 @@ def test_a_text_that_cannot_be_stored_is_refused_in_a_query(rest: Rest, text: st
     for operator in ("=", "~", "^", "$"):
         answer = rest.post("/contacts/search", {"query": {"field": "name", "operator": operator, "value": text}})
         assert problem(answer) == (400, "query_invalid", at)
+
+
+def test_a_search_by_metadata_is_answered_although_people_merge_all_the_while(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At last it is read in a moment that stands still."""
+    monkeypatch.setattr(lookup, "_ATTEMPTS", 0)
+    rest.world.send(user("a"), rest.world.event("paid", metadata='{"x":1}'))
+    rest.world.send(user("b"), rest.world.event("paid", metadata='{"x":2}'))
+    where = [{"field": "metadata.x", "operator": "=", "value": 2}]
+    assert found(rest, {"event": "paid", "field": "count", "operator": "=", "value": 1, "where": where}) == ["b"]
