@@ -96,6 +96,9 @@ def wipe(database: Database, slices: Slices, transact: Transact, site: int | Non
         of, identity = row
 
         def step(tx: Connection, of: int = of, identity: int = identity) -> int:
+            # Two at once would choose the same events, and who found them gone would take that for the end.
+            if tx.row(f"SELECT 1 FROM deletions WHERE site = ? AND identity = ?{tx.lock_suffix()}", (of, identity)) is None:
+                return 0
             gone = slices.delete_of(tx, of, identity, STEP)
             if not gone:
                 tx.run("DELETE FROM deletions WHERE site = ? AND identity = ?", (of, identity))

@@ -5,8 +5,8 @@ import functools
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
 
 import psycopg
@@ -19,6 +19,7 @@ from collector.domain.imports import Base, set_bases
 from collector.domain.names import EVENT
 from collector.domain.tracking import AttributeChange, Event, Submission
 from collector.services import Services, build
+from collector.storage.database import Connection
 from collector.upkeep import Report as UpkeepReport
 from collector.upkeep import round_of
 from collector.values.clock import DAY, HOUR, MINUTE
@@ -305,6 +306,28 @@ class TestInterrupted:
         begin_to_erase(world, user())
         assert upkeep(world).wiped == 1
         assert world.rows("SELECT count(*) FROM events") == world.rows("SELECT count(*) FROM deletions") == [(0,)]
+
+
+def test_two_that_wipe_at_once_leave_nothing(postgres_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever deletes, and upkeep: who waits finds the events gone that it chose, though not all of them are."""
+    monkeypatch.setattr(deletion, "STEP", 1)
+    with new_database(postgres_url) as url, start(url, clock) as world, ThreadPoolExecutor(1) as pool:
+        world.send(user(), *(world.event() for _ in range(5)))
+        assert begin_to_erase(world, user()) == 5
+        services = world.services
+        others: list[Future[int]] = []
+
+        def work_while_the_other_waits(work: Callable[[Connection], int]) -> int:
+            with services.written.write() as tx:
+                gone = work(tx)
+                others.append(pool.submit(lambda: sum(deletion.wipe(services.written, services.slices, services.written.transact))))
+                wait_for_a_row(world)
+                return gone
+
+        assert next(deletion.wipe(services.written, services.slices, work_while_the_other_waits)) == 1
+        assert others[0].result(60) == 4
+        assert world.rows("SELECT id FROM events") == []
+        assert world.rows("SELECT identity FROM deletions") == []
 
 
 def test_a_person_is_locked_in_ascending_order_and_nobody_who_holds_a_part_waits_for_the_rest(postgres_url: str, clock: FakeClock) -> None:
