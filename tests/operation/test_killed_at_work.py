@@ -26,8 +26,11 @@ NEVER, AT_ONCE = "86400", "0"
 WEEKS, A_WEEK = 40, 8
 RETURNING, SILENT = 40, 40
 SHARED = ("shared-0", "shared-1", "shared-2")
-SMALL_STEPS = "from collector.domain import deletion, pruning\npruning.STEP.update(sqlite=2, postgresql=2)\ndeletion.STEP = 1"
-"""So that a kill meets the middle of a week, and of a deletion."""
+SMALL_STEPS = (
+    "from collector import upkeep\nfrom collector.domain import deletion, pruning\n"
+    "pruning.STEP.update(sqlite=1, postgresql=1)\ndeletion.STEP = 1\nupkeep.PAUSE_SECONDS = 0.02"
+)
+"""So that a kill meets the middle of a week, and of a deletion, and that weeks are left for the next one."""
 WHO_PRUNES = (("serve",), ("prune",), ("serve", "prune"))
 
 
@@ -104,9 +107,10 @@ def test_whichever_process_is_killed_acts_that_were_acknowledged_hold_and_none_i
         programs = [collector.program]
         if "prune" in who:
             programs.append(Program("prune", ["changed_collector", "prune"], collector.folder, collector.environ))
+        acts.wait_for(random.randint(1, 20))
         if number:  # at first among the leads, which come before the weeks
             wait_for_a_week(database)
-        acts.wait_for(random.randint(1, 60))
+        acts.wait_for(random.randint(1, 10))
         for program in random.sample(programs, len(programs)):
             program.kill()
         acts.wait_for_lost()
