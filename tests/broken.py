@@ -432,7 +432,7 @@ BREAKS = (
                 "        moved = transact(lambda tx: _move_some(tx, number, site, limit))\n",
                 "        moved = transact(lambda tx: _move_some(tx, number, site, limit))\n"
                 "        while _later:\n"
-                "            __import__('time').sleep(0.05)\n"
+                "            __import__('time').sleep(0.2)\n"
                 "            how_far = _later.pop()\n"
                 '            transact(lambda tx: tx.run("UPDATE slice_sites SET moved = ? WHERE site = ? AND slice = ?", how_far))\n',
             ),

@@ -290,7 +290,11 @@ def check_acts(connection: Connection, acts: Acts, others: dict[tuple[Key, str],
 
     found = stored(connection)
     assert set(found.values()) <= {1}
-    assert found.keys() == {event for life in alive for event in life.events}
+    expected_events = {event for life in alive for event in life.events}
+    of_deleted = {event for life in acts.lives if life.deleted for event in life.events}
+    assert expected_events - found.keys() == set(), "acknowledged, and lost"
+    assert found.keys() & of_deleted == set(), "of somebody who was deleted"
+    assert found.keys() - expected_events == set(), "nobody sent these"
 
     expected = dict(others)
     for life in alive:
