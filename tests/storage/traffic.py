@@ -3,13 +3,13 @@
 import hashlib
 import hmac
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 from werkzeug.test import Client
 
-from collector.backfill import Backfill
+from collector import backfill
 from collector.domain import changes, simulation_runs
-from collector.domain.event_rules import SETTLED
 from collector.domain.simulation import scene_of, simulate
 from collector.domain.simulation_runs import DONE
 from collector.goal_keeper import GoalKeeper
@@ -164,11 +164,13 @@ class Traffic:
 
     def go_on(self) -> None:
         """What threads do: go back for a rule, look for goals, write decisions and losses down."""
-        self.clock.advance(SETTLED + HOUR)
-        backfill, goals = Backfill(self.services), GoalKeeper(self.services)
-        backfill._look()
+        self.clock.advance(HOUR)
+        goals = GoalKeeper(self.services)
+        with patch.object(backfill, "SETTLED_SECONDS", 0):  # so that a new rule need not wait
+            going_back = backfill.Backfill(self.services)
+            going_back._look()
         goals.look(self.clock())
-        backfill.stop()
+        going_back.stop()
         goals.stop()
         self.services.decisions.write()
         self.services.losses.note(self.world.site.id, 3, self.clock())
