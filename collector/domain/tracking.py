@@ -319,18 +319,37 @@ class _Group:
         return results
 
     def touch(self, admitted: "_Admitted") -> visits.Followed | None:
-        """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither."""
-        self.note_activity(admitted.active)
-        if not admitted.spans:
-            return None
-        return visits.follow(self.tx, self.site, admitted.spans, self.principals())
+        """Note activity and visits of browsers; monotone, so that a repeat changes nothing. REST events touch neither.
+
+        Both stand in one row, which is written once: each time costs PostgreSQL another one.
+        """
+        followed = visits.follow(self.tx, self.site, admitted.spans, self.principals()) if admitted.spans else None
+        late, sums = self.activity(admitted.active), {} if followed is None else followed.sums
+        self.tx.update(
+            "identities",
+            self.site,
+            "id",
+            {
+                "own_active_at": "larger(coalesce({0}, {1}), coalesce({1}, {0}))",
+                "active_at": "larger(coalesce({0}, {1}), coalesce({1}, {0}))",
+                "visit_count": "coalesce({1}, {0})",  # visits only become more
+                "visit_started_at": "coalesce({1}, {0})",
+                "visit_ended_at": "coalesce({1}, {0})",
+                "previous_visit_ended_at": "coalesce({1}, {0})",
+            },
+            [(number, *late.get(number, _NO_ACTIVITY), *sums.get(number, visits.NONE)) for number in sorted(late.keys() | sums.keys())],
+        )
+        return followed
 
     def principals(self) -> dict[int, int]:
         """Return whose each identity of the group is, by row id."""
         return {identity.id: identity.principal_id for identity in self.identities.values()}
 
-    def note_activity(self, times: Mapping[int, int]) -> None:
-        """Note when people were last active, to the minute: a column written with each event would be the hottest of all."""
+    def activity(self, times: Mapping[int, int]) -> dict[int, list[int | None]]:
+        """Return where an identity, or its person, was active later than is known: when by itself, and when as a person.
+
+        To the minute: a column written with each event would be the hottest of all.
+        """
         by_id = {identity.id: identity for identity in self.identities.values()}
         late: dict[int, list[int | None]] = {}
         for number, at in times.items():
@@ -341,10 +360,7 @@ class _Group:
             if principal is None or (principal.active_at or -1) < minute:
                 person = late.setdefault(identity.principal_id, [None, None])
                 person[1] = max(person[1] or 0, minute)
-        rows = [(number, *minutes) for number, minutes in sorted(late.items())]
-        self.tx.update(
-            "identities", self.site, "id", ("own_active_at", "active_at"), rows, "larger(coalesce({0}, {1}), coalesce({1}, {0}))"
-        )
+        return late
 
     def insert_events(self, homes: Mapping[int, "_Home"]) -> None:
         """Insert what is new, each event into its slice, and count it."""
@@ -406,6 +422,9 @@ class _Group:
         if said in (None, "null"):
             source = attributes.BROWSER if said is None else attributes.TRUSTED  # or what was unset would stay so
             attributes.apply(self.tx, self.site, self.names, owner, {"internal": True}, self.now, source)
+
+
+_NO_ACTIVITY = (None, None)
 
 
 def _times(submission: Submission) -> list[int]:

@@ -34,6 +34,9 @@ Whole = tuple[int, int, bytes]
 Part = tuple[int, bytes, int, int]
 """An identity's part of a visit: its row id, the visit's 16 bytes, start (ms), end to the minute."""
 
+NONE = identities.Visits(None, None, None, None)
+"""What stands for a person's visits where there is nothing to say of them."""
+
 Parts = dict[int, list[Part]]
 """The visits of people, by principal id."""
 
@@ -82,17 +85,20 @@ class Said(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """Whose first or latest visit is another, or begins otherwise: what these say now, by principal id; and the identities of these."""
+    """What visits add up to now, by principal id, where that is not what stands there; and of whom the first or latest one is another, or
+    begins otherwise: what these say, and the identities of these people.
+    """
 
+    sums: dict[int, identities.Visits]
     said: dict[int, Said]
     members: identities.Members
 
 
 def follow(tx: Connection, site: int, spans: Mapping[Key, Span], principals: Mapping[int, int]) -> Followed:
-    """Widen the visits of identities, as far as that changes anything, and what their people's visits add up to.
+    """Widen the visits of identities, as far as that changes anything, and return what their people's visits add up to.
 
-    `principals` are the people of the identities; all are locked by the caller. A person's other visits are read only where they
-    have to be: mostly one more begins when all the others have ended.
+    The caller writes that down, with what else it has to say of these people. `principals` are the people of the identities; all are locked
+    by the caller. A person's other visits are read only where they have to be: mostly one more begins when all the others have ended.
     """
     known = _stored(tx, site, sorted(spans))
     changes = {key: change for key, span in sorted(spans.items()) if (change := _changed(span, known.get(key))) is not None}
@@ -121,8 +127,7 @@ def follow(tx: Connection, site: int, spans: Mapping[Key, Span], principals: Map
         all_of_them = parts(tx, site, {number: member for number, member in members.items() if member.person in unsure})
         sums |= {person: folded(joined(made)) for person, made in all_of_them.items()}
         said |= contexts(tx, site, all_of_them)
-    _write_down(tx, site, sums)
-    return Followed(said, {number: member for number, member in members.items() if member.person in said})
+    return Followed(sums, said, {number: member for number, member in members.items() if member.person in said})
 
 
 class _Change(NamedTuple):
@@ -239,12 +244,13 @@ def joined(found: Iterable[Part]) -> list[Whole]:
 def fold(tx: Connection, site: int, people: Collection[int]) -> None:
     """Work out anew what the visits of people (principal ids) add up to. They are locked by the caller."""
     found = parts(tx, site, identities.members(tx, site, people))
-    _write_down(tx, site, {person: folded(joined(made)) for person, made in found.items()})
-
-
-def _write_down(tx: Connection, site: int, sums: Mapping[int, identities.Visits]) -> None:
-    rows = [(person, *one) for person, one in sorted(sums.items())]
-    tx.update("identities", site, "id", ("visit_count", "visit_started_at", "visit_ended_at", "previous_visit_ended_at"), rows)
+    tx.update(
+        "identities",
+        site,
+        "id",
+        {"visit_count": "{1}", "visit_started_at": "{1}", "visit_ended_at": "{1}", "previous_visit_ended_at": "{1}"},
+        [(person, *folded(joined(made))) for person, made in sorted(found.items())],
+    )
 
 
 def whole(visit: bytes, started: int, ended: int) -> Whole:

@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -185,21 +185,21 @@ class Connection:
         with self._raw.cursor() as cursor, cursor.copy(f"COPY {into} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)") as copy:
             copy.write(data)
 
-    def update(self, table: str, site: int, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], rule: str = "{1}") -> None:
-        """Set whole numbers or null in rows of a site: each names a row by its `key`, then gives its columns. `rule` makes a column's
-        value of what it was, `{0}`, and what is given, `{1}`.
+    def update(self, table: str, site: int, key: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> None:
+        """Set whole numbers or null in rows of a site: each names a row by its `key`, then gives its columns. Each column has a rule that
+        makes its value of what it was, `{0}`, and what is given, `{1}`.
         """
         if not rows:
             return
         if self.engine == "postgresql":
             names = [key, *columns]
-            settings = ", ".join(f"{name} = {rule.format(f't.{name}', f'n.{name}')}" for name in columns)
+            settings = ", ".join(f"{name} = {rule.format(f't.{name}', f'n.{name}')}" for name, rule in columns.items())
             arrays = [packed(values, int) for values in zip(*rows, strict=True)]
             given = f"unnest({', '.join('?' * len(names))}) AS n ({', '.join(names)})"
             # The site stands there by itself, not among the rows: so the statement says of whose rows it is.
             self._execute(f"UPDATE {table} t SET {settings} FROM {given} WHERE t.site = ? AND t.{key} = n.{key}", [*arrays, site])
             return
-        settings = ", ".join(f"{name} = {rule.format(name, f'?{place}')}" for place, name in enumerate(columns, 3))
+        settings = ", ".join(f"{name} = {rule.format(name, f'?{place}')}" for place, (name, rule) in enumerate(columns.items(), 3))
         self.run_many(f"UPDATE {table} SET {settings} WHERE site = ?1 AND {key} = ?2", [(site, *row) for row in rows])
 
     def among(self, values: Sequence[int] | Sequence[str] | Sequence[bytes]) -> tuple[str, Sequence[Any]]:
