@@ -225,7 +225,7 @@ def test_a_segment_still_finds_those_it_means(upgraded: Upgraded) -> None:
 
 @since(6)
 def test_a_rule_goes_back_over_the_timeline_from_where_it_came_to(upgraded: Upgraded) -> None:
-    ((_, rule),) = upgraded.ask(lambda connection, _: event_rules.pending(connection, upgraded.services.clock()))
+    (rule,) = upgraded.ask(event_rules.pending)
     for _ in backfill.apply(upgraded.services, upgraded.site, rule):
         pass
     with upgraded.services.database.read() as connection:
@@ -264,7 +264,7 @@ def test_a_rule_by_selector_still_goes_to_the_browser(upgraded: Upgraded) -> Non
 def test_a_deletion_covers_the_address_somebody_had_before(upgraded: Upgraded) -> None:
     services, pat, before = upgraded.services, upgraded.grown.people["pat"], ("email", "pat.old@example.com")
     at = services.clock()
-    assert services.writer.run(upgraded.id, lambda tx: deletion.delete_person(tx, upgraded.id, services.keyring, pat, at))
+    assert services.writer.run(upgraded.id, lambda tx: deletion.delete_person(tx, upgraded.id, services.keyring, pat, lambda: at))
     assert upgraded.ask(tombstones.times, services.keyring, [before]) == {before: at}
 
 
