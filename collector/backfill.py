@@ -22,8 +22,8 @@ from collector.storage.slices import DRIFT
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 2.0
-"""How often it looks for new rules."""
+LOOK_SECONDS = 10.0
+"""How often it looks for new rules, at each site by itself."""
 MOST_SECONDS = 300.0
 """How long it rests at most between two tries where it is interrupted again and again; the rest doubles each time."""
 SETTLED_SECONDS = 60.0

@@ -193,7 +193,7 @@ def _delete_leads(
 def _rewrite(services: Services, transact: Transact, parts: _Parts) -> None:
     """Write SQLite's file anew where that is owed. What keeps this from being done, a full disk too, may be in the way of nothing else."""
     try:
-        if not rewriting.rewrite(services.written, functools.partial(_wipe_all, services, transact)):
+        if not rewriting.rewrite(services.written, functools.partial(_wipe_all, services, transact, parts)):
             parts.refuse("rewriting", "somebody reads in the log beside the file, which may hold what was deleted: it is tried again soon")
     except rewriting.NoRoom as refusal:
         parts.refuse("rewriting", str(refusal))
@@ -203,23 +203,23 @@ def _rewrite(services: Services, transact: Transact, parts: _Parts) -> None:
         parts.refuse("rewriting", reason(error))
 
 
-def _wipe_all(services: Services, transact: Transact) -> None:
-    for _ in _left_to_wipe(services, transact):
-        pass
+def _wipe_all(services: Services, transact: Transact, parts: _Parts) -> bool:
+    """Wipe what is left of whoever was deleted, and say whether nothing is left, at any site."""
+    for site in _sites(services):
+        with parts.attempt("wiping", site):
+            for _ in deletion.wipe(services.written, services.slices, transact, site):
+                pass
+    return "wiping" not in parts.troubles
 
 
-def _left_to_wipe(services: Services, transact: Transact, **asked: int) -> Iterator[int]:
+def _sites(services: Services) -> list[int]:
     with services.written.read() as connection:
-        sites = site_ids(connection)
-    for site in sites:
-        yield from deletion.wipe(services.written, services.slices, transact, site, **asked)
+        return site_ids(connection)
 
 
 def purge_feed(services: Services, transact: Transact, attempt: Attempt = rounds.raising) -> None:
     """Purge what no reader of the feed of changes needs any more, and the hand-overs whose time is over."""
-    with services.written.read() as connection:
-        sites = site_ids(connection)
-    for site in sites:
+    for site in _sites(services):
         with attempt("handovers", site):
             transact(functools.partial(handovers.purge, site=site, now_ms=services.clock()))
         with attempt("feed", site):
@@ -270,14 +270,15 @@ class Upkeep:
                     self._told.add((part, site, type(error)))
                     log_part(part, site, error)
 
-        with attempt("wiping", 0):
-            services = self._services
-            before = services.clock() - MINUTE  # whoever deletes somebody now is at it
-            for _ in _left_to_wipe(services, self._transact(), before_ms=before):
-                if self._stopping.wait(PAUSE_SECONDS):
-                    return
+        services, transact = self._services, self._transact()
         with attempt("feed", 0):
-            purge_feed(self._services, self._transact(), attempt)
+            before = services.clock() - MINUTE  # whoever deletes somebody now is at it
+            for site in _sites(services):
+                with attempt("wiping", site):
+                    for _ in deletion.wipe(services.written, services.slices, transact, site, before):
+                        if self._stopping.wait(PAUSE_SECONDS):
+                            return
+            purge_feed(services, transact, attempt)
 
     def _transact(self) -> Transact:
         # SQLite has one writer, which orders everybody; on PostgreSQL a wait for a lock must not keep the writer waiting.

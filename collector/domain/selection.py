@@ -5,15 +5,16 @@ to be measured over the timeline as a table of its own. SQL is three-valued and 
 gives NULL it does not hold, and its negation (`IS NOT TRUE`) does. Texts are compared as they were folded in Python when stored.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
 
 from collector.domain import selection_parts, visits
-from collector.domain.audiences import NEVER, Total, measure_over, together
+from collector.domain.audiences import measure_over
 from collector.domain.deliveries import SHOWN
+from collector.domain.measured import Measured
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.domain.selection_rules import Column, compare_counts, compare_measures, compare_times, compare_values
 from collector.domain.sites import Site
@@ -34,8 +35,6 @@ _NOBODY = -1
 """The number of a name that nobody ever used."""
 EVENTS = 2_000
 """Most events in memory at once where conditions on metadata are measured."""
-PEOPLE = 50_000
-"""About how many people are measured in memory before what was found goes to the database."""
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -319,11 +318,11 @@ class _Builder:
     def _measure_in_memory(self, measure: EventMeasure, number: int, oldest: int) -> str:
         """Apply conditions on metadata in Python, the same as for one person, and return the table of what was measured.
 
-        A site may have twenty million page views, so that no more than a few thousand are in memory at once, and of people no more than
-        PEOPLE: what was measured of those before is in the table, and what else they did is added to it.
+        A site may have twenty million page views, so that no more than a few thousand are in memory at once. Nothing is written before the
+        last one is read: on PostgreSQL the cursor's transaction would get a number then, and hold back everybody's feed of changes.
         """
         table = self.table(measure.key, "person BIGINT PRIMARY KEY, count BIGINT, first BIGINT, last BIGINT")
-        measured: dict[int, Total] = {}
+        measured = Measured()
         sql = f"SELECT i.principal_id, e.at, e.metadata {_OF_EVENT} AND e.at >= ?"
         with self.connection.cursors(), closing(self.connection.chunks(sql, (self.site.id, number, oldest), EVENTS)) as chunks:
             for rows in chunks:
@@ -333,16 +332,10 @@ class _Builder:
                 for person, happened in events.items():
                     total = measure_over(happened, measure, self.now, self.site.zone)
                     if total.count:
-                        measured[person] = together(measured.get(person, NEVER), total)
-                if len(measured) >= PEOPLE:
-                    self._add_measured(table, measured)
-                    measured = {}
-            self._add_measured(table, measured)
+                        measured.add(person, total)
+        for portion in measured.portions():
+            self.connection.insert(table, ("person", "count", "first", "last"), portion)
         return table
-
-    def _add_measured(self, table: str, measured: Mapping[int, Total]) -> None:
-        rows = [(person, total.count, total.first_ms, total.last_ms) for person, total in measured.items()]
-        self.connection.insert(table, ("person", "count", "first", "last"), rows, _ADDED.format(table))
 
     def _measure_one_by_one(self, measure: EventMeasure, number: int, oldest: int) -> str:
         """Add up events one by one, and return the table: to group them, SQLite would sort them all, and in memory."""

@@ -90,9 +90,9 @@ def is_locked(error: BaseException) -> bool:
 
 def is_of_data(error: BaseException) -> bool:
     """Say whether what was to be written is at fault, by what the database or Python says of it: the same will fail again, and other
-    data will not. Of anything else (a table without rights, a corrupt index, a fault of ours) that is not known.
+    data will not. Of anything else (a table without rights, a slice that was closed, a fault of ours) that is not known.
     """
-    return not is_unavailable(error) and any(_says_data(cause) for cause in _causes(error))
+    return not is_unavailable(error) and not is_transient(error) and any(_says_data(cause) for cause in _causes(error))
 
 
 def outage(error: BaseException) -> BaseException | None:

@@ -26,16 +26,17 @@ class NoRoom(Exception):
     """There is too little room to write the file anew; the message says how much it takes where."""
 
 
-def rewrite(database: Database, finish: Callable[[], None] = lambda: None) -> bool:
+def rewrite(database: Database, finish: Callable[[], bool] = lambda: True) -> bool:
     """Write SQLite's file anew where that is owed (`owe_rewriting`), and cut its log. Writers wait meanwhile.
 
-    `finish` is called before, to delete what is still left of what the debt was made for.
+    `finish` is called before, to delete what is still left of what the debt was made for; where it says that something stays, so does the
+    debt.
 
     Returns False where the log could not be cut, because somebody reads or writes there: it may hold a copy of what was deleted, and
     the next call tries it again, without writing the file once more.
 
     Raises:
-        NoRoom: nothing was tried but to cut the log.
+        NoRoom: nothing was tried but to finish and to cut the log.
     """
     if database.engine != "sqlite":
         return True
@@ -45,9 +46,10 @@ def rewrite(database: Database, finish: Callable[[], None] = lambda: None) -> bo
         return True
     try:
         if owed != _LOG_ALONE:
-            finish()  # once it is known what is owed: what is deleted from here on makes a debt of its own
+            finished = finish()  # once it is known what is owed: what is deleted from here on makes a debt of its own
             _write_anew(database)
-            _settle(database, owed, _LOG_ALONE)
+            if finished:
+                _settle(database, owed, _LOG_ALONE)
     finally:  # also of what was written in vain
         cut = database.cut_log()
     if cut:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from collector.domain import selection
+from collector.domain import measured, selection
 from collector.domain.selection import select
 from collector.storage.database import Connection
 from collector.values.clock import MINUTE
@@ -66,7 +66,8 @@ def test_however_little_is_in_memory_at_once_everything_is_counted_once(
     world: World, monkeypatch: pytest.MonkeyPatch, events: int, people: int
 ) -> None:
     monkeypatch.setattr(selection, "EVENTS", events)
-    monkeypatch.setattr(selection, "PEOPLE", people)
+    monkeypatch.setattr(measured, "PEOPLE", people)
+    monkeypatch.setattr(measured, "_MERGED", people)
     viewed(world, 8)
     world.send(user("u-0"), world.event(metadata='{"path": "/pricing"}'), browser=False)
     assert [found(world, often(count)) for count in (3, 4, 5)] == [0, PEOPLE - 1, 1]
@@ -74,7 +75,7 @@ def test_however_little_is_in_memory_at_once_everything_is_counted_once(
 
 def test_first_and_last_are_those_of_all_that_meets_the_conditions(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "EVENTS", 3)
-    monkeypatch.setattr(selection, "PEOPLE", 1)
+    monkeypatch.setattr(measured, "PEOPLE", 1)
     viewed(world, 8)
     for field, ago in (("first", 7), ("last", 1)):
         at = (world.clock() - ago * MINUTE) // 1_000

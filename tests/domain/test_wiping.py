@@ -126,6 +126,51 @@ def test_the_file_is_written_anew_when_nothing_is_left_to_be_wiped(world: World,
     assert world.rows("PRAGMA user_version") == [(0,)]
 
 
+@pytest.fixture
+def failing(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The wiping of the first site fails."""
+    wipe, first = deletion.wipe, world.site.id
+
+    def fail(database: Any, slices: Any, transact: Any, site: int, *more: int) -> Iterator[int]:
+        if site == first:
+            raise LookupError("nothing that anybody knows")
+        yield from wipe(database, slices, transact, site, *more)
+
+    monkeypatch.setattr(deletion, "wipe", fail)
+    return world
+
+
+def test_what_fails_for_one_site_keeps_no_other_from_being_finished(failing: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_FEED_SECONDS", 0.001)
+    before = failing.site.id
+    failing.site = failing.new_site("Other", "https://other.example")
+    assert before < failing.site.id
+    failing.send(user(), failing.event())
+    begin_to_erase(failing, user())
+    failing.clock.advance(MINUTE + 1)
+    running = upkeep.Upkeep(failing.services)
+    try:
+        wait_until(lambda: failing.rows("SELECT count(*) FROM deletions") == [(0,)])
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+def test_the_file_is_written_anew_although_something_cannot_be_wiped_and_stays_owed(
+    failing: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Any] = []
+    monkeypatch.setattr(rewriting, "_write_anew", written.append)
+    failing.send(user(), failing.event())
+    begin_to_erase(failing, user())
+    report = upkeep.Report()
+    for _ in upkeep.round_of(failing.services, functools.partial(failing.services.writer.run, 0), report, trusted=True):
+        pass
+    assert written == [failing.services.written]
+    assert failing.rows("PRAGMA user_version") != [(0,)]
+    assert failing.rows("SELECT trouble FROM upkeep WHERE part = 'part wiping'") != []
+
+
 def wait_until(holds: Callable[[], bool]) -> None:
     ticks = threading.Event()
     for _ in range(60_000):

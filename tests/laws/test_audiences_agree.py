@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from collector.domain import selection, selection_parts
+from collector.domain import measured, selection, selection_parts
 from tests.laws.asked import all_queries, in_memory, in_sql, live
 from tests.support.clock import FakeClock
 from tests.support.world import World
@@ -35,8 +35,9 @@ def test_a_query_that_is_cut_and_measured_in_parts_names_the_same_people(
 ) -> None:
     for name, most in (("HEAVIEST", 1), ("DEEPEST", 1), ("WIDEST", 2)):
         monkeypatch.setattr(selection_parts, name, most)
-    for name, most in (("EVENTS", 2), ("PEOPLE", 1)):
-        monkeypatch.setattr(selection, name, most)
+    monkeypatch.setattr(selection, "EVENTS", 2)
+    for name in ("PEOPLE", "_MERGED"):
+        monkeypatch.setattr(measured, name, 1)
     _agree(world, data)
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+import psycopg
 import pytest
 
 from collector.storage.commits import TRIALS, Rescue
-from collector.storage.faults import ElsewhereError
+from collector.storage.faults import ElsewhereError, RunAgain, is_of_data
 
 
 class Lists:
@@ -94,3 +95,12 @@ def test_a_fault_that_is_not_of_the_data_is_told_too() -> None:
 
     with pytest.raises(KeyError):
         Rescue(Lists(), write, TRIALS).halved([1, 2, 3, -1])
+
+
+def test_what_may_succeed_when_it_is_run_again_is_not_the_datas_fault() -> None:
+    """A slice that was closed refuses what goes there by the same kinds of errors as data are refused by."""
+    refused = psycopg.errors.CheckViolation()
+    assert is_of_data(refused)
+    again = RunAgain()
+    again.__cause__ = refused
+    assert not is_of_data(again)

@@ -137,7 +137,7 @@ def test_rules_by_selector_are_small_together(rest: Rest) -> None:
 def test_a_running_collector_goes_back_by_itself(start_collector: Callable[..., Collector]) -> None:
     collector = start_collector()
     collector.stop()
-    collector.start("from collector import backfill\nbackfill.SETTLED_SECONDS = 0")
+    collector.start("from collector import backfill\nbackfill.SETTLED_SECONDS, backfill.LOOK_SECONDS = 0, 0.1")
     lead = f"{1:022d}.{1:022d}"
     view = new_event(page={"url": "https://shop.example/pricing"})
     collector.client.post_json("/collect", envelope(collector.site_key, lead, view))

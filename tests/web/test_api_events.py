@@ -138,6 +138,14 @@ def test_a_uuid7_that_is_older_than_the_timeline_needs_a_time_since_nobody_knows
     assert rest.post("/events", event).status_code == 202
 
 
+def test_a_uuid7_that_lies_ahead_needs_a_time_too(rest: Rest, ann: dict[str, Any]) -> None:
+    event = {"event_name": "a", "user_id": "u-1", "event_id": new_uuid7(rest.clock() + 2 * 3_600_000)}
+    assert problem(rest.post("/events", event)) == (422, "in_future", "event_id")
+    for _ in range(2):
+        assert rest.post("/events", {**event, "created_at": rest.now}).status_code == 202
+    assert rest.world.counts(user("u-1")) == {"a": 1}
+
+
 def test_any_other_id_needs_its_time(rest: Rest, ann: dict[str, Any]) -> None:
     answer = rest.post("/events", {"event_name": "a", "user_id": "u-1", "event_id": "order-1"})
     assert problem(answer) == (422, "field_missing", "created_at")

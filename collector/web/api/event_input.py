@@ -90,7 +90,7 @@ def clean(raw: dict[str, Any], dialect: Dialect, time_zone: tzinfo, now_ms: int,
     own_id = _own_id(raw, dialect)
     at = _time(raw.get("created_at"), time_zone, now_ms, retention_ms)
     if own_id is not None and raw.get("created_at") is None:
-        _check_age(own_id, dialect, now_ms - retention_ms)
+        _check_age(own_id, dialect, now_ms, retention_ms)
     metadata, flags = clean_metadata(raw.get("metadata"), time_zone)
     email = clean_email(raw["email"]) if address.kind == "email" else None
     return Draft(name, at, address, field, email, own_id, metadata, flags)
@@ -125,10 +125,15 @@ def _own_id(raw: dict[str, Any], dialect: Dialect) -> str | None:
     return own
 
 
-def _check_age(own_id: str, dialect: Dialect, oldest: int) -> None:
-    """Refuse an id that nothing else gives a time and that is older than the timeline: whether it was counted nobody knows any more."""
+def _check_age(own_id: str, dialect: Dialect, now_ms: int, retention_ms: int) -> None:
+    """Refuse an id that nothing else gives a time and that is older than the timeline: whether it was counted nobody knows any more.
+
+    Nor would anybody know that later of one that lies ahead.
+    """
     made = uuid7_bytes(own_id)
-    if made is not None and event_id_time(made) < oldest:
+    if made is not None and event_id_time(made) > now_ms + AHEAD:
+        raise Refusal(Reason.IN_FUTURE, dialect.event_id, "its time lies over an hour ahead; give created_at as well, the same each time")
+    if made is not None and event_id_time(made) < now_ms - retention_ms:
         raise Refusal(
             Reason.TOO_OLD,
             dialect.event_id,
