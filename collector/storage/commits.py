@@ -119,7 +119,7 @@ class Rescue:
         self.trials -= 1
         try:
             part.result = self._write(part.payload)
-        except Exception as error:
+        except Exception as error:  # each driver has its own for what it refuses
             if not is_of_data(error):
                 raise
             self._failures += 1

@@ -426,7 +426,7 @@ class Writer:
         self._began[place] = time.monotonic()
         try:
             results = self._written(place, group)
-        except Exception as error:
+        except Exception as error:  # each driver has its own for an outage
             if not is_unavailable(error):
                 raise
             why = reason(error)
