@@ -23,7 +23,7 @@ from collector.storage.slices import DRIFT
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 10.0
-"""How often it looks for new rules, at each site by itself."""
+"""How often it looks for new rules: seldom, since it asks at each site by itself, and none is applied before SETTLED_SECONDS."""
 MOST_SECONDS = 300.0
 """How long it rests at most between two tries where it is interrupted again and again; the rest doubles each time."""
 SETTLED_SECONDS = 60.0
