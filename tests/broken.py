@@ -101,8 +101,9 @@ BREAKS = (
             (
                 POOLS,
                 "    psycopg3_adapter = _Adapter\n",
-                "    psycopg3_adapter = _Adapter\n    _is_closed = lambda self, conn: False\n    _can_reuse = lambda self, conn: True\n",
+                "    psycopg3_adapter = _Adapter\n    _is_closed = lambda self, conn: False\n",
             ),
+            (POOLS, "return not self._ended and bool(super()._can_reuse(conn))", "return not self._ended"),
             (DATABASE, "                self._pool.manual_close()\n", "                pass\n"),
         ),
         ("outages::at_random", "outages::no_connections"),
@@ -178,7 +179,7 @@ BREAKS = (
     Break(
         "numbers of names outlive their server",
         (("collector/domain/names.py", "        if moves != self._moves:\n", "        if False:\n"),),
-        ("failover::lacks_a_new_name",),
+        ("failover::lacks_a_new_name[written apart-postgresql]", "failover::lacks_a_new_name[written where it is served-postgresql]"),
     ),
     Break(
         "a connection to the old primary is kept",
@@ -197,7 +198,7 @@ BREAKS = (
         ("failover::died",),
     ),
     Break(
-        "the queue has no end",
+        "neither the queue nor all bodies together have an end",
         (
             (
                 WRITER,
@@ -205,6 +206,7 @@ BREAKS = (
                 "if self._closing:",
             ),
             (WRITER, "_STUCK_SECONDS = 15\n", "_STUCK_SECONDS = 10**6\n"),
+            (BODIES, "        if self._kept + size > self._most:\n", "        if False:\n"),
         ),
         (
             "overload::full_queue[sqlite]",

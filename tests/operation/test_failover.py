@@ -1,7 +1,9 @@
 """The standby takes over from its primary, under load: what was acknowledged is there, and the same process writes to the new one."""
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.support.proxy import Proxy
 from tests.support.servers import Collector, writers
 
 pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
+MANY = 16  # at once
 
 
 @pytest.fixture
@@ -105,16 +108,21 @@ def test_a_collector_ends_where_its_commits_wait_for_a_standby_that_is_gone(
     assert collector.program.stop() == 0
 
 
+@pytest.mark.parametrize("apart", ["on", "off"], ids=["written apart", "written where it is served"])
 def test_a_standby_that_lacks_a_new_name_gives_its_number_to_no_other_events(
-    primary: PostgresServer, standby: PostgresServer, start_collector: Callable[..., Collector]
+    primary: PostgresServer, standby: PostgresServer, start_collector: Callable[..., Collector], apart: str
 ) -> None:
     """Replication that nobody waits for: the last commits of the primary are lost with it, and what a collector remembers of them."""
     both = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
-    collector = start_collector(database_url=f"postgresql://postgres@{both}/postgres?target_session_attrs=read-write")
+    collector = start_collector(
+        database_url=f"postgresql://postgres@{both}/postgres?target_session_attrs=read-write",
+        settings={"LEADLIGHT_WRITER_PROCESS": apart},
+    )
     assert send(collector, "before") == 202
     primary.set("synchronous_standby_names", "''")
     standby.set("primary_conninfo", "''")
-    assert send(collector, "lost") == 202
+    with ThreadPoolExecutor(MANY) as pool:  # so that whoever writes knows the name
+        assert set(pool.map(lambda _: send(collector, "lost"), range(MANY))) == {202}
     primary.kill()
     standby.promote()
     for name in ("lost", "new", "before"):
@@ -127,8 +135,8 @@ def test_a_standby_that_lacks_a_new_name_gives_its_number_to_no_other_events(
 
 def send(collector: Collector, name: str) -> int:
     """Send an event of one user by REST, and return the status."""
-    now = time.time()
-    event = {"event_name": name, "user_id": "ada", "create_contact": True, "event_id": f"{name} {now}", "created_at": int(now)}
+    event_id = f"{name} {secrets.token_hex(8)}"
+    event = {"event_name": name, "user_id": "ada", "create_contact": True, "event_id": event_id, "created_at": int(time.time())}
     return collector.client.api("POST", "/events", event).status
 
 
