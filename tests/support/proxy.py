@@ -126,6 +126,12 @@ class Proxy:
                     return trap
         return None
 
+    def set_again(self, trap: "_Trap") -> None:
+        """Let a trap wait for the next connection where the one that it waited on was cut by others before it could work."""
+        with self._changed:
+            if not trap.worked and trap not in self._traps:
+                self._traps.append(trap)
+
 
 class _Trap:
     """A cut that waits for its moment."""
@@ -134,6 +140,7 @@ class _Trap:
         self.text = text
         self.deliver = deliver
         self.tell_server = tell_server
+        self.worked = False
         self.sprung = threading.Event()
 
     def wait(self, seconds: float = 30) -> None:
@@ -168,6 +175,8 @@ class _Pair:
     def _run(self, pump: Callable[..., None], *arguments: socket.socket) -> None:
         with contextlib.suppress(OSError):
             pump(*arguments)
+        if self._trap is not None:
+            self._proxy.set_again(self._trap)
         self.cut()
         for side in arguments:  # also where the server was not to know: it has hung up by itself
             _reset(side)
@@ -179,8 +188,7 @@ class _Pair:
                 continue
             self._trap = trap = self._proxy.trap_for(data)
             if trap is not None and not trap.deliver:
-                self.cut()
-                trap.sprung.set()
+                self._spring(trap)
                 return
             self._server.sendall(data)  # the server has it once it answers: a reset before that could overtake what was sent
 
@@ -189,11 +197,15 @@ class _Pair:
             if self._proxy.silent():
                 self.lossy = True
             elif self._trap is not None:
-                self.cut()
-                self._trap.sprung.set()
+                self._spring(self._trap)
                 return
             else:
                 self._client.sendall(data)
+
+    def _spring(self, trap: _Trap) -> None:
+        trap.worked = True
+        self.cut()
+        trap.sprung.set()
 
 
 def _reset(side: socket.socket) -> None:
