@@ -145,6 +145,7 @@ def test_an_order_to_all_processes_at_once_costs_nothing_that_was_taken(start_co
     assert collector.program.process.wait(STOP_SECONDS) == 0
     load.abandon()
     assert members(collector.program.process.pid) == []
+    assert load.statuses[503] == 0, load.summary()
     check_acknowledged(collector, load)
     with reading(collector.database_url) as connection:
         assert stored(connection).keys() == load.acknowledged
