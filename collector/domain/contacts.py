@@ -43,7 +43,8 @@ def create(tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, *
         if present is not None:
             raise ContactExists("email", present.contact_id)
         made = _insert(tx, site, (EMAIL, fold(email)), "email", maker, now_ms)
-    attributes.apply(tx, site, names, made, values, now_ms, attributes.TRUSTED)
+    # Whoever waited for a deletion makes somebody anew, of whom everything is younger than that.
+    attributes.apply(tx, site, names, made, values, max(now_ms, made.not_before + 1), attributes.TRUSTED)
     changes.note(tx, site, (made.id,), now_ms)
     return made.public_id
 
@@ -57,18 +58,23 @@ def create_lead(tx: Connection, site: int, names: Names, maker: Maker, now_ms: i
 
 
 def update(
-    tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, key: Key, *, external_id: str | None, values: dict[str, Any]
+    tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, contact_id: str, *, external_id: str | None, values: dict[str, Any]
 ) -> None:
-    """Set attributes of the person with this principal identity; an external id may be added to a user who has none.
+    """Set attributes of a person; an external id may be added to a user who has none.
 
     Raises:
         Refusal: the person cannot take this external id, or cannot be without an email.
         ContactExists: another user has the external id, or is known by the email.
-        LookupError: the person is gone.
+        LookupError: there is nobody with this contact id any more, or it became part of another person.
     """
-    principal = identities.find_locked(tx, site, {key}).get(key)
-    if principal is None:
-        raise LookupError(key)
+    # By the contact id: whoever has the same external id or email by now may have come after a deletion.
+    principal = identities.by_public_id(tx, site, contact_id)
+    others = {} if external_id is None else identities.find(tx, site, [(USER, external_id)])
+    if principal is not None:
+        identities.lock(tx, site, {principal.id, *(other.id for other in others.values())})  # together, in their order
+        principal = identities.by_ids(tx, site, [principal.id]).get(principal.id)
+    if principal is None or principal.absorbed:
+        raise LookupError(contact_id)
     person = people.load(tx, site, principal.id)
     if external_id is not None and external_id != person.user_id:
         if person.role == "lead" or person.user_id is not None:
@@ -131,6 +137,7 @@ def by_emails(connection: Connection, site: int, folded: Collection[str]) -> dic
 
 def _insert(tx: Connection, site: int, key: Key, field: str, maker: Maker, now_ms: int, principal: int | None = None) -> Identity:
     """Make an identity that must not exist yet, of a person of its own or of another principal's."""
+    identities.find_locked(tx, site, {key})  # whoever deletes it says so in the commit that is waited for here
     while True:
         made = identities.create(tx, site, [NewIdentity(key)], maker, now_ms, principal)
         present = identities.find(tx, site, [key]).get(key)

@@ -12,7 +12,7 @@ from threading import Barrier
 import psycopg
 import pytest
 
-from collector.domain import deletion, merging, people, tombstones
+from collector.domain import contacts, deletion, merging, people, tombstones
 from collector.domain.doctor import examine
 from collector.domain.identities import Key
 from collector.domain.imports import Base, set_bases
@@ -340,6 +340,49 @@ def test_who_joins_while_the_deletion_waits_goes_too(postgres_url: str, clock: F
             assert deleting.result(60)
         assert world.rows("SELECT count(*) FROM identities") == [(0,)]
         assert is_sound(world)
+
+
+def test_who_is_made_by_rest_while_the_deletion_commits_comes_anew(postgres_url: str, clock: FakeClock) -> None:
+    with new_database(postgres_url) as url, start(url, clock) as world:
+        services, site = world.services, world.site.id
+        old = world.event()
+        world.send(user(), old)
+        person, before = world.person(user()).id, clock()
+        with ThreadPoolExecutor(1) as pool:
+            with services.database.write() as tx:
+                assert deletion.delete_person(tx, site, services.keyring, person, clock)
+                making = pool.submit(known_by_rest, world, before)
+                wait_for_a_row(world)
+            making.result(60)
+        assert world.send(user(), old).events == [Reason.PERSON_DELETED]
+        assert world.rows("SELECT count(*) FROM attributes a JOIN identities i ON i.id = a.identity AND a.own_at <= i.not_before") == [(0,)]
+        assert is_sound(world)
+
+
+def known_by_rest(world: World, now: int) -> str:
+    """Make a user with a name, and return the contact id."""
+    services, site = world.services, world.site.id
+    values = {"name": "Ada"}
+    return services.writer.run(
+        site, lambda tx: contacts.create(tx, site, services.names, services.maker, now, external_id=user()[1], values=values)
+    )
+
+
+def test_a_change_from_before_a_deletion_is_none_of_who_came_anew(world: World) -> None:
+    services, site, clock = world.services, world.site.id, world.clock
+    contact, now = known_by_rest(world, clock()), clock()
+    clock.advance(1)
+    erase(world, user())
+    clock.advance(1)
+    world.send(user(), world.event())
+    with pytest.raises(LookupError):
+        services.writer.run(
+            site,
+            lambda tx: contacts.update(
+                tx, site, services.names, services.maker, now, contact, external_id=None, values={"name": "from before"}
+            ),
+        )
+    assert world.rows("SELECT own_value FROM attributes WHERE own_value LIKE ?", "%from before%") == []
 
 
 def wait_for_a_row(world: World) -> None:

@@ -81,8 +81,8 @@ class Play:
         services, site, now = self.processes[0], self.world.site.id, self.clock()
 
         def work(tx):
-            contacts.create(tx, site, services.names, services.maker, now, external_id=None, values={"email": ADDRESS})
-            contacts.update(tx, site, services.names, services.maker, now, (EMAIL, ADDRESS), external_id=EMAIL_USER, values={})
+            made = contacts.create(tx, site, services.names, services.maker, now, external_id=None, values={"email": ADDRESS})
+            contacts.update(tx, site, services.names, services.maker, now, made, external_id=EMAIL_USER, values={})
 
         services.writer.run(site, work)
         self.model.send((EMAIL, ADDRESS), None, [], [AttributeChange({"email": ADDRESS}, now)], now, browser=False)
@@ -236,10 +236,10 @@ class Play:
         if key not in self.model.known:
             return
         services, site, now = self.processes[act.process], self.world.site.id, self.clock.advance(1)
-        values = {"email": act.other}
+        contact, values = self.world.person(key).contact_id, {"email": act.other}
         with self.refused_where_taken() as answer:
             services.writer.run(
-                site, lambda tx: contacts.update(tx, site, services.names, services.maker, now, key, external_id=None, values=values)
+                site, lambda tx: contacts.update(tx, site, services.names, services.maker, now, contact, external_id=None, values=values)
             )
         assert answer.taken is not self.model.rename(act.address, act.other, now)
 

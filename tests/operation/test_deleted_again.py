@@ -68,11 +68,11 @@ class Installation:
 
     def rename(self, address: Key, other: Key) -> None:
         """Let the user of an address be known by another one."""
-        services, now = self.world.services, self.clock.advance(HOUR)
+        services, now, contact = self.world.services, self.clock.advance(HOUR), self.world.person(address).contact_id
         services.writer.run(
             self.site.id,
             lambda tx: contacts.update(
-                tx, self.site.id, services.names, services.maker, now, address, external_id=None, values={"email": other[1]}
+                tx, self.site.id, services.names, services.maker, now, contact, external_id=None, values={"email": other[1]}
             ),
         )
 

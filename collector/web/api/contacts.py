@@ -65,12 +65,10 @@ def update(services: Services, site: Site, contact_id: str) -> Response:
     if role is not None and role != person.role:
         raise problem(400, Reason.NOT_SUPPORTED, "role", "not supported: a role changes by a merge only")
     now = services.clock()
-    principal = person.identities[0]
     services.names.ensure(site.id, ATTRIBUTE, values.keys(), now)
 
     def work(tx: Connection) -> None:
-        key = (principal.kind, principal.value)
-        contacts.update(tx, site.id, services.names, services.maker, now, key, external_id=external_id, values=values)
+        contacts.update(tx, site.id, services.names, services.maker, now, person.contact_id, external_id=external_id, values=values)
 
     try:
         services.writer.run(site.id, work)
