@@ -71,8 +71,11 @@ def serve(host: str | None, port: int | None) -> None:
 
 @main.command()
 @click.option("--force", is_flag=True, help="Believe this machine's clock, whatever the database says against it.")
-def prune(force: bool) -> None:
+@click.option("--shorten", is_flag=True, help="Go by the retentions set here, though collectors on this database told longer ones.")
+def prune(force: bool, shorten: bool) -> None:
     """Prune the timeline and delete silent leads now; `serve` does it each night. Safe while serving.
+
+    Where retentions are shorter here than for the collectors, nothing is done without --shorten: what is pruned is gone for good.
 
     Exits with 1 where a part could not be done; `leadlight doctor` says which and why, and so does the log on standard error.
     """
@@ -86,7 +89,9 @@ def prune(force: bool) -> None:
         raise click.ClickException(str(error)) from None
     report = upkeep.Report()
     try:
-        for _ in upkeep.round_of(services, services.written.transact, report, trusted=force):
+        if not shorten and (refusal := upkeep.refusal_to_shorten(services)) is not None:
+            raise click.ClickException(refusal)
+        for _ in upkeep.round_of(services, services.written.transact, report, trusted=force, alone=shorten):
             time.sleep(upkeep.PAUSE_SECONDS)
     except Exception as error:
         if is_unavailable(error):

@@ -21,6 +21,7 @@ from collector.domain.rounds import Attempt, Believed, ClockDoubted
 from collector.domain.sites import site_ids
 from collector.ingest.failures import described, places
 from collector.services import Services
+from collector.settings import environment_name
 from collector.storage import migrations, rewriting
 from collector.storage.database import Connection
 from collector.storage.faults import is_outage, is_transient, reason
@@ -90,12 +91,15 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, Overloaded) or (is_outage(error) and not is_transient(error))
 
 
-def round_of(services: Services, transact: Transact, report: Report, *, trusted: bool = False) -> Iterator[None]:
-    """Do what is due and note it; after each step the caller may rest, or stop. A `trusted` clock is believed in any case."""
+def round_of(services: Services, transact: Transact, report: Report, *, trusted: bool = False, alone: bool = False) -> Iterator[None]:
+    """Do what is due and note it; after each step the caller may rest, or stop.
+
+    A `trusted` clock is believed in any case. `alone`, these settings hold, whatever those of other collectors are.
+    """
     parts = _Parts()
     sites = [site.id for site in services.sites.all()]
     now = services.clock()
-    longest = _agreed(services, transact, parts, trusted)
+    longest = _agreed(services, transact, parts, alone)
     present = _believed(services, transact, parts, sites, longest.retention, trusted)
     if present is not None:
         yield from _delete_leads(services, transact, parts, sites, present - longest.lead_retention, report)
@@ -139,21 +143,38 @@ class _Longest(msgspec.Struct, frozen=True):
     lead_retention: int
 
 
+def refusal_to_shorten(services: Services) -> str | None:
+    """Return in words which times are shorter here than those that collectors on this database told, or None."""
+    with services.written.read() as connection:
+        longer = agreement.shortened(connection, _own(services))
+    if not longer:
+        return None
+    told = ", ".join(f"{environment_name(name)} is {_own(services)[name]} here and {value} for a collector" for name, value in longer.items())
+    return (
+        f"{told}: what lies between the two would be gone for good, so nothing was done. Set it here as the collectors have it; "
+        "where all of them are set to the shorter time, add --shorten"
+    )
+
+
+def _own(services: Services) -> dict[str, int]:
+    """Return what has to be the same for all collectors, as it is set here."""
+    return {name: getattr(services.settings, name) for name in ("retention_days", "lead_retention_days")}
+
+
 def tell_settings(services: Services, transact: Transact, *, alone: bool = False) -> dict[str, list[int]]:
     """Write down what this collector was set to, of what has to be the same for all, and return what all were set to lately."""
-    own = {name: getattr(services.settings, name) for name in ("retention_days", "lead_retention_days")}
     found: list[dict[str, list[int]]] = []
 
     def tell(tx: Connection) -> int:
-        found.append(agreement.tell(tx, own, services.clock(), alone=alone))
+        found.append(agreement.tell(tx, _own(services), services.clock(), alone=alone))
         return 0
 
     transact(tell)
     return found[-1]
 
 
-def _agreed(services: Services, transact: Transact, parts: _Parts, trusted: bool) -> _Longest:
-    values = tell_settings(services, transact, alone=trusted)
+def _agreed(services: Services, transact: Transact, parts: _Parts, alone: bool) -> _Longest:
+    values = tell_settings(services, transact, alone=alone)
     differing = agreement.disagreement(values)
     if differing is not None:
         parts.refuse("settings", differing)

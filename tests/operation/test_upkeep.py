@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from collector import upkeep
-from collector.settings import load_settings
+from collector.services import build
+from collector.settings import Settings, load_settings
 from collector.storage.database import Database
 from collector.storage.slices import WEEK
 from collector.upkeep import Upkeep, seconds_until
@@ -76,6 +77,30 @@ def test_prune_does_not_believe_a_clock_that_all_that_is_stored_speaks_against(a
     told = run_command(["collector", "doctor"], tmp_path, aged["environ"])
     assert told.returncode == 1
     assert "upkeep: expected clock done each night" in told.stdout
+
+
+@pytest.mark.parametrize("words", [("prune",), ("prune", "--force")], ids=" ".join)
+def test_a_shell_with_shorter_settings_takes_nothing_away(aged: dict[str, Any], tmp_path: Path, words: tuple[str, ...]) -> None:
+    """However long ago a collector told its own: it may have been stopped for days when the operator prunes."""
+    collectors = Settings(
+        database_url=aged["url"], secret_key=(aged["environ"]["SECRET_KEY"],), retention_days=500, lead_retention_days=600
+    )
+    services = build(collectors, FakeClock(system_clock() - 30 * DAY))
+    upkeep.tell_settings(services, services.written.transact)
+    services.close()
+    before = states(aged["url"])
+    done = run_command(["collector", *words], tmp_path, aged["environ"])
+    assert done.returncode == 1
+    assert "LEADLIGHT_RETENTION_DAYS is 90 here and 500 for a collector" in done.stderr
+    assert "LEADLIGHT_LEAD_RETENTION_DAYS is 395 here and 600 for a collector" in done.stderr
+    assert "--shorten" in done.stderr
+    assert states(aged["url"]) == before
+    as_they = {**aged["environ"], "LEADLIGHT_RETENTION_DAYS": "500", "LEADLIGHT_LEAD_RETENTION_DAYS": "600"}
+    assert run_command(["collector", "prune", "--force"], tmp_path, as_they).returncode == 0
+    assert states(aged["url"])["events"] == before["events"]
+    done = run_command(["collector", "prune", "--force", "--shorten"], tmp_path, aged["environ"])
+    assert done.returncode == 0, done.stderr
+    assert states(aged["url"])["events"] == 0
 
 
 def test_again_there_is_nothing_to_do(aged: dict[str, Any], tmp_path: Path) -> None:
