@@ -55,12 +55,13 @@ def init(name: str, origins: tuple[str, ...], time_zone: str, email: str | None,
 def serve(host: str | None, port: int | None) -> None:
     """Serve the collector, the scripts, the API and the console."""
     from collector import serving
-    from collector.setup import open_services
+    from collector.setup import check_installed, open_services
 
     try:
         settings = require_secret_key(load_settings())
         given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
         settings = msgspec.structs.replace(settings, **given)
+        check_installed(settings, with_site=True)
         open_services(settings).close()  # what is wrong is said here, in one line, before anything listens
         serving.check_address(settings)
     except (SettingsError, OSError) as error:
@@ -80,19 +81,23 @@ def prune(force: bool, shorten: bool) -> None:
     Exits with 1 where a part could not be done; `leadlight doctor` says which and why, and so does the log on standard error.
     """
     from collector import upkeep
-    from collector.setup import open_services, unusable
+    from collector.setup import check_installed, open_services, unusable
     from collector.storage.faults import is_unavailable
 
     try:
-        services = open_services(require_secret_key(load_settings()))
+        settings = require_secret_key(load_settings())
+        check_installed(settings)
+        services = open_services(settings)
     except (SettingsError, OSError) as error:
         raise click.ClickException(str(error)) from None
     report = upkeep.Report()
     try:
-        if not shorten and (refusal := upkeep.refusal_to_shorten(services)) is not None:
-            raise click.ClickException(refusal)
+        if not shorten:
+            upkeep.check_shorter(services)
         for _ in upkeep.round_of(services, services.written.transact, report, trusted=force, alone=shorten):
             time.sleep(upkeep.PAUSE_SECONDS)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
     except Exception as error:
         if is_unavailable(error):
             raise click.ClickException(str(unusable(services.settings, error))) from None
@@ -155,15 +160,17 @@ def rekey() -> None:
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--deletions", is_flag=True, help="Write only who was deleted when (keyed digests): small, to be kept more often.")
-@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.option(
+    "--deletions", is_flag=True, help="Write only who was deleted when (keyed digests), beside those in FILE: small, to be kept more often."
+)
+@click.option("--force", is_flag=True, help="Overwrite FILE; deletions that it holds stay all the same.")
 def backup(file: Path, deletions: bool, force: bool) -> None:
     """Write the whole installation, as it stands now, into FILE: a database of SQLite, from either engine. Safe while serving."""
     from collector import operating
 
     try:
         if deletions:
-            click.echo(f"{file}: {operating.backup_deletions(load_settings(), file, overwrite=force):,} tombstones")
+            click.echo(f"{file}: {operating.backup_deletions(load_settings(), file):,} tombstones")
             return
         made = operating.backup(load_settings(), file, overwrite=force)
     except SettingsError as error:

@@ -21,7 +21,7 @@ from collector.domain.rounds import Attempt, Believed, ClockDoubted
 from collector.domain.sites import site_ids
 from collector.ingest.failures import described, places
 from collector.services import Services
-from collector.settings import environment_name
+from collector.settings import SettingsError, environment_name
 from collector.storage import migrations, rewriting
 from collector.storage.database import Connection
 from collector.storage.faults import is_outage, is_transient, reason
@@ -143,14 +143,20 @@ class _Longest(msgspec.Struct, frozen=True):
     lead_retention: int
 
 
-def refusal_to_shorten(services: Services) -> str | None:
-    """Return in words which times are shorter here than those that collectors on this database told, or None."""
+def check_shorter(services: Services) -> None:
+    """Make sure that no time is shorter here than one that a collector on this database told.
+
+    Raises:
+        SettingsError: one is; the message names both.
+    """
     with services.written.read() as connection:
         longer = agreement.shortened(connection, _own(services))
     if not longer:
-        return None
-    told = ", ".join(f"{environment_name(name)} is {_own(services)[name]} here and {value} for a collector" for name, value in longer.items())
-    return (
+        return
+    told = ", ".join(
+        f"{environment_name(name)} is {_own(services)[name]} here and {value} for a collector" for name, value in longer.items()
+    )
+    raise SettingsError(
         f"{told}: what lies between the two would be gone for good, so nothing was done. Set it here as the collectors have it; "
         "where all of them are set to the shorter time, add --shorten"
     )

@@ -57,6 +57,11 @@ def pending(connection: Connection) -> list[int]:
     return [number for number in known if number not in done]
 
 
+def are_begun(connection: Connection) -> bool:
+    """Say whether any step has run: without one the database is an empty one, or somebody else's."""
+    return len(pending(connection)) < len(steps())
+
+
 def newest_at(connection: Connection) -> int:
     """Return when the newest step ran, in ms."""
     return int(connection.value("SELECT max(applied_at) FROM schema_migrations"))
