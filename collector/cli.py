@@ -18,6 +18,12 @@ def main() -> None:
     """Leadlight: a self-hosted web tracker and in-page messenger."""
 
 
+class _Unable(click.ClickException):
+    """What was asked could not be found out: neither yes nor no, which are 0 and 1. Wrong usage has the same code."""
+
+    exit_code = 2
+
+
 @main.command()
 @click.option("--site", "name", required=True, help="What the site is called in the console.")
 @click.option(
@@ -78,7 +84,8 @@ def prune(force: bool, shorten: bool) -> None:
 
     Where retentions are shorter here than for the collectors, nothing is done without --shorten: what is pruned is gone for good.
 
-    Exits with 1 where a part could not be done; `leadlight doctor` says which and why, and so does the log on standard error.
+    Exits with 1 where a part could not be done; `leadlight doctor` says which and why, and so does the log on standard error. So it does
+    where a part was `left` to another process that is at it.
     """
     from collector import upkeep
     from collector.setup import check_installed, open_services, unusable
@@ -105,28 +112,34 @@ def prune(force: bool, shorten: bool) -> None:
     finally:
         services.close()
         click.echo(json.dumps(msgspec.structs.asdict(report)))
-    sys.exit(1 if report.failed else 0)
+    sys.exit(1 if report.failed or report.left else 0)
 
 
 @main.command()
-@click.option("--check", is_flag=True, help="Change nothing, and exit with 1 where steps are pending.")
+@click.option("--check", is_flag=True, help="Change nothing; exit with 1 where steps are pending, with 2 where that cannot be found out.")
 def upgrade(check: bool) -> None:
-    """Bring the database's schema up to date and print the steps that were pending; `serve` does it when it starts. Safe while serving."""
+    """Print the steps that are pending and bring the database's schema up to date; `serve` does it when it starts. Safe while serving.
+
+    Interrupted, it may be run again: what was begun is finished.
+    """
     from collector import setup
 
     try:
-        steps = setup.upgrade(load_settings(), check=check)
+        steps = setup.upgrade(load_settings(), check=check, tell=click.echo)
     except SettingsError as error:
-        raise click.ClickException(str(error)) from None
-    for line in steps or ["the schema is up to date"]:
-        click.echo(line)
+        raise (_Unable if check else click.ClickException)(str(error)) from None
+    if not steps:
+        click.echo("the schema is up to date")
     sys.exit(1 if check and steps else 0)
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line: each finding, then what was counted.")
 def doctor(as_json: bool) -> None:
-    """Recount everything that is stored and say what does not add up; exit with 1 where something does not. Safe while serving."""
+    """Recount everything that is stored and say what does not add up. Safe while serving.
+
+    Exits with 1 where something does not, and with 2 where the database could not be examined.
+    """
     from collector import operating
     from collector.domain.doctor import Counts
 
@@ -136,7 +149,7 @@ def doctor(as_json: bool) -> None:
             findings += 1
             click.echo(msgspec.json.encode(finding).decode() if as_json else str(finding))
     except SettingsError as error:
-        raise click.ClickException(str(error)) from None
+        raise _Unable(str(error)) from None
     counted = msgspec.structs.asdict(counts)
     if as_json:
         click.echo(json.dumps({"findings": findings, "counted": counted}))

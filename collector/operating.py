@@ -14,14 +14,14 @@ from collector.domain.secrets import Keyring
 from collector.domain.sites import Sites, are_made, site_ids
 from collector.settings import Settings, SettingsError, config_path, require_secret_key
 from collector.setup import check_file, check_schema
-from collector.storage import copying, migrations
+from collector.storage import copying, migrations, time_limits
 from collector.storage.database import Connection, Database
 from collector.storage.drafts import beside, draft, remove_beside
 from collector.storage.migrations import SchemaError, migrate, pending
 from collector.storage.occupancy import Occupancy, file_of, lock_of
 from collector.storage.rewriting import rewrite
 from collector.storage.slices import Slices
-from collector.storage.snapshots import number_of_events, others
+from collector.storage.snapshots import number_of_events, others, snapshot
 from collector.values.clock import system_clock
 from collector.values.ids import RowIds
 
@@ -89,7 +89,7 @@ def backup_deletions(settings: Settings, path: Path) -> int:
         stack.enter_context(_apart(settings, path))
         working = stack.enter_context(draft(path, overwrite=True))
         before = _check_deletions(path) if path.exists() else iter(())
-        connection = stack.enter_context(database.snapshot())
+        connection = stack.enter_context(snapshot(database))
         file = stack.enter_context(working.open("w", encoding="ascii"))
         return sum(1 for _ in map(file.write, map(restoring.to_line, restoring.united(before, restoring.written(connection)))))
 
@@ -225,6 +225,7 @@ def _into_postgresql(url: str, path: Path, keyring: Keyring, replace: bool, dele
     database = Database(url)
     try:
         with database.read() as connection:  # it stays the same, so that whoever loads knows it
+            time_limits.lift_between_transactions(connection)
             own = connection.value("SELECT pg_backend_pid()")
             _check_free(connection, own, replace)
             with _of_this_schema(path) as file:

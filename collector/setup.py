@@ -168,8 +168,8 @@ def open_services(settings: Settings) -> Services:
     return services
 
 
-def upgrade(settings: Settings, *, check: bool) -> list[str]:
-    """Bring the schema up to date, unless it is only to be checked, and return the steps that were pending, one line for each.
+def upgrade(settings: Settings, *, check: bool, tell: Callable[[str], None]) -> int:
+    """Bring the schema up to date, unless it is only to be checked, and return how many steps were pending; each is told before, in a line.
 
     Raises:
         SettingsError: the database cannot be used, or is of a newer version.
@@ -186,15 +186,16 @@ def upgrade(settings: Settings, *, check: bool) -> list[str]:
             if check:
                 with database.read() as connection:
                     check_schema(settings, connection)
-                    numbers = migrations.pending(connection)
-            else:
-                numbers = bring_up_to_date(database, system_clock())
+            steps = migrations.told(database)
+            for line in steps:
+                tell(line)
+            if not check:
+                bring_up_to_date(database, system_clock(), again=True)
     except SettingsError:
         raise
     except Exception as error:
         raise unusable(settings, error) from None
-    lines = {number: f"{number:4}  {str(module.__doc__).splitlines()[0]}" for number, module in migrations.steps()}
-    return [lines[number] for number in numbers]
+    return len(steps)
 
 
 def unusable(settings: Settings, error: Exception) -> SettingsError:

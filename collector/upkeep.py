@@ -22,7 +22,7 @@ from collector.domain.sites import site_ids
 from collector.ingest.failures import described, places
 from collector.services import Services
 from collector.settings import SettingsError, environment_name
-from collector.storage import migrations, rewriting
+from collector.storage import rewriting
 from collector.storage.database import Connection
 from collector.storage.faults import is_outage, is_transient, reason
 from collector.storage.writer import Overloaded
@@ -31,8 +31,6 @@ from collector.values.clock import DAY, HOUR, MINUTE
 log = logging.getLogger(__name__)
 
 _PARTS = ("clock", "settings", "leads", "wiping", "mending", pruning.PART, "decisions", "simulations", "rewriting", "feed", "handovers")
-MENDED = 14 * DAY
-"""How long after a change of the schema collectors of the version before may still have been writing (ms): what they left is mended."""
 PAUSE_SECONDS = 0.01
 """Between two steps, so that whoever serves comes first."""
 _RETRY_SECONDS = 3_600
@@ -44,7 +42,7 @@ _SPREAD_SECONDS = 600  # collectors that share a database do not begin all at on
 class Report(msgspec.Struct):
     """What a round did: leads deleted, slices closed and dropped, events added to the totals' base and wiped, people mended.
 
-    `failed` is how many parts could not be done.
+    `failed` is how many parts could not be done, `left` which were left to another process that is at them.
     """
 
     leads: int = 0
@@ -54,6 +52,7 @@ class Report(msgspec.Struct):
     wiped: int = 0
     mended: int = 0
     failed: int = 0
+    left: list[str] = []
 
 
 class _Parts:
@@ -109,7 +108,7 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
                 report.wiped += events
                 yield
     with services.written.read() as connection:
-        lately = migrations.newest_at(connection) > now - MENDED
+        lately = mending.is_due(connection, now)
     for site in sites if lately else ():
         with parts.attempt("mending", site):
             for people in mending.mend(services.written, transact, site, now):
@@ -133,6 +132,7 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
     yield
     purge_feed(services, transact, parts.attempt)
     report.failed = transact(functools.partial(rounds.note, now_ms=now, parts=_PARTS, troubles=parts.troubles, left=parts.left))
+    report.left = sorted(parts.left)
     yield
 
 
@@ -325,7 +325,7 @@ class Upkeep:
         except Exception as error:  # a guest in this process: whatever it is, serving goes on, and the next round begins anew
             log.warning("upkeep was interrupted and goes on later: %s", described(error))
             return _RETRY_SECONDS
-        if any(msgspec.structs.astuple(report)):
+        if report != Report(left=report.left):  # what another process is at, that one says
             log.info("upkeep: %s", msgspec.structs.asdict(report))
         if soon:
             return _SOON_SECONDS

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from collector import upkeep
+from collector.domain import pruning
 from collector.services import build
 from collector.settings import Settings, load_settings
 from collector.storage.database import Database
@@ -106,6 +107,7 @@ def test_a_shell_with_shorter_settings_takes_nothing_away(aged: dict[str, Any], 
 def test_again_there_is_nothing_to_do(aged: dict[str, Any], tmp_path: Path) -> None:
     run_command(["collector", "prune", "--force"], tmp_path, aged["environ"])
     again = json.loads(run_command(["collector", "prune", "--force"], tmp_path, aged["environ"]).stdout)
+    assert again.pop("left") == []
     assert set(again.values()) == {0}
 
 
@@ -159,8 +161,21 @@ def test_two_prunes_at_once_do_not_meet(aged: dict[str, Any], tmp_path: Path) ->
     run.start()
     results.append(run_command(["collector", "prune", "--force"], tmp_path, aged["environ"]))
     run.join()
-    assert [done.returncode for done in results] == [0, 0], [done.stderr for done in results]
+    left = [json.loads(done.stdout)["left"] for done in results]
+    assert [done.returncode for done in results] == [int(bool(parts)) for parts in left], [done.stderr for done in results]
+    assert left.count([]) >= 1
     assert states(aged["url"])["counts"] == [(5, 5, 5)]
+
+
+@pytest.mark.parametrize("engine", ["postgresql"])
+def test_prune_says_that_another_process_is_at_the_weeks(aged: dict[str, Any], tmp_path: Path) -> None:
+    database = Database(aged["url"])
+    with database.alone(pruning._LOCK) as alone:
+        assert alone
+        done = run_command(["collector", "prune", "--force"], tmp_path, aged["environ"])
+    database.close()
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["left"], report["failed"], report["dropped"]) == (1, ["weeks"], 0, 0)
 
 
 def test_the_night_begins_at_the_hour_of_the_setting() -> None:
