@@ -18,6 +18,12 @@ def main() -> None:
     """Leadlight: a self-hosted web tracker and in-page messenger."""
 
 
+class _Unable(click.ClickException):
+    """What was asked could not be found out: neither yes nor no, which are 0 and 1. Wrong usage has the same code."""
+
+    exit_code = 2
+
+
 @main.command()
 @click.option("--site", "name", required=True, help="What the site is called in the console.")
 @click.option(
@@ -55,12 +61,13 @@ def init(name: str, origins: tuple[str, ...], time_zone: str, email: str | None,
 def serve(host: str | None, port: int | None) -> None:
     """Serve the collector, the scripts, the API and the console."""
     from collector import serving
-    from collector.setup import open_services
+    from collector.setup import check_installed, open_services
 
     try:
         settings = require_secret_key(load_settings())
         given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
         settings = msgspec.structs.replace(settings, **given)
+        check_installed(settings, with_site=True)
         open_services(settings).close()  # what is wrong is said here, in one line, before anything listens
         serving.check_address(settings)
     except (SettingsError, OSError) as error:
@@ -71,23 +78,33 @@ def serve(host: str | None, port: int | None) -> None:
 
 @main.command()
 @click.option("--force", is_flag=True, help="Believe this machine's clock, whatever the database says against it.")
-def prune(force: bool) -> None:
+@click.option("--shorten", is_flag=True, help="Go by the retentions set here, though collectors on this database told longer ones.")
+def prune(force: bool, shorten: bool) -> None:
     """Prune the timeline and delete silent leads now; `serve` does it each night. Safe while serving.
 
-    Exits with 1 where a part could not be done; `leadlight doctor` says which and why, and so does the log on standard error.
+    Where retentions are shorter here than for the collectors, nothing is done without --shorten: what is pruned is gone for good.
+
+    Exits with 1 where a part could not be done; `leadlight doctor` says which and why, and so does the log on standard error. So it does
+    where a part was `left` to another process that is at it.
     """
     from collector import upkeep
-    from collector.setup import open_services, unusable
+    from collector.setup import check_installed, open_services, unusable
     from collector.storage.faults import is_unavailable
 
     try:
-        services = open_services(require_secret_key(load_settings()))
+        settings = require_secret_key(load_settings())
+        check_installed(settings)
+        services = open_services(settings)
     except (SettingsError, OSError) as error:
         raise click.ClickException(str(error)) from None
     report = upkeep.Report()
     try:
-        for _ in upkeep.round_of(services, services.written.transact, report, trusted=force):
+        if not shorten:
+            upkeep.check_shorter(services)
+        for _ in upkeep.round_of(services, services.written.transact, report, trusted=force, alone=shorten):
             time.sleep(upkeep.PAUSE_SECONDS)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
     except Exception as error:
         if is_unavailable(error):
             raise click.ClickException(str(unusable(services.settings, error))) from None
@@ -95,28 +112,34 @@ def prune(force: bool) -> None:
     finally:
         services.close()
         click.echo(json.dumps(msgspec.structs.asdict(report)))
-    sys.exit(1 if report.failed else 0)
+    sys.exit(1 if report.failed or report.left else 0)
 
 
 @main.command()
-@click.option("--check", is_flag=True, help="Change nothing, and exit with 1 where steps are pending.")
+@click.option("--check", is_flag=True, help="Change nothing; exit with 1 where steps are pending, with 2 where that cannot be found out.")
 def upgrade(check: bool) -> None:
-    """Bring the database's schema up to date and print the steps that were pending; `serve` does it when it starts. Safe while serving."""
+    """Print the steps that are pending and bring the database's schema up to date; `serve` does it when it starts. Safe while serving.
+
+    Interrupted, it may be run again: what was begun is finished.
+    """
     from collector import setup
 
     try:
-        steps = setup.upgrade(load_settings(), check=check)
+        steps = setup.upgrade(load_settings(), check=check, tell=click.echo)
     except SettingsError as error:
-        raise click.ClickException(str(error)) from None
-    for line in steps or ["the schema is up to date"]:
-        click.echo(line)
+        raise (_Unable if check else click.ClickException)(str(error)) from None
+    if not steps:
+        click.echo("the schema is up to date")
     sys.exit(1 if check and steps else 0)
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line: each finding, then what was counted.")
 def doctor(as_json: bool) -> None:
-    """Recount everything that is stored and say what does not add up; exit with 1 where something does not. Safe while serving."""
+    """Recount everything that is stored and say what does not add up. Safe while serving.
+
+    Exits with 1 where something does not, and with 2 where the database could not be examined.
+    """
     from collector import operating
     from collector.domain.doctor import Counts
 
@@ -126,7 +149,7 @@ def doctor(as_json: bool) -> None:
             findings += 1
             click.echo(msgspec.json.encode(finding).decode() if as_json else str(finding))
     except SettingsError as error:
-        raise click.ClickException(str(error)) from None
+        raise _Unable(str(error)) from None
     counted = msgspec.structs.asdict(counts)
     if as_json:
         click.echo(json.dumps({"findings": findings, "counted": counted}))
@@ -150,15 +173,17 @@ def rekey() -> None:
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--deletions", is_flag=True, help="Write only who was deleted when (keyed digests): small, to be kept more often.")
-@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.option(
+    "--deletions", is_flag=True, help="Write only who was deleted when (keyed digests), beside those in FILE: small, to be kept more often."
+)
+@click.option("--force", is_flag=True, help="Overwrite FILE; deletions that it holds stay all the same.")
 def backup(file: Path, deletions: bool, force: bool) -> None:
     """Write the whole installation, as it stands now, into FILE: a database of SQLite, from either engine. Safe while serving."""
     from collector import operating
 
     try:
         if deletions:
-            click.echo(f"{file}: {operating.backup_deletions(load_settings(), file, overwrite=force):,} tombstones")
+            click.echo(f"{file}: {operating.backup_deletions(load_settings(), file):,} tombstones")
             return
         made = operating.backup(load_settings(), file, overwrite=force)
     except SettingsError as error:

@@ -13,14 +13,15 @@ from collector.domain.doctor import Counts, examine
 from collector.domain.secrets import Keyring
 from collector.domain.sites import Sites, are_made, site_ids
 from collector.settings import Settings, SettingsError, config_path, require_secret_key
-from collector.storage import copying, migrations
+from collector.setup import check_file, check_schema
+from collector.storage import copying, migrations, time_limits
 from collector.storage.database import Connection, Database
 from collector.storage.drafts import beside, draft, remove_beside
 from collector.storage.migrations import SchemaError, migrate, pending
 from collector.storage.occupancy import Occupancy, file_of, lock_of
 from collector.storage.rewriting import rewrite
 from collector.storage.slices import Slices
-from collector.storage.snapshots import number_of_events, others
+from collector.storage.snapshots import number_of_events, others, snapshot
 from collector.values.clock import system_clock
 from collector.values.ids import RowIds
 
@@ -76,18 +77,40 @@ def backup(settings: Settings, path: Path, *, overwrite: bool = False) -> Copied
             return _holds(connection, working.stat().st_size)
 
 
-def backup_deletions(settings: Settings, path: Path, *, overwrite: bool = False) -> int:
+def backup_deletions(settings: Settings, path: Path) -> int:
     """Write the tombstones alone, a JSON object a line, and return how many there are. Safe while serving.
 
+    Those that the file holds already stay: it may be the only one that knows of them, where the database was lost or is an older one now.
+
     Raises:
-        SettingsError: they cannot be read or written.
+        SettingsError: they cannot be read or written, or the file holds something else.
     """
     with opened(settings) as database, in_one_line(str(path)), ExitStack() as stack:
         stack.enter_context(_apart(settings, path))
-        working = stack.enter_context(draft(path, overwrite=overwrite))
-        connection = stack.enter_context(database.snapshot())
+        working = stack.enter_context(draft(path, overwrite=True))
+        before = _check_deletions(path) if path.exists() else iter(())
+        connection = stack.enter_context(snapshot(database))
         file = stack.enter_context(working.open("w", encoding="ascii"))
-        return sum(1 for _ in map(file.write, map(restoring.to_line, restoring.written(connection))))
+        return sum(1 for _ in map(file.write, map(restoring.to_line, restoring.united(before, restoring.written(connection)))))
+
+
+def _check_deletions(path: Path) -> Iterator[restoring.Tombstone]:
+    """Return the tombstones of a file of which every line is one.
+
+    Raises:
+        SettingsError: one is none.
+    """
+    try:
+        for _ in _deletions(path):
+            pass
+    except ValueError as error:
+        raise SettingsError(f"it exists already, and holds no deletions that could be kept: {error}") from None
+    return _deletions(path)
+
+
+def _deletions(path: Path) -> Iterator[restoring.Tombstone]:
+    with path.open(encoding="ascii") as lines:
+        yield from restoring.from_lines(lines)
 
 
 @contextmanager
@@ -118,8 +141,8 @@ def restore(settings: Settings, path: Path, *, replace: bool = False, deletions:
     with in_one_line(str(path)):
         _check_backup(path, keyring)
     for file in deletions:
-        with in_one_line(str(file)), file.open(encoding="ascii") as lines:
-            for _ in restoring.from_lines(lines):
+        with in_one_line(str(file)):
+            for _ in _deletions(file):
                 pass
     with in_one_line(settings.database_url):
         target = file_of(settings.database_url)
@@ -140,7 +163,7 @@ def _check_backup(path: Path, keyring: Keyring) -> None:
     if damage := copying.damage_of(path):
         raise SettingsError(f"it is no whole backup: {damage}")
     with copying.reading(path) as connection:
-        if len(pending(connection)) == len(migrations.steps()):
+        if not migrations.are_begun(connection):
             raise SettingsError("it is no backup of Leadlight")
         restoring.check_key(connection, keyring)
 
@@ -202,6 +225,7 @@ def _into_postgresql(url: str, path: Path, keyring: Keyring, replace: bool, dele
     database = Database(url)
     try:
         with database.read() as connection:  # it stays the same, so that whoever loads knows it
+            time_limits.lift_between_transactions(connection)
             own = connection.value("SELECT pg_backend_pid()")
             _check_free(connection, own, replace)
             with _of_this_schema(path) as file:
@@ -248,8 +272,7 @@ def _of_this_schema(path: Path) -> Iterator[Path]:
 
 def _delete_again(tx: Connection, keyring: Keyring, deletions: Sequence[Path]) -> int:
     for path in deletions:
-        with path.open(encoding="ascii") as lines:
-            restoring.remember(tx, restoring.from_lines(lines))
+        restoring.remember(tx, _deletions(path))
     return restoring.delete_again(tx, keyring)
 
 
@@ -274,13 +297,12 @@ def opened(settings: Settings) -> Iterator[Database]:
     Raises:
         SettingsError: there is none, or something inside went wrong; the message is one line.
     """
-    path = settings.database_url.removeprefix("sqlite:///")
-    if path != settings.database_url and not Path(path).is_file():
-        raise SettingsError(f"there is no database {path}")
+    check_file(settings)
     with in_one_line(settings.database_url):
         database = Database(settings.database_url, as_it_is=True)
         try:
             with database.read() as connection:
+                check_schema(settings, connection)
                 if pending(connection):
                     raise SettingsError("its schema is of an older version: `leadlight upgrade` brings it up to date")
             yield database

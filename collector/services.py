@@ -71,19 +71,20 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
                 last.callback(part.close)
 
 
-def bring_up_to_date(database: Database, now_ms: int) -> list[int]:
+def bring_up_to_date(database: Database, now_ms: int, *, again: bool = False) -> list[int]:
     """Migrate the schema, fill what is new in it in small steps, and return the numbers of the steps that ran.
+
+    With `again` that is also gone through where no step ran: whoever began may have been interrupted. Else it is left to upkeep.
 
     Raises:
         SchemaError: the database is of a newer version, or a table was in use whenever it was asked for.
     """
     ran = migrate(database, now_ms)
-    if ran:
-        with database.read() as connection:
-            sites = site_ids(connection)
-        for site in sites:
-            for _ in mending.mend(database, database.transact, site, now_ms):
-                pass
+    with database.read() as connection:
+        sites = site_ids(connection) if ran or (again and mending.is_due(connection, now_ms)) else []
+    for site in sites:
+        for _ in mending.mend(database, database.transact, site, now_ms):
+            pass
     return ran
 
 

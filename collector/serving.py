@@ -23,7 +23,8 @@ from collector.domain.agreement import disagreement
 from collector.goal_keeper import GoalKeeper
 from collector.ingest.bots import is_bot
 from collector.services import Services, build
-from collector.settings import Settings, load_settings
+from collector.settings import Settings, load_settings, require_secret_key
+from collector.setup import check_installed
 from collector.storage.faults import is_unavailable, reason
 from collector.upkeep import Upkeep, tell_settings
 from collector.web.browser import Responder, WsgiEntry
@@ -171,7 +172,9 @@ class _Server(MPServer):
 def _services(*, apart: bool = False) -> Services:
     processes.log_to_standard_error()
     is_bot("")  # loads its patterns now, not while the first visitor waits
-    services = build(load_settings(), apart=apart)
+    settings = require_secret_key(load_settings())
+    check_installed(settings, with_site=True)
+    services = build(settings, apart=apart)
     try:
         differing = disagreement(tell_settings(services, services.written.transact))
     except Exception as error:  # each driver has its own for an outage, and for a fault of ours

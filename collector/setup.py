@@ -78,6 +78,60 @@ def init_site(
     return {**made, "console_url": f"{settings.base_url()}/console/"}
 
 
+def check_installed(settings: Settings, *, with_site: bool = False) -> None:
+    """Make sure that there is an installation, and change nothing where there is none.
+
+    What would be made in its place is an empty one, in which no site is known: trackers are told so, and throw away what they keep.
+
+    Raises:
+        SettingsError: there is no file, or no schema in the database, or no site where there is to be one; or it cannot be looked into.
+    """
+    check_file(settings)
+    url = settings.database_url
+    try:
+        with closing(Occupancy(url)), closing(Database(url, connections=1, as_it_is=True)) as database, database.read() as connection:
+            check_schema(settings, connection, with_site=with_site)
+    except SettingsError:
+        raise
+    except Exception as error:
+        raise unusable(settings, error) from None
+
+
+def check_file(settings: Settings) -> None:
+    """Make sure that the file of the database exists.
+
+    Raises:
+        SettingsError: it does not.
+    """
+    file = file_of(settings.database_url)
+    if file is not None and not file.is_file():
+        raise _missing(settings, f"there is no database {file}")
+
+
+def check_schema(settings: Settings, connection: Connection, *, with_site: bool = False) -> None:
+    """Make sure that a database is one of Leadlight.
+
+    Raises:
+        SettingsError: it is empty, or somebody else's; or holds no site, where there is to be one.
+        SchemaError: it is of a newer version.
+    """
+    if not migrations.are_begun(connection):
+        raise _missing(settings, f"the database {_shown(settings.database_url)} holds no installation")
+    if with_site and not are_made(connection):
+        raise _missing(settings, f"the database {_shown(settings.database_url)} holds no site")
+
+
+_ELSE_MISSING = (
+    "New installation: `leadlight init`. Else this is not its database: go to its folder or set DATABASE_URL, put the file back, or "
+    "`leadlight restore`"
+)
+
+
+def _missing(settings: Settings, what: str) -> SettingsError:
+    by_default = " (DATABASE_URL is not set)" if settings.database_url == Settings().database_url else ""
+    return SettingsError(f"{what}{by_default}. {_ELSE_MISSING}")
+
+
 def _is_installed(settings: Settings) -> bool:
     """Say whether a site was made in the database. Whatever keeps it from being read is said by who opens it next."""
     file = file_of(settings.database_url)
@@ -114,15 +168,16 @@ def open_services(settings: Settings) -> Services:
     return services
 
 
-def upgrade(settings: Settings, *, check: bool) -> list[str]:
-    """Bring the schema up to date, unless it is only to be checked, and return the steps that were pending, one line for each.
+def upgrade(settings: Settings, *, check: bool, tell: Callable[[str], None]) -> int:
+    """Bring the schema up to date, unless it is only to be checked, and return how many steps were pending; each is told before, in a line.
 
     Raises:
         SettingsError: the database cannot be used, or is of a newer version.
     """
-    file = file_of(settings.database_url)
-    if check and file is not None and not file.is_file():
-        raise SettingsError(f"there is no database {file}")
+    if check:
+        check_file(settings)
+    else:
+        check_installed(settings)
     try:
         with ExitStack() as stack:
             if not check:
@@ -130,13 +185,17 @@ def upgrade(settings: Settings, *, check: bool) -> list[str]:
             database = stack.enter_context(closing(Database(settings.database_url, as_it_is=check)))
             if check:
                 with database.read() as connection:
-                    numbers = migrations.pending(connection)
-            else:
-                numbers = bring_up_to_date(database, system_clock())
+                    check_schema(settings, connection)
+            steps = migrations.told(database)
+            for line in steps:
+                tell(line)
+            if not check:
+                bring_up_to_date(database, system_clock(), again=True)
+    except SettingsError:
+        raise
     except Exception as error:
         raise unusable(settings, error) from None
-    lines = {number: f"{number:4}  {str(module.__doc__).splitlines()[0]}" for number, module in migrations.steps()}
-    return [lines[number] for number in numbers]
+    return len(steps)
 
 
 def unusable(settings: Settings, error: Exception) -> SettingsError:

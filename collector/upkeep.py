@@ -21,7 +21,8 @@ from collector.domain.rounds import Attempt, Believed, ClockDoubted
 from collector.domain.sites import site_ids
 from collector.ingest.failures import described, places
 from collector.services import Services
-from collector.storage import migrations, rewriting
+from collector.settings import SettingsError, environment_name
+from collector.storage import rewriting
 from collector.storage.database import Connection
 from collector.storage.faults import is_outage, is_transient, reason
 from collector.storage.writer import Overloaded
@@ -30,8 +31,6 @@ from collector.values.clock import DAY, HOUR, MINUTE
 log = logging.getLogger(__name__)
 
 _PARTS = ("clock", "settings", "leads", "wiping", "mending", pruning.PART, "decisions", "simulations", "rewriting", "feed", "handovers")
-MENDED = 14 * DAY
-"""How long after a change of the schema collectors of the version before may still have been writing (ms): what they left is mended."""
 PAUSE_SECONDS = 0.01
 """Between two steps, so that whoever serves comes first."""
 _RETRY_SECONDS = 3_600
@@ -43,7 +42,7 @@ _SPREAD_SECONDS = 600  # collectors that share a database do not begin all at on
 class Report(msgspec.Struct):
     """What a round did: leads deleted, slices closed and dropped, events added to the totals' base and wiped, people mended.
 
-    `failed` is how many parts could not be done.
+    `failed` is how many parts could not be done, `left` which were left to another process that is at them.
     """
 
     leads: int = 0
@@ -53,6 +52,7 @@ class Report(msgspec.Struct):
     wiped: int = 0
     mended: int = 0
     failed: int = 0
+    left: list[str] = []
 
 
 class _Parts:
@@ -90,12 +90,15 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, Overloaded) or (is_outage(error) and not is_transient(error))
 
 
-def round_of(services: Services, transact: Transact, report: Report, *, trusted: bool = False) -> Iterator[None]:
-    """Do what is due and note it; after each step the caller may rest, or stop. A `trusted` clock is believed in any case."""
+def round_of(services: Services, transact: Transact, report: Report, *, trusted: bool = False, alone: bool = False) -> Iterator[None]:
+    """Do what is due and note it; after each step the caller may rest, or stop.
+
+    A `trusted` clock is believed in any case. `alone`, these settings hold, whatever those of other collectors are.
+    """
     parts = _Parts()
     sites = [site.id for site in services.sites.all()]
     now = services.clock()
-    longest = _agreed(services, transact, parts, trusted)
+    longest = _agreed(services, transact, parts, alone)
     present = _believed(services, transact, parts, sites, longest.retention, trusted)
     if present is not None:
         yield from _delete_leads(services, transact, parts, sites, present - longest.lead_retention, report)
@@ -105,7 +108,7 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
                 report.wiped += events
                 yield
     with services.written.read() as connection:
-        lately = migrations.newest_at(connection) > now - MENDED
+        lately = mending.is_due(connection, now)
     for site in sites if lately else ():
         with parts.attempt("mending", site):
             for people in mending.mend(services.written, transact, site, now):
@@ -129,6 +132,7 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
     yield
     purge_feed(services, transact, parts.attempt)
     report.failed = transact(functools.partial(rounds.note, now_ms=now, parts=_PARTS, troubles=parts.troubles, left=parts.left))
+    report.left = sorted(parts.left)
     yield
 
 
@@ -139,21 +143,44 @@ class _Longest(msgspec.Struct, frozen=True):
     lead_retention: int
 
 
+def check_shorter(services: Services) -> None:
+    """Make sure that no time is shorter here than one that a collector on this database told.
+
+    Raises:
+        SettingsError: one is; the message names both.
+    """
+    with services.written.read() as connection:
+        longer = agreement.shortened(connection, _own(services))
+    if not longer:
+        return
+    told = ", ".join(
+        f"{environment_name(name)} is {_own(services)[name]} here and {value} for a collector" for name, value in longer.items()
+    )
+    raise SettingsError(
+        f"{told}: what lies between the two would be gone for good, so nothing was done. Set it here as the collectors have it; "
+        "where all of them are set to the shorter time, add --shorten"
+    )
+
+
+def _own(services: Services) -> dict[str, int]:
+    """Return what has to be the same for all collectors, as it is set here."""
+    return {name: getattr(services.settings, name) for name in ("retention_days", "lead_retention_days")}
+
+
 def tell_settings(services: Services, transact: Transact, *, alone: bool = False) -> dict[str, list[int]]:
     """Write down what this collector was set to, of what has to be the same for all, and return what all were set to lately."""
-    own = {name: getattr(services.settings, name) for name in ("retention_days", "lead_retention_days")}
     found: list[dict[str, list[int]]] = []
 
     def tell(tx: Connection) -> int:
-        found.append(agreement.tell(tx, own, services.clock(), alone=alone))
+        found.append(agreement.tell(tx, _own(services), services.clock(), alone=alone))
         return 0
 
     transact(tell)
     return found[-1]
 
 
-def _agreed(services: Services, transact: Transact, parts: _Parts, trusted: bool) -> _Longest:
-    values = tell_settings(services, transact, alone=trusted)
+def _agreed(services: Services, transact: Transact, parts: _Parts, alone: bool) -> _Longest:
+    values = tell_settings(services, transact, alone=alone)
     differing = agreement.disagreement(values)
     if differing is not None:
         parts.refuse("settings", differing)
@@ -298,7 +325,7 @@ class Upkeep:
         except Exception as error:  # a guest in this process: whatever it is, serving goes on, and the next round begins anew
             log.warning("upkeep was interrupted and goes on later: %s", described(error))
             return _RETRY_SECONDS
-        if any(msgspec.structs.astuple(report)):
+        if report != Report(left=report.left):  # what another process is at, that one says
             log.info("upkeep: %s", msgspec.structs.asdict(report))
         if soon:
             return _SOON_SECONDS

@@ -21,6 +21,7 @@ from collector.settings import Settings
 from collector.storage.commits import commit
 from collector.storage.database import Database
 from collector.storage.faults import Replaced, is_locked, is_of_data, is_unavailable, reason
+from collector.storage.occupancy import file_of
 from collector.storage.slices import Slices
 from collector.values.clock import system_clock
 from collector.values.ids import RowIds
@@ -90,6 +91,9 @@ class Pen:
 
     def _open(self) -> tuple[Database, Ledger]:
         settings = self._settings
+        file = file_of(settings.database_url)
+        if file is not None and not file.is_file():  # an empty one would be made in its place
+            raise Replaced(f"{file} is not there")
         database = Database(settings.database_url, connections=1)
         names = Names(database, database, settings.new_names_per_day)
         maker = Maker(RowIds(), Keyring(settings.secret_key))

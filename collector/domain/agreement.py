@@ -19,8 +19,9 @@ def tell(tx: Connection, own: Mapping[str, int], now_ms: int, *, alone: bool = F
 
     `alone` is an operator's word that nobody else counts any more.
     """
-    before = now_ms + 1 if alone else now_ms - HEARD
-    tx.run(f"DELETE FROM upkeep WHERE part LIKE '{_ROW}%' AND at < ?", (before,))
+    if alone:  # also those that a wrong clock told of times to come
+        tx.run(f"DELETE FROM upkeep WHERE part LIKE '{_ROW}%'")
+    tx.run(f"DELETE FROM upkeep WHERE part LIKE '{_ROW}%' AND at < ?", (now_ms - HEARD,))
     rows = [(f"{_ROW}{name} {value}", now_ms, value) for name, value in sorted(own.items())]
     tx.insert("upkeep", ("part", "at", "upto"), rows, "ON CONFLICT (part) DO UPDATE SET at = larger(upkeep.at, excluded.at)")
     found: dict[str, list[int]] = {name: [] for name in own}
@@ -29,6 +30,16 @@ def tell(tx: Connection, own: Mapping[str, int], now_ms: int, *, alone: bool = F
         if name in found:
             found[name].append(value)
     return found
+
+
+def shortened(connection: Connection, own: Mapping[str, int]) -> dict[str, int]:
+    """Return the longest value of each setting that is shorter here than somebody told, however long ago that was.
+
+    A command takes away at once. Its shell may have other settings than the collectors, of which none may have been heard for days.
+    """
+    told = connection.rows(f"SELECT part, upto FROM upkeep WHERE part LIKE '{_ROW}%' ORDER BY upto")
+    longest = {part.split()[1]: int(value) for part, value in told}
+    return {name: longest[name] for name in sorted(own) if longest.get(name, 0) > own[name]}
 
 
 def disagreement(values: Mapping[str, list[int]]) -> str | None:

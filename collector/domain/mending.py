@@ -9,12 +9,21 @@ from collections.abc import Callable, Iterator, Sequence
 from collector.domain import attributes, changes, visits
 from collector.domain.identities import by_ids
 from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES
+from collector.storage import migrations
 from collector.storage.database import Connection, Database
+from collector.values.clock import DAY
 
 Transact = Callable[[Callable[[Connection], int]], int]
 """Runs work in a transaction and returns what it returns."""
 
+LATELY = 14 * DAY
+"""How long after a change of the schema collectors of the version before may still have been writing (ms): what they left is mended."""
 _CHUNK = 400
+
+
+def is_due(connection: Connection, now_ms: int) -> bool:
+    """Say whether the schema was changed lately, so that there may be something to mend, also of a mending that was interrupted."""
+    return migrations.newest_at(connection) > now_ms - LATELY
 
 
 def mend(database: Database, transact: Transact, site: int, now_ms: int) -> Iterator[int]:

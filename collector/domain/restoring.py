@@ -5,7 +5,10 @@ hold digests and times alone.
 """
 
 import functools
+import heapq
+import itertools
 import json
+import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -62,6 +65,12 @@ def from_lines(lines: Iterable[str]) -> Iterator[Tombstone]:
         if type(site) is not int or type(at) is not int or len(mac) != _DIGEST:
             raise ValueError(f"line {number} is no deletion as `leadlight backup --deletions` writes them")
         yield site, mac, at
+
+
+def united(*sorted_: Iterable[Tombstone]) -> Iterator[Tombstone]:
+    """Yield the tombstones of several, each in order, in order: of several times the latest. Out of order, some come more than once."""
+    for (site, mac), same in itertools.groupby(heapq.merge(*sorted_), key=operator.itemgetter(0, 1)):
+        yield site, mac, max(at for *_, at in same)
 
 
 def remember(tx: Connection, kept: Iterable[Tombstone]) -> None:

@@ -29,7 +29,7 @@ _TRIAL_BYTES = 65_536
 """More than the room that a full disk leaves in pages already there; random, since PostgreSQL would compress it to nothing."""
 _NIGHT, _LONGEST_NIGHT = 20 * HOUR, 30 * HOUR
 """After how long a round is another night's, and what lies between two rounds counts at most where nights are counted."""
-HINT = "Set the clock right, or run `leadlight prune --force` where it is"
+HINT = "Set the clock right, or run `leadlight prune --force`, with the settings of the collectors, where it is"
 _ROUND, _CLOCK, _TRIAL = "round", "clock", "trial"
 """Rows of what went wrong are named `part` and the part."""
 

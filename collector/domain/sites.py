@@ -110,8 +110,7 @@ def clean_origin(text: str) -> str:
 
 def are_made(connection: Connection) -> bool:
     """Say whether an installation was made in a database: its schema alone is none."""
-    has_schema = len(migrations.pending(connection)) < len(migrations.steps())
-    return has_schema and connection.row("SELECT 1 FROM sites LIMIT 1") is not None
+    return migrations.are_begun(connection) and connection.row("SELECT 1 FROM sites LIMIT 1") is not None
 
 
 def site_ids(connection: Connection) -> list[int]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
-from collector.storage import statistics
+from collector.storage import statistics, time_limits
 from collector.storage.database import Connection, Database
 from collector.storage.migrations import migrate
 from collector.storage.slices import CLOSED, OPEN, PRUNED, Slices, make
@@ -140,6 +140,7 @@ def loading(url: str, backup: Path, check: Callable[[Connection], None]) -> Iter
     """
     with reading(backup) as file, psycopg.connect(url) as raw, raw.transaction():
         tx = Connection(raw, "postgresql")
+        time_limits.lift(tx)
         plain = [table for table in tables(file) if not table.name.startswith("events_")]
         emptied = ["slices", *(table.name for table in plain), *sorted(_PASSING & _names(file))]
         tx.run(f"LOCK TABLE events, {', '.join(emptied)} IN ACCESS EXCLUSIVE MODE")

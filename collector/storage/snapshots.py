@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import psycopg
 
+from collector.storage import time_limits
 from collector.storage.database import Connection, Database
 from collector.storage.slices import with_tables
 
@@ -15,6 +16,8 @@ _MOST_LINES = 100
 @contextmanager
 def snapshot(database: Database, *, in_parts: bool = False) -> Iterator[Connection]:
     """Lend a connection that sees one moment; the tables of the slices that there are then stay until it is given back.
+
+    It may take longer than the role may.
 
     With `in_parts`, PostgreSQL is told that everything is read part by part: it would rather read a whole table for each.
     """
@@ -28,6 +31,7 @@ def snapshot(database: Database, *, in_parts: bool = False) -> Iterator[Connecti
             except psycopg.errors.UndefinedTable:  # dropped between the two looks
                 if attempt + 1 == _ATTEMPTS:
                     raise
+        time_limits.lift(connection)
         if in_parts and database.engine == "postgresql":
             connection.run("SET LOCAL enable_seqscan = off")
             connection.run("SET LOCAL max_parallel_workers_per_gather = 0")  # the other cores are left to whoever serves

@@ -61,9 +61,9 @@ def ahead(world: World) -> Iterator[Callable[[int], tuple[Services, FakeClock]]]
         services.close()
 
 
-def do(services: Services, *, trusted: bool = False) -> Report:
+def do(services: Services, *, trusted: bool = False, alone: bool = False) -> Report:
     report = Report()
-    for _ in round_of(services, services.written.transact, report, trusted=trusted):
+    for _ in round_of(services, services.written.transact, report, trusted=trusted, alone=alone):
         pass
     return report
 
@@ -215,12 +215,17 @@ class TestSettingsThatDiffer:
 
     def test_nor_where_an_operator_says_so(self, world: World, shorter: Services) -> None:
         assert do(shorter).failed == 1
-        report = do(shorter, trusted=True)
+        report = do(shorter, alone=True)
         assert (report.failed, report.closed > 7) == (0, True)
         assert do(shorter).failed == 0
 
+    def test_that_the_clock_is_right_says_nothing_about_them(self, world: World, shorter: Services) -> None:
+        before = pruned(world)
+        assert do(shorter, trusted=True).failed == 1
+        assert pruned(world) == before
+
     def test_a_longer_time_holds_from_its_first_word(self, world: World, shorter: Services) -> None:
-        do(shorter, trusted=True)
+        do(shorter, alone=True)
         upkeep.tell_settings(world.services, world.services.written.transact)
         before = pruned(world)
         world.clock.advance(2 * DAY)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from collector import operating
-from collector.domain import pruning
+from collector.domain import pruning, restoring
 from collector.domain.doctor import examine
 from collector.domain.pruning import prune
 from collector.settings import Settings
@@ -226,6 +226,34 @@ def test_deletions_are_known_from_their_files_too(filled: Collector, empty: Call
     database.close()
 
 
+def test_a_file_of_deletions_forgets_none_whatever_database_writes_it(
+    filled: Collector, empty: Callable[[str], str], engine: str, tmp_path: Path
+) -> None:
+    """Written by the hour, it is the only record of them once the database is lost, or replaced by an older one."""
+    backup, since = str(tmp_path / "backup.db"), tmp_path / "deletions.ndjson"
+    done(filled, "backup", backup)
+    filled.start()
+    for name in ("u-1", "u-2"):
+        known = filled.client.api("GET", f"/contacts/find_by_external_id/{name}").json["id"]
+        assert filled.client.api("DELETE", f"/contacts/{known}").status == 200
+        done(filled, "backup", "--deletions", str(since), "--force")
+    filled.stop()
+    told = since.read_text()
+    older = empty(engine)
+    done(filled, "restore", backup, url=older)
+    assert "8 tombstones" in done(filled, "backup", "--deletions", str(since), "--force", url=older)
+    assert since.read_text() == told
+    assert "; 2 people were deleted" in done(filled, "restore", backup, "--replace", "--deletions", str(since), url=older)
+    assert "8 tombstones" in done(filled, "backup", "--deletions", str(since), url=older)
+    assert since.read_text() == told
+
+
+def test_of_two_times_the_latest_counts_in_whatever_order_a_file_is() -> None:
+    one, other = b"1" * 32, b"2" * 32
+    assert list(restoring.united([(1, one, 5), (2, one, 3)], [(1, one, 7), (1, other, 1)])) == [(1, one, 7), (1, other, 1), (2, one, 3)]
+    assert {(1, one, 5), (1, other, 1), (2, one, 3)} <= set(restoring.united([(2, one, 3), (1, one, 5)], [(1, other, 1)]))
+
+
 def test_who_came_anew_after_a_deletion_stays(filled: Collector, tmp_path: Path) -> None:
     backup = str(tmp_path / "backup.db")
     filled.start()
@@ -386,6 +414,8 @@ def test_what_cannot_be_done_is_said_in_one_line_and_changes_nothing(filled: Col
         other.write_bytes(content)
         assert "backup" in refused(filled, "restore", str(other), "--replace")
     assert "SECRET_KEY" in refused(filled, "restore", str(backup), "--replace", SECRET_KEY="another key that is long enough")
+    assert "holds no deletions" in refused(filled, "backup", "--deletions", str(backup), "--force")
+    assert backup.read_bytes() == whole
     other.write_text('{"site": 1}\n')
     assert "line 1" in refused(filled, "restore", str(backup), "--replace", "--deletions", str(other))
     with closing(sqlite3.connect(backup, isolation_level=None)) as raw:

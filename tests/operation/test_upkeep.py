@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from collector import upkeep
-from collector.settings import load_settings
+from collector.domain import pruning
+from collector.services import build
+from collector.settings import Settings, load_settings
 from collector.storage.database import Database
 from collector.storage.slices import WEEK
 from collector.upkeep import Upkeep, seconds_until
@@ -78,9 +80,34 @@ def test_prune_does_not_believe_a_clock_that_all_that_is_stored_speaks_against(a
     assert "upkeep: expected clock done each night" in told.stdout
 
 
+@pytest.mark.parametrize("words", [("prune",), ("prune", "--force")], ids=" ".join)
+def test_a_shell_with_shorter_settings_takes_nothing_away(aged: dict[str, Any], tmp_path: Path, words: tuple[str, ...]) -> None:
+    """However long ago a collector told its own: it may have been stopped for days when the operator prunes."""
+    collectors = Settings(
+        database_url=aged["url"], secret_key=(aged["environ"]["SECRET_KEY"],), retention_days=500, lead_retention_days=600
+    )
+    services = build(collectors, FakeClock(system_clock() - 30 * DAY))
+    upkeep.tell_settings(services, services.written.transact)
+    services.close()
+    before = states(aged["url"])
+    done = run_command(["collector", *words], tmp_path, aged["environ"])
+    assert done.returncode == 1
+    assert "LEADLIGHT_RETENTION_DAYS is 90 here and 500 for a collector" in done.stderr
+    assert "LEADLIGHT_LEAD_RETENTION_DAYS is 395 here and 600 for a collector" in done.stderr
+    assert "--shorten" in done.stderr
+    assert states(aged["url"]) == before
+    as_they = {**aged["environ"], "LEADLIGHT_RETENTION_DAYS": "500", "LEADLIGHT_LEAD_RETENTION_DAYS": "600"}
+    assert run_command(["collector", "prune", "--force"], tmp_path, as_they).returncode == 0
+    assert states(aged["url"])["events"] == before["events"]
+    done = run_command(["collector", "prune", "--force", "--shorten"], tmp_path, aged["environ"])
+    assert done.returncode == 0, done.stderr
+    assert states(aged["url"])["events"] == 0
+
+
 def test_again_there_is_nothing_to_do(aged: dict[str, Any], tmp_path: Path) -> None:
     run_command(["collector", "prune", "--force"], tmp_path, aged["environ"])
     again = json.loads(run_command(["collector", "prune", "--force"], tmp_path, aged["environ"]).stdout)
+    assert again.pop("left") == []
     assert set(again.values()) == {0}
 
 
@@ -134,8 +161,21 @@ def test_two_prunes_at_once_do_not_meet(aged: dict[str, Any], tmp_path: Path) ->
     run.start()
     results.append(run_command(["collector", "prune", "--force"], tmp_path, aged["environ"]))
     run.join()
-    assert [done.returncode for done in results] == [0, 0], [done.stderr for done in results]
+    left = [json.loads(done.stdout)["left"] for done in results]
+    assert [done.returncode for done in results] == [int(bool(parts)) for parts in left], [done.stderr for done in results]
+    assert left.count([]) >= 1
     assert states(aged["url"])["counts"] == [(5, 5, 5)]
+
+
+@pytest.mark.parametrize("engine", ["postgresql"])
+def test_prune_says_that_another_process_is_at_the_weeks(aged: dict[str, Any], tmp_path: Path) -> None:
+    database = Database(aged["url"])
+    with database.alone(pruning._LOCK) as alone:
+        assert alone
+        done = run_command(["collector", "prune", "--force"], tmp_path, aged["environ"])
+    database.close()
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["left"], report["failed"], report["dropped"]) == (1, ["weeks"], 0, 0)
 
 
 def test_the_night_begins_at_the_hour_of_the_setting() -> None:

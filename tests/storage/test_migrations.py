@@ -1,5 +1,6 @@
 """Migrations: from every earlier schema, with that version's rows, while that version's collectors go on writing."""
 
+import queue
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -10,13 +11,14 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from collector import upkeep
+from collector import setup, upkeep
 from collector.domain import merging
 from collector.domain.doctor import examine
 from collector.domain.pruning import prune
 from collector.domain.secrets import Keyring
 from collector.services import Services, bring_up_to_date, build
 from collector.settings import Settings
+from collector.storage import migrations
 from collector.storage.database import Connection, Database
 from collector.storage.migrations import SchemaError, migrate, pending, steps
 from collector.values.clock import DAY, system_clock
@@ -291,6 +293,29 @@ def test_the_present_collector_starts_beside_those_of_the_version_before(
     assert collector.stop() == 0
     mend(earlier)
     assert [str(finding) for finding in examine(earlier.database, Keyring((earlier.secret_key,)))] == []
+
+
+@pytest.mark.parametrize("earlier", STEPS[-2:-1], ids=lambda schema: f"from-{schema}", indirect=True)
+def test_an_upgrade_that_was_interrupted_is_finished_by_the_next(earlier: Earlier) -> None:
+    settings = Settings(database_url=earlier.database.url, secret_key=(earlier.secret_key,))
+    migrate(earlier.database, system_clock())  # and then it was ended, before it mended anything
+    assert list(examine(earlier.database)) != []
+    assert setup.upgrade(settings, check=False, tell=print) == 0
+    earlier.check()
+
+
+@pytest.mark.parametrize("engine", ["postgresql"])
+def test_who_waits_for_another_that_migrates_says_so(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "_TELL_SECONDS", 1)
+    said = queue.Queue[str]()
+    monkeypatch.setattr(migrations.log, "warning", said.put)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (migrations._LOCK,))
+        waiting = pool.submit(bring_up, database_url)
+        assert "another process is bringing the schema up to date" in said.get(timeout=60)
+        assert not waiting.done()
+        other.rollback()
+        assert waiting.result(60) == STEPS
 
 
 def test_merges_of_an_earlier_version_can_be_undone(migrated: Earlier) -> None:

@@ -10,6 +10,7 @@ waits a moment only, lets the others pass, and tries again.
 
 import contextlib
 import importlib
+import logging
 import pkgutil
 import time
 from collections.abc import Iterator
@@ -17,7 +18,10 @@ from types import ModuleType
 
 import psycopg
 
+from collector.storage import time_limits
 from collector.storage.database import Connection, Database, Engine
+
+log = logging.getLogger(__name__)
 
 _LOCK = 7_305_808_869_229_538  # PostgreSQL advisory lock; any fixed number
 
@@ -27,6 +31,8 @@ _LEDGERS = {
     "postgresql": "SELECT 1 WHERE to_regclass('schema_migrations') IS NOT NULL",
 }
 _LOCK_WAIT = "300ms"
+_TELL_SECONDS = 10
+"""How often who waits says what for; it tries about once a second."""
 _PAUSE_SECONDS = 1.0
 TRIES = 75
 """How often the steps ask for tables that others are using: a minute and a half in all."""
@@ -57,9 +63,21 @@ def pending(connection: Connection) -> list[int]:
     return [number for number in known if number not in done]
 
 
+def are_begun(connection: Connection) -> bool:
+    """Say whether any step has run: without one the database is an empty one, or somebody else's."""
+    return len(pending(connection)) < len(steps())
+
+
 def newest_at(connection: Connection) -> int:
     """Return when the newest step ran, in ms."""
     return int(connection.value("SELECT max(applied_at) FROM schema_migrations"))
+
+
+def told(database: Database) -> list[str]:
+    """Return a line for each step that has not run yet: its number and what it is about."""
+    with database.read() as connection:
+        missing = pending(connection)
+    return [f"{number:4}  {str(module.__doc__).splitlines()[0]}" for number, module in steps() if number in missing]
 
 
 def migrate(database: Database, now_ms: int, *, tries: int = TRIES) -> list[int]:
@@ -71,7 +89,8 @@ def migrate(database: Database, now_ms: int, *, tries: int = TRIES) -> list[int]
 
     def work(tx: Connection) -> list[int]:
         if tx.engine == "postgresql":
-            tx.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+            time_limits.lift_of_statements(tx)
+            _wait_for_turn(tx)
             tx.run(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'")
         missing = pending(tx)
         if missing:
@@ -82,6 +101,16 @@ def migrate(database: Database, now_ms: int, *, tries: int = TRIES) -> list[int]
     return database.transact(work)
 
 
+def _wait_for_turn(tx: Connection) -> None:
+    """Wait for whoever is at the steps now, and say so every so often: it may be about to end, or hang."""
+    tx.run(f"SET LOCAL lock_timeout = '{_TELL_SECONDS}s'")
+    while True:
+        with contextlib.suppress(psycopg.errors.LockNotAvailable), tx.savepoint():
+            tx.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+            return
+        log.warning("another process is bringing the schema up to date: waiting for it")
+
+
 def _run_patiently(tx: Connection, numbers: list[int], now_ms: int, tries: int) -> None:
     """Run steps, as one; where a table is not to be had, take back what was done, so that nobody waits for it, and try again.
 
@@ -89,6 +118,8 @@ def _run_patiently(tx: Connection, numbers: list[int], now_ms: int, tries: int) 
     """
     for attempt in range(tries):
         if attempt:
+            if attempt % _TELL_SECONDS == 1:
+                log.warning("somebody uses a table that is to be changed: it is tried again, %d times more", tries - attempt)
             time.sleep(_PAUSE_SECONDS)
         with contextlib.suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected), tx.savepoint():
             if tx.engine == "postgresql" and tx.value("SELECT to_regclass('identities')") is not None:
