@@ -1,7 +1,5 @@
 """Errors as answers: the one JSON shape, or a short page where people look. Logs hold the request id and code places, no values."""
 
-import logging
-
 from flask import Response, g, has_request_context, jsonify, request
 from markupsafe import escape
 from werkzeug.exceptions import HTTPException
@@ -11,8 +9,6 @@ from collector.storage.faults import is_unavailable
 from collector.storage.writer import Overloaded
 from collector.values.errors import Problem, Reason, Refusal, problem
 from collector.values.ids import new_nonce
-
-log = logging.getLogger(__name__)
 
 RETRY_AFTER = ("Retry-After", "5")
 _REASONS = {
@@ -59,9 +55,6 @@ def answer_refusal(error: Refusal) -> Response:
 def answer_http_error(error: HTTPException) -> Response:
     """Answer an error of HTTP itself: JSON in the one shape, a short page below `/console`."""
     status = error.code or 500
-    cause = getattr(error, "original_exception", None)
-    if cause is not None:  # Flask logged it already, without the id that the client may quote
-        log.error("request %s failed: %s", request_id(), type(cause).__name__)
     kept = [(name, value) for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")]
     if request.path == "/console" or request.path.startswith("/console/"):
         page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{status}</title><p>{status} {escape(error.name)}</p></html>'
