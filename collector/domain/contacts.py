@@ -64,11 +64,11 @@ def update(
     Raises:
         Refusal: the person cannot take this external id, or cannot be without an email.
         ContactExists: another user has the external id, or is known by the email.
-        LookupError: the person is gone.
+        NoPerson: the person is gone, or became part of another.
     """
     principal = identities.find_locked(tx, site, {key}).get(key)
     if principal is None:
-        raise LookupError(key)
+        raise people.NoPerson(key)
     person = people.load(tx, site, principal.id)
     if external_id is not None and external_id != person.user_id:
         if person.role == "lead" or person.user_id is not None:

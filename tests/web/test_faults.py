@@ -1,5 +1,6 @@
 """What nobody expected: whoever asked is told a number, and the log says where it was, never what was being handled."""
 
+import json
 import re
 from collections.abc import Iterator
 from unittest.mock import patch
@@ -10,9 +11,11 @@ from werkzeug.test import TestResponse
 
 from collector.app import create_app
 from tests.support.clock import FakeClock
+from tests.support.world import lead, user
 from tests.web.test_console_support import Console, console
 
 SECRET = "eve@example.com"
+QUERY = {"field": "role", "operator": "=", "value": "user"}
 
 
 @pytest.fixture
@@ -76,3 +79,36 @@ def test_a_fault_after_the_answer_was_made(on: Console, path: str, caplog: pytes
     answer = app.test_client().get(path)
     assert answer.status_code == 500
     assert ", in quote" in places(caplog, answer)
+
+
+@pytest.mark.parametrize("fault", [KeyError("a key"), LookupError("a place"), ValueError("a value")])
+def test_a_fault_is_not_taken_for_what_is_not_there(on: Console, fault: Exception) -> None:
+    """Many faults of Python are of the kind of a look that found nothing, or of a value that was refused."""
+    on.sign_in()
+    on.viewed(lead(), "/")
+    on.did(user(), "signed-in", lead=lead())
+    on.viewed(lead("other"), "/")
+    known, other = on.contact_id(user()), on.contact_id(lead("other"))
+    merge, message = on.world.rows("SELECT id FROM merges")[0][0], on.message().public_id
+    access = {"Authorization": f"Bearer {on.world.access_token}"}
+    segment = on.browser.post("/api/segments", json={"name": "All", "query": QUERY}, headers=access).json["id"]
+
+    def rest(method: str, path: str, **body: object) -> TestResponse:
+        return on.browser.open(f"/api{path}", method=method, json=body, headers=access)
+
+    with patch("collector.domain.changes.note", side_effect=fault), patch("collector.domain.definitions.hold", side_effect=fault):
+        answers = {
+            "a contact": rest("PUT", f"/contacts/{known}", name="Ann"),
+            "a merge": rest("POST", "/contacts/merge", **{"from": other, "into": known}),
+            "an undone merge": rest("POST", f"/merges/{merge}/undo"),
+            "a message": rest("PUT", f"/auto_messages/{message}", name="Other"),
+            "a message that goes": rest("DELETE", f"/auto_messages/{message}"),
+            "a segment": rest("PUT", f"/segments/{segment}", name="Other"),
+            "a segment that goes": rest("DELETE", f"/segments/{segment}"),
+            "a merge in the console": on.post(f"/people/{known}/join", {"lead": other}),
+            "an undone merge in the console": on.post(f"/merges/{merge}/undo"),
+            "a message in the console": on.post(f"/messages/{message}/state", {"state": "paused"}),
+            "a segment in the console": on.post(f"/segments/{segment}", {"name": "Other", "query": json.dumps(QUERY)}),
+            "a segment that goes in the console": on.post(f"/segments/{segment}/delete"),
+        }
+    assert {what: answer.status_code for what, answer in answers.items()} == dict.fromkeys(answers, 500)

@@ -4,6 +4,7 @@ from flask import Response, g, has_request_context, jsonify, request
 from markupsafe import escape
 from werkzeug.exceptions import HTTPException
 
+from collector.domain.names import NameGone
 from collector.ingest.failures import log_failure
 from collector.storage.faults import is_unavailable
 from collector.storage.writer import Overloaded
@@ -66,7 +67,7 @@ def answer_http_error(error: HTTPException) -> Response:
 
 def answer_exception(error: Exception) -> Response:
     """Answer what nobody expected: 503 where a retry helps, else 500 and a line in the log."""
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | NameGone):
         return answer_problem(problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER]))
     log_failure(request_id(), error)
     if is_unavailable(error):
