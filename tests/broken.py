@@ -13,6 +13,7 @@ SERVICES = "collector/services.py"
 TRACKING = "collector/domain/tracking.py"
 BODIES = "collector/web/bodies.py"
 PRUNING = "collector/domain/pruning.py"
+CONSOLE = "collector/web/console/failures.py"
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,11 @@ BREAKS = (
             (FAULTS, "_is_out_of_time(cause) for cause in _causes(error)", "_is_out_of_time(cause) for cause in list(_causes(error))[1:2]"),
         ),
         ("disk::under_the_file", "disk::middle"),
+    ),
+    Break(
+        "the console takes outages for faults",
+        ((CONSOLE, "        if is_unavailable(error):", "        if False:"),),
+        ("outages::ask_to_come_again",),
     ),
     Break(
         "a server that is not there is no outage",

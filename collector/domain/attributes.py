@@ -22,7 +22,7 @@ import msgspec
 
 from collector.domain import identities, visits
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, Members, marks
-from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES, Names
+from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES, NameGone, Names
 from collector.storage.database import Connection
 from collector.storage.questions import Question
 from collector.values.text import fold
@@ -86,6 +86,9 @@ def apply(tx: Connection, site: int, names: Names, identity: Identity, values: M
     """Set attributes of an identity and re-fold the person's.
 
     Returns the names whose present value is another one, of a source that outranks the new one's.
+
+    Raises:
+        NameGone: an attribute has no number.
     """
     if not values:
         return []
@@ -107,7 +110,7 @@ def apply(tx: Connection, site: int, names: Names, identity: Identity, values: M
     outranked: list[str] = []
     for attr, name in numbers.items():
         if attr is None:
-            raise LookupError(f"the attribute {name!r} was not allocated beforehand")
+            raise NameGone
         new: Own = (_json(values[name]), at_ms, source)
         present = own.get(attr)
         shown, by = persons.get(attr, (new[0], source))

@@ -67,6 +67,10 @@ class Version(msgspec.Struct, frozen=True):
     definition: dict[str, Any]
 
 
+class NoMessage(LookupError):
+    """There is no such message (any more)."""
+
+
 class MessageWasSent(Exception):
     """The message reached people, so that it stays."""
 
@@ -258,14 +262,14 @@ class AutoMessages:
         """Change a message. What was live before gets a new version where more than its state changes; the old one is kept.
 
         Raises:
-            LookupError: there is none.
+            NoMessage: there is none.
             Problem: what `change` raises; 400, it asks for what there is not, or for too much. Taking it down is possible all the same.
         """
         definitions.hold(tx, site)
         tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))  # keeps claims out
         present = self.get(tx, site, public_id)
         if present is None:
-            raise LookupError(public_id)
+            raise NoMessage(public_id)
         before = tx.value("SELECT definition FROM auto_messages WHERE site = ? AND id = ?", (site, present.id))
         definition = change(present.version, json.loads(before))
         after = json.dumps(definition.as_json(), ensure_ascii=False)
@@ -290,7 +294,7 @@ class AutoMessages:
         """Change the state alone, whatever the limits are that its definition was once within.
 
         Raises:
-            LookupError: there is none.
+            NoMessage: there is none.
             MessageChanged: it is not what `stamp` was made of any more.
             Problem: 400, it is to be live and asks for what there is not, or for too much.
         """
@@ -313,7 +317,7 @@ class AutoMessages:
         """Delete a message that never reached anybody.
 
         Raises:
-            LookupError: there is none.
+            NoMessage: there is none.
             MessageWasSent: it reached people, whose caps and whose place in audiences rest on it.
             MessageInUse: a segment, or a message that could be shown, asks for it.
         """
@@ -321,7 +325,7 @@ class AutoMessages:
         tx.run("UPDATE auto_messages SET updated_at = updated_at WHERE site = ? AND public_id = ?", (site, public_id))
         present = self.get(tx, site, public_id)
         if present is None:
-            raise LookupError(public_id)
+            raise NoMessage(public_id)
         if tx.row("SELECT 1 FROM deliveries WHERE site = ? AND message = ? LIMIT 1", (site, present.id)):
             raise MessageWasSent
         others = [(one.definition.name, query) for one in self.all(tx, site) if one.id != present.id for query in one.queries]

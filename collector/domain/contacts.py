@@ -65,7 +65,7 @@ def update(
     Raises:
         Refusal: the person cannot take this external id, or cannot be without an email.
         ContactExists: another user has the external id, or is known by the email.
-        LookupError: there is nobody with this contact id any more, or it became part of another person.
+        NoPerson: there is nobody with this contact id any more, or it became part of another person.
     """
     # By the contact id: whoever has the same external id or email by now may have come after a deletion.
     principal = identities.by_public_id(tx, site, contact_id)
@@ -74,7 +74,7 @@ def update(
         identities.lock(tx, site, {principal.id, *(other.id for other in others.values())})  # together, in their order
         principal = identities.by_ids(tx, site, [principal.id]).get(principal.id)
     if principal is None or principal.absorbed:
-        raise LookupError(contact_id)
+        raise people.NoPerson(contact_id)
     person = people.load(tx, site, principal.id)
     if external_id is not None and external_id != person.user_id:
         if person.role == "lead" or person.user_id is not None:

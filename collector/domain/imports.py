@@ -11,7 +11,7 @@ import msgspec
 
 from collector.domain import changes, identities
 from collector.domain.identities import Key, Maker, NewIdentity
-from collector.domain.names import EVENT, Names
+from collector.domain.names import EVENT, NameGone, Names
 from collector.storage.database import Connection
 from collector.values.errors import Reason, Refusal
 
@@ -33,12 +33,18 @@ def set_bases(tx: Connection, site: int, names: Names, maker: Maker, now_ms: int
 
     Raises:
         Refusal: a base reaches back behind the person's deletion.
+        NameGone: a name has no number.
     """
     identity = identities.resolve(tx, site, [NewIdentity(key)], maker, now_ms)[key]
     if any(base.first is not None and base.first <= identity.not_before for base in bases if identity.not_before):
         raise Refusal(Reason.PERSON_DELETED, "event_summaries")
-    numbered = {names.number(site, EVENT, base.name): base for base in bases}
-    for number, base in sorted((number, base) for number, base in numbered.items() if number is not None):
+    numbered: dict[int, Base] = {}
+    for base in bases:
+        number = names.number(site, EVENT, base.name)
+        if number is None:
+            raise NameGone
+        numbered[number] = base
+    for number, base in sorted(numbered.items()):
         _set_own(tx, site, number, identity.id, base)
         _refold(tx, site, number, identity.principal_id)
     changes.note(tx, site, (identity.principal_id,), now_ms)

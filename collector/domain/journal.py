@@ -8,6 +8,10 @@ from collector.domain.people import Person
 from collector.storage.database import Connection
 
 
+class NoMerge(LookupError):
+    """There is no such merge (any more)."""
+
+
 class Merge(msgspec.Struct, frozen=True):
     """One line of the journal. `lead` and `into` are contact ids, times in ms."""
 
@@ -45,11 +49,11 @@ def line(connection: Connection, site: int, merge_id: int) -> Merge:
     """Return one line.
 
     Raises:
-        LookupError: there is none (any more).
+        NoMerge: there is none (any more).
     """
     row = connection.row(_LINES + "WHERE m.site = ? AND m.id = ?", (site, merge_id))
     if row is None:
-        raise LookupError(merge_id)
+        raise NoMerge(merge_id)
     return _line(row)
 
 

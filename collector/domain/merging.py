@@ -9,9 +9,15 @@ from enum import Enum
 
 from collector.domain import attributes, changes, identities, visits
 from collector.domain.identities import LEAD, Identity
+from collector.domain.journal import NoMerge
+from collector.domain.people import NoPerson
 from collector.storage.database import Connection
 from collector.values.errors import Reason
 from collector.values.ids import RowIds
+
+
+class CannotMerge(ValueError):
+    """Two contacts cannot become one; the message says why."""
 
 
 class Claim(Enum):
@@ -78,20 +84,20 @@ def merge_contacts(tx: Connection, site: int, lead_id: str, user_id: str, row_id
     """Merge a lead into a user on request, both named by contact id.
 
     Raises:
-        LookupError: there is no such contact.
-        ValueError: they are not a lead and a user, or the lead is another user's already.
+        NoPerson: there is no such contact.
+        CannotMerge: they are not a lead and a user, or the lead is another user's already.
     """
     found = [identities.by_public_id(tx, site, contact_id) for contact_id in (lead_id, user_id)]
     if found[0] is None or found[1] is None:
-        raise LookupError(lead_id if found[0] is None else user_id)
+        raise NoPerson(lead_id if found[0] is None else user_id)
     numbers = [number for one in found if one is not None for number in (one.id, one.principal_id)]
     locked = identities.by_ids(tx, site, numbers, lock=True)
     lead, user = locked[found[0].id], locked[found[1].id]
     if user.kind == LEAD or lead.kind != LEAD or locked.get(user.principal_id, user).kind == LEAD:
-        raise ValueError("a lead merges into a user")
+        raise CannotMerge("a lead merges into a user")
     claim = claim_lead(tx, site, lead, user, row_ids, now_ms, verified=True, by=by, reason="contacts_merge", asked=True)
     if claim is Claim.REFUSED:
-        raise ValueError("the lead belongs to another user already")
+        raise CannotMerge("the lead belongs to another user already")
     return claim
 
 
@@ -101,14 +107,14 @@ def undo(tx: Connection, site: int, merge_id: int, now_ms: int, *, by: str = "re
     `by` says who asked for it, as `claim_lead` does. Returns False where it was undone before.
 
     Raises:
-        LookupError: there is no such merge.
+        NoMerge: there is no such merge.
     """
     row = tx.row("SELECT lead, target, outcome FROM merges WHERE site = ? AND id = ?", (site, merge_id))
     if row is None or row[2] != "merged":
-        raise LookupError(merge_id)
+        raise NoMerge(merge_id)
     lead_id, target, _ = row
     if len(identities.by_ids(tx, site, [lead_id, target], lock=True)) < 2:  # deleted meanwhile
-        raise LookupError(merge_id)
+        raise NoMerge(merge_id)
     marked = tx.run(
         "UPDATE merges SET undone_at = ?, undone_by = ?, blocked = 1 WHERE site = ? AND id = ? AND undone_at IS NULL",
         (now_ms, by, site, merge_id),

@@ -48,6 +48,13 @@ _CHUNK = 500
 _STANDARD_TEXTS = {number: text for text, number in STANDARD_ATTRIBUTES.items()}
 
 
+class NameGone(Exception):
+    """A name has no number any more that had one a moment ago: another server took the place of its server, and lacks it.
+
+    Asked once more from the beginning, it is allocated anew.
+    """
+
+
 class Names:
     """Texts to numbers and back, kept in memory; rows are append-only, so what is kept never goes stale.
 
@@ -98,13 +105,15 @@ class Names:
         found = [text for number in numbers if (text := known.get((site, number)) or standard.get(number))]
         if len(found) == len(numbers):  # nearly always
             return found
-        unknown = [number for number in numbers if (site, number) not in known and number not in standard]
+        texts = {number: text for number in numbers if (text := known.get((site, number)) or standard.get(number))}
+        unknown = [number for number in numbers if number not in texts]
         for start in range(0, len(unknown), _CHUNK):
             of_names, parameters = connection.among(unknown[start : start + _CHUNK])
             sql = f"SELECT kind, text, id FROM names WHERE site = ? AND id {of_names}"
             for kind, text, number in connection.rows(sql, (site, *parameters)):
                 self._keep(site, kind, text, number)
-        return [known.get((site, number)) or standard[number] for number in numbers]
+                texts[number] = text
+        return [texts[number] for number in numbers]  # not from memory, which is emptied where it is full
 
     def all(self, site: int, kind: str) -> list[str]:
         """Return every name of a kind that the site has ever had, sorted."""

@@ -27,7 +27,7 @@ _CURSOR = re.compile("([0-9]{1,15})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}
 
 
 class NoPerson(LookupError):
-    """There is no person of this row id: it became part of another, or is gone."""
+    """There is no such person: nobody ever was, or it became part of another, or is gone."""
 
 
 class Person(msgspec.Struct, kw_only=True):
@@ -261,11 +261,10 @@ def timeline(
     *,
     event: str | None = None,
     before: int | None = None,
-    since: int | None = None,
     behind: tuple[int, bytes] | None = None,
     limit: int | None = 50,
 ) -> list[TimelineEvent]:
-    """Return single events, newest first, not older than `oldest`; `before` and `since` are exclusive (ms).
+    """Return single events, newest first, not older than `oldest`; `before` is exclusive (ms).
 
     `of` is one identity, or all of a person; `behind` is time and id of the event after which a page begins.
     """
@@ -276,10 +275,9 @@ def timeline(
     of_person, members = connection.among(list(senders))
     conditions = [f"identity {of_person}", "at >= ?"]
     parameters: list[Any] = [site, *members, oldest]
-    for column, sign, bound in (("at", "<", before), ("at", ">", since)):
-        if bound is not None:
-            conditions.append(f"{column} {sign} ?")
-            parameters.append(bound)
+    if before is not None:
+        conditions.append("at < ?")
+        parameters.append(before)
     if behind is not None:
         conditions.append("at <= ? AND (at < ? OR id < ?)")
         parameters += [behind[0], *behind]

@@ -33,6 +33,10 @@ Queries = Callable[[Connection, int], Iterable[Query]]
 """Reads the queries of a site's messages that could be shown (again); called once nobody else can change them."""
 
 
+class NoSegment(LookupError):
+    """There is no such segment (any more)."""
+
+
 class SegmentInUse(Exception):
     """A message asks for the segment; `name` is the message's."""
 
@@ -110,14 +114,14 @@ def update(tx: Connection, site: int, public_id: str, name: str | None, query: N
     """Change name or query, whichever is given.
 
     Raises:
-        LookupError: there is no such segment.
+        NoSegment: there is no such segment.
         SegmentExists: the name is taken.
         Refusal: it asks for a message that there is not, or a message that asks for the segment becomes too large.
     """
     definitions.hold(tx, site)
     present = get(tx, site, public_id)
     if present is None:
-        raise LookupError(public_id)
+        raise NoSegment(public_id)
     if name is not None and tx.row("SELECT 1 FROM segments WHERE site = ? AND name = ? AND id <> ?", (site, name, present.id)):
         raise SegmentExists
     changed = msgspec.structs.replace(present, name=name or present.name, query=query or present.query, updated_at=now_ms)
@@ -134,7 +138,7 @@ def delete(tx: Connection, site: int, public_id: str, queries: Queries) -> None:
     """Delete a segment that nobody asks for: "not in it" would hold for everybody from then on.
 
     Raises:
-        LookupError: there is no such segment.
+        NoSegment: there is no such segment.
         SegmentInUse: a message asks for it.
     """
     definitions.hold(tx, site)
@@ -142,7 +146,7 @@ def delete(tx: Connection, site: int, public_id: str, queries: Queries) -> None:
         if asked is not None and public_id in _asked(parse(asked, retention_days=_ANY_RETENTION)):
             raise SegmentInUse(name)
     if not tx.run("DELETE FROM segments WHERE site = ? AND public_id = ?", (site, public_id)):
-        raise LookupError(public_id)
+        raise NoSegment(public_id)
 
 
 def _check(tx: Connection, site: int, changed: Segment, queries: Queries) -> None:

@@ -37,7 +37,7 @@ def answer(services: Services, site: Site, trial: Trial, request: wire.ClaimRequ
         try:
             known = None if trial.contact is None else known_of(services, connection, site, trial.contact, now_ms)
             content = render_example(found.definition, known, site.zone)
-        except LookupError:
+        except people.NoPerson:
             return {"message": None, "reason": "test"}
         except NotShowable:
             return {"message": None, "reason": RULE}
@@ -49,10 +49,10 @@ def known_of(services: Services, connection: Connection, site: Site, contact_id:
     """Return all attributes of a person by canonical name.
 
     Raises:
-        LookupError: there is nobody of this contact id, or it became part of somebody.
+        NoPerson: there is nobody of this contact id, or it became part of somebody.
     """
     person, _ = people.by_contact_id(connection, site.id, contact_id)
     if person is None:
-        raise LookupError(contact_id)
+        raise people.NoPerson(contact_id)
     retention = services.settings.retention
     return facts.load(connection, site, services.names, person, NOTHING, now_ms, retention, everything=True).attributes

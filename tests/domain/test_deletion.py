@@ -375,7 +375,7 @@ def test_a_change_from_before_a_deletion_is_none_of_who_came_anew(world: World) 
     erase(world, user())
     clock.advance(1)
     world.send(user(), world.event())
-    with pytest.raises(LookupError):
+    with pytest.raises(people.NoPerson):
         services.writer.run(
             site,
             lambda tx: contacts.update(

@@ -8,7 +8,7 @@ import pytest
 from tests.support.load import Load, check_ledger
 from tests.support.postgres import PostgresServer, Servers, postgres_servers
 from tests.support.proxy import Proxy
-from tests.support.servers import ORIGIN, Collector
+from tests.support.servers import ORIGIN, Collector, signed_in
 
 pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
 ROUNDS = 3
@@ -52,6 +52,23 @@ def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, start_co
     check_ledger(collector, load)
     assert "failed: the database cannot be used: OperationalError" in collector.program.errors
     assert '  File "' not in collector.program.errors, "no place in the code is to blame, and there is a line for each request"
+
+
+def test_pages_of_the_console_and_scripts_ask_to_come_again(server: PostgresServer, start_collector: StartCollector) -> None:
+    collector = start_collector(database_url=f"{server.url}/postgres")
+    browser = signed_in(collector)
+    server.kill()
+    page = collector.client.get("/console/people", browser)
+    script = collector.client.get(f"/rules-{collector.site_key}-0123456789ab.js")
+    for answer, kind in ((page, "text/html"), (script, "application/json")):
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5"), answer.text
+        assert answer.headers["Content-Type"].startswith(kind)
+        assert answer.headers["Cache-Control"] == "no-store"
+    assert "The database cannot be used just now." in page.text
+    assert "failed: the database cannot be used: OperationalError" in collector.program.errors
+    assert str(server.port) not in collector.program.errors, "what the database says is not written down: it quotes what was handled"
+    server.start()
+    assert collector.client.get("/console/people", browser).status == 200
 
 
 def test_connections_cut_at_random(proxy: Proxy, start_collector: StartCollector, often: Often) -> None:

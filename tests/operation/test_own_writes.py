@@ -9,12 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
 from tests.support.client import Client
-from tests.support.servers import Collector
+from tests.support.servers import Collector, signed_in
 
 ROUNDS = 25
 MOST_LAG = 5.0
@@ -104,15 +103,11 @@ class Console:
     def __init__(self, collector: Collector, segment: str) -> None:
         self.client = Client(collector.url)
         self.segment = segment
-        form = urlencode({"email": collector.console_email, "password": collector.console_password})
-        sent = {"Content-Type": "application/x-www-form-urlencoded", "Origin": collector.url}
-        answer = self.client.request("POST", "/console/sign-in", form, sent)
-        assert answer.status == 303, answer.text
-        self.cookie = "; ".join(one.partition(";")[0] for one in answer.headers.get_all("Set-Cookie") or [])
+        self.headers = signed_in(collector)
 
     def figure(self) -> tuple[int, float]:
         """Return the count and the time (unix seconds) that it says it is of."""
-        answer = self.client.get(f"/console/segments/counts?id={self.segment}", {"Cookie": self.cookie})
+        answer = self.client.get(f"/console/segments/counts?id={self.segment}", self.headers)
         assert answer.status == 200, answer.text
         (people,) = answer.json["people"].values()
         return int(people), datetime.fromisoformat(answer.json["at"]).timestamp()

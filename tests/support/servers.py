@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from tests.support.client import Client
 from tests.support.processes import Program, children, free_port, run_command
@@ -147,6 +147,15 @@ class Demo:
     def stop(self) -> int:
         """End it in order and return its exit code."""
         return self.program.stop()
+
+
+def signed_in(collector: Collector) -> dict[str, str]:
+    """Sign in to the console and return the headers of the browser that is signed in."""
+    form = urlencode({"email": collector.console_email, "password": collector.console_password})
+    sent = {"Content-Type": "application/x-www-form-urlencoded", "Origin": collector.url}
+    answer = Client(collector.url).request("POST", "/console/sign-in", form, sent)
+    assert answer.status == 303, answer.text
+    return {"Cookie": "; ".join(one.partition(";")[0] for one in answer.headers.get_all("Set-Cookie") or [])}
 
 
 def writers(collector: Collector) -> list[int]:

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
+from collector.domain.names import Names
 from collector.values.ids import new_uuid7
 from collector.values.visit_context import VISIT_FIELDS
 from tests.domain.test_deletion import wait_for_a_row
 from tests.support.clock import FakeClock
 from tests.support.world import lead, user
-from tests.web.test_api_support import Rest, problem, serving
+from tests.web.test_api_support import Rest, lose, problem, serving
 
 CONTACT_KEYS = """
 type id workspace_id external_id role email phone name avatar owner_id has_hard_bounced marked_email_as_spam unsubscribed_from_emails
@@ -144,6 +146,32 @@ def test_a_merged_lead_is_gone_and_says_where_to(rest: Rest) -> None:
     assert problem(answer) == (410, "contact_merged", None)
     assert answer.headers["Link"] == f'</ll/api/contacts/{signed_in}>; rel="canonical"'
     assert problem(rest.put(f"/contacts/{anonymous}", {"name": "Ann"}))[0] == 410
+
+
+def test_a_lead_that_is_merged_while_it_is_changed_says_where_to(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = rest.world
+    anonymous = world.send(lead(), world.event()).contact_id
+    ensure = Names.ensure
+
+    def ensure_and_merge(*asked: Any) -> None:
+        """Let somebody sign in between the look for the lead and the writing."""
+        ensure(*asked)
+        world.send(user("u-1"), world.event(), lead=lead())
+
+    monkeypatch.setattr(Names, "ensure", ensure_and_merge)
+    answer = rest.put(f"/contacts/{anonymous}", {"name": "Ann"})
+    assert problem(answer) == (410, "contact_merged", None)
+    assert answer.headers["Link"] == f'</api/contacts/{world.person(user("u-1")).contact_id}>; rel="canonical"'
+
+
+def test_where_a_failover_loses_a_name_one_is_asked_to_come_again(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rest.contact(external_id="u-1")
+    lose(rest, monkeypatch)
+    change = {"custom_attributes": {"plan": "pro"}}
+    answer = rest.put(f"/contacts/{made['id']}", change)
+    assert problem(answer) == (503, "overloaded", None)
+    assert answer.headers["Retry-After"] == "5"
+    assert rest.put(f"/contacts/{made['id']}", change).json["custom_attributes"] == {"plan": "pro"}
 
 
 def test_attributes_are_changed_and_unset(rest: Rest) -> None:

@@ -181,6 +181,16 @@ def test_a_merged_lead_is_no_user_to_merge_into(rest: Rest, pair: tuple[str, str
     assert rest.get(f"/contacts/{another}").status_code == 200
 
 
+def test_a_user_is_named_by_the_contact_id_of_its_user_id_too(rest: Rest) -> None:
+    """Known by an email first, then given a user id: each of the two has a contact id, and the first is the person's."""
+    lead, known = rest.contact(role="lead")["id"], rest.contact(email="ann@example.com")["id"]
+    assert rest.put(f"/contacts/{known}", {"external_id": "u-1"}).status_code == 200
+    added = rest.world.rows("SELECT public_id FROM identities WHERE kind = 'user'")[0][0]
+    answer = rest.post("/contacts/merge", {"from": lead, "into": added})
+    assert (answer.status_code, answer.json["id"], answer.json["external_id"]) == (200, known, "u-1")
+    assert rest.get(f"/contacts/{lead}").headers["Link"].endswith(f'/api/contacts/{known}>; rel="canonical"')
+
+
 def test_another_site_sees_and_undoes_nothing(rest: Rest, pair: tuple[str, str]) -> None:
     lead, user = pair
     rest.post("/contacts/merge", {"from": lead, "into": user})

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.clock import FakeClock
 from tests.support.world import lead, user
-from tests.web.test_api_support import Rest, problem, serving
+from tests.web.test_api_support import Rest, lose, problem, serving
 
 OLD = 1_600_000_000
 
@@ -53,6 +53,22 @@ def test_a_base_is_set_not_added(rest: Rest) -> None:
     assert total(rest) == (10, OLD, OLD + 100)
     summed(rest, base(count=4, first=OLD + 50, last=OLD + 60))
     assert total(rest) == (4, OLD + 50, OLD + 60)
+
+
+def test_what_was_before_the_deletion_is_refused_like_any_other_summary(rest: Rest) -> None:
+    made = rest.contact(external_id="u-1")
+    assert rest.send("DELETE", f"/contacts/{made['id']}").status_code == 200
+    answer = rest.post("/events/summaries", {"user_id": "u-1", "event_summaries": [base()], "create_contact": True})
+    assert problem(answer) == (422, "person_deleted", "event_summaries")
+
+
+def test_where_a_failover_loses_a_name_no_base_is_lost_unsaid(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest.contact(external_id="u-1")
+    lose(rest, monkeypatch)
+    answer = rest.post("/events/summaries", {"user_id": "u-1", "event_summaries": [base()]})
+    assert problem(answer) == (503, "overloaded", None)
+    summed(rest, base())
+    assert total(rest) == (10, OLD, OLD + 100)
 
 
 def test_a_base_of_none_takes_it_away(rest: Rest) -> None:

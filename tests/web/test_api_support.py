@@ -9,6 +9,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from collector.app import create_app
+from collector.domain.names import Names
 from tests.support.clock import FakeClock
 from tests.support.postgres import new_database
 from tests.support.world import World, world
@@ -100,6 +101,20 @@ def problem(answer: TestResponse) -> tuple[int, str, str | None]:
     (error,) = body["errors"]
     assert error["message"]
     return answer.status_code, error["code"], error.get("field")
+
+
+def lose(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the names that are allocated next be gone at once, as where a standby that lacks them takes over."""
+    ensure = Names.ensure
+
+    def ensure_and_lose(names: Names, site: int, kind: str, texts: Any, now_ms: int) -> None:
+        monkeypatch.setattr(Names, "ensure", ensure)
+        ensure(names, site, kind, texts, now_ms)
+        rest.world.services.writer.run(site, lambda tx: tx.run("DELETE FROM names WHERE site = ?", (site,)))
+        names._numbers.clear()
+        names._texts.clear()
+
+    monkeypatch.setattr(Names, "ensure", ensure_and_lose)
 
 
 @contextmanager

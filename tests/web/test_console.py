@@ -1,14 +1,18 @@
 """What the console shows: people, profiles, messages, and how to begin."""
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from collector.domain import identities, people
+from collector.domain.submissions import Event
 from collector.values.clock import DAY, HOUR, MINUTE
 from collector.web.console import profile, words
 from tests.support.clock import START, FakeClock
-from tests.support.world import lead, user
+from tests.support.world import id_at, lead, user
 from tests.web.test_console_support import Console, Parsed, console, section
 
 
@@ -317,6 +321,43 @@ def test_paging_a_timeline_loses_nothing_and_repeats_nothing(on: Console, step: 
         path = next((href.removeprefix("/console").partition("#")[0] for href in Parsed(timeline).hrefs if "before=" in href), "")
     assert sorted(seen) == names
     assert len(names) > profile.PER_PAGE
+
+
+def test_a_timeline_goes_on_where_a_thousand_events_share_a_millisecond(on: Console) -> None:
+    """Times of REST are seconds: what a night's import brings of somebody is one moment."""
+    events = [Event(id_at(START), "imported", START, None, None, json.dumps({"row": f"row-{row}"})) for row in range(1_120)]
+    on.world.send(user(), *events)
+    on.did(user(), "before-that", {"row": "row-1120"}, at=START - 1)
+    seen: list[str] = []
+    path = f"/people/{on.contact_id(user())}"
+    while path:
+        timeline = section(on.page(path), "timeline")
+        seen += re.findall(r"row-\d+", timeline)
+        path = next((href.removeprefix("/console").partition("#")[0] for href in Parsed(timeline).hrefs if "before=" in href), "")
+    assert sorted(seen) == sorted(f"row-{row}" for row in range(1_121))
+    assert seen[-1] == "row-1120"
+
+
+@pytest.mark.parametrize("before", ["", "0", "x", "-1", "%00", "1750000000000", "1750000000000-x", "9" * 40])
+def test_what_is_no_place_in_a_timeline_is_its_beginning(on: Console, before: str) -> None:
+    on.did(user(), "signed-up")
+    assert "signed-up" in section(on.page(f"/people/{on.contact_id(user())}?before={before}"), "timeline")
+
+
+def test_a_visitor_who_signs_in_while_it_is_looked_for_is_not_found(on: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    on.viewed(lead(), "/")
+    found = identities.find
+
+    def find_and_merge(*asked: Any) -> Any:
+        """Find somebody who becomes part of somebody else in the next moment."""
+        monkeypatch.setattr(people.identities, "find", found)
+        there = found(*asked)
+        on.did(user(), "signed-in", lead=lead())
+        return there
+
+    monkeypatch.setattr(people.identities, "find", find_and_merge)
+    assert on.get("/people/find?lead=lead-1").status_code == 404
+    assert on.get("/people/find?lead=lead-1").headers["Location"] == f"/console/people/{on.contact_id(user())}"
 
 
 def test_secrets_of_visitors_are_never_shown(on: Console) -> None:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from collector.domain import contacts
 from collector.domain.identities import Key, NewIdentity
 from collector.values.clock import DAY, HOUR
 from collector.web.console import words
@@ -146,6 +148,25 @@ def test_equal_emails_are_offered_and_joined_only_when_asked(on: Console) -> Non
     assert on.world.person(lead("typed").key).id != on.world.person(user("u-1")).id
     assert on.post(f"/people/{known}/join", {"lead": visitor}).status_code == 303
     assert on.world.person(lead("typed").key).id == on.world.person(user("u-1")).id
+
+
+def test_who_has_gone_while_equal_emails_are_looked_for_is_not_offered(on: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    on.world.set(lead("typed"), {"email": "same@example.com"})
+    on.world.set(lead("stays"), {"email": "same@example.com"})
+    on.world.set(user(), {"email": "same@example.com"}, browser=False)
+    visitor, stays = on.contact_id(lead("typed")), on.contact_id(lead("stays"))
+    with_email = contacts.with_email
+
+    def list_and_merge(*asked: Any) -> list[int]:
+        """List people of whom one becomes part of somebody else in the next moment."""
+        listed = with_email(*asked)
+        on.did(user("u-2"), "signed-in", lead=lead("typed"))
+        return listed
+
+    monkeypatch.setattr(contacts, "with_email", list_and_merge)
+    page = on.profile(user())
+    assert f"/console/people/{stays}" in Parsed(page).hrefs
+    assert visitor not in page
 
 
 def test_a_merge_is_undone_from_the_profile(on: Console) -> None:

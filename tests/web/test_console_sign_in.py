@@ -1,12 +1,17 @@
 """Who is let into the console, and from where changes are taken."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from werkzeug.test import TestResponse
 
 from collector.domain import accounts
 from collector.values.clock import DAY, MINUTE
+from collector.web.console import attempts as attempts_module
 from collector.web.console import cookies
 from collector.web.console.attempts import MOST, MOST_ANYWHERE, WINDOW, Attempts
 from tests.support.clock import FakeClock
@@ -88,7 +93,9 @@ def test_behind_a_proxy_that_ends_tls_the_cookie_is_secure(database_url: str, cl
 
 def test_plain_http_elsewhere_refuses_to_sign_in_and_says_why(database_url: str, clock: FakeClock) -> None:
     with console(database_url, clock, "http://ll.example.com") as on:
-        assert "plain http" in on.get("/sign-in").text
+        text = Parsed(on.get("/sign-in").text).text
+        assert "plain http" in text
+        assert "behind a proxy that ends TLS, LEADLIGHT_PUBLIC_URL has to be this address, such as https://ll.example.com" in text
         answer = on.sign_in()
         assert answer.status_code == 400
         assert "LEADLIGHT_INSECURE_COOKIES" in answer.text
@@ -220,6 +227,46 @@ def test_a_stranger_at_another_address_does_not_lock_the_owner_out() -> None:
     for _ in range(MOST + 1):
         attempts.allow("owner@example.com", "203.0.113.9")
     assert attempts.allow("owner@example.com", "198.51.100.7")
+
+
+def wrong(on: Console, forwarded_for: str, email: str = EMAIL) -> int:
+    """Try a wrong password by way of the proxy on this machine, and return the status."""
+    data = {"email": email, "password": "wrong"}
+    return on.post("/sign-in", data, {**OWN_PAGE, "X-Forwarded-For": forwarded_for}).status_code
+
+
+def test_behind_a_proxy_a_stranger_does_not_lock_the_owner_out_either(database_url: str, clock: FakeClock) -> None:
+    with console(database_url, clock, trusted_proxies=("127.0.0.1",)) as on:
+        assert [wrong(on, "203.0.113.9") for _ in range(MOST + 1)] == [401] * MOST + [429]
+        assert wrong(on, "198.51.100.7, 203.0.113.9") == 429, "what a stranger puts before the own address changes nothing"
+        assert wrong(on, "203.0.113.9, 198.51.100.7") == 401
+
+
+def test_nobody_but_a_proxy_says_where_somebody_comes_from(on: Console) -> None:
+    assert [wrong(on, f"203.0.113.{number}") for number in range(MOST + 1)] == [401] * MOST + [429]
+
+
+def test_more_than_a_few_who_sign_in_at_once_are_told_to_come_again(on: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check takes a core for a while. Who waits for one holds a thread, of which the rest of the collector needs some."""
+    going_on, at_once, more = threading.Event(), 12, 8
+    monkeypatch.setattr(attempts_module, "_PATIENCE_SECONDS", 600)
+    monkeypatch.setattr(accounts, "authenticate", lambda *_: going_on.wait() and None)
+    with ThreadPoolExecutor(at_once + more) as pool:
+
+        def sign_in(number: int) -> TestResponse:
+            data = {"email": f"{number}@example.com", "password": PASSWORD}
+            return on.new_browser().post("/console/sign-in", data=data, headers=OWN_PAGE, base_url=on.base_url)
+
+        asked = [pool.submit(sign_in, number) for number in range(at_once + more)]
+        try:
+            refused = [one.result() for one in islice(as_completed(asked, timeout=60), more)]
+            assert [(one.status_code, one.headers["Retry-After"]) for one in refused] == [(503, "5")] * more
+            assert [on.sign_in().status_code for _ in range(MOST + 1)] == [503] * (MOST + 1), "what nobody checked is no attempt"
+        finally:
+            going_on.set()
+        assert sorted(one.result().status_code for one in asked) == [401] * at_once + [503] * more
+    monkeypatch.undo()
+    assert on.sign_in(password="wrong").status_code == 401
 
 
 def test_from_all_addresses_together_there_is_an_end_too() -> None:

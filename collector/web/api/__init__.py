@@ -24,10 +24,10 @@ from collector.web.api import (
     timeline,
     why,
 )
-from collector.web.api.errors import answer_exception, answer_http_error, answer_problem, answer_refusal, finish
+from collector.web.api.errors import answer_exception, answer_http_error, answer_problem, answer_refusal, finish, request_id
 from collector.web.api.views import authenticate, bind
 
-__all__ = ["answer_http_error", "blueprint"]
+__all__ = ["answer_exception", "answer_http_error", "blueprint", "request_id"]
 
 _RESOURCES = (
     me,

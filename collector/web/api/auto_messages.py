@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from flask import Response, jsonify
 
-from collector.domain.auto_messages import AutoMessage, MessageInUse, MessageWasSent
+from collector.domain.auto_messages import AutoMessage, MessageInUse, MessageWasSent, NoMessage
 from collector.domain.message_numbers import stats
 from collector.domain.reach import impossible, reach
 from collector.domain.sites import Site
@@ -60,7 +60,7 @@ def update(services: Services, site: Site, message_id: str) -> Response:
         changed: AutoMessage = services.writer.run(
             site.id, lambda tx: services.auto_messages.update(tx, site.id, message_id, change, services.clock())
         )
-    except LookupError:
+    except NoMessage:
         raise _not_found() from None
     services.auto_messages.forget(site.id)
     return jsonify(_told(changed, site, services.clock()))
@@ -72,7 +72,7 @@ def delete(services: Services, site: Site, message_id: str) -> Response:
         raise _not_found()
     try:
         services.writer.run(site.id, lambda tx: services.auto_messages.delete(tx, site.id, message_id))
-    except LookupError:
+    except NoMessage:
         raise _not_found() from None
     except MessageWasSent:
         raise problem(409, Reason.CONFLICT, None, "it reached people; set its state to archived instead") from None

@@ -8,7 +8,7 @@ from flask import Response, jsonify
 from collector.domain import contacts, deletion, people
 from collector.domain.contacts import ContactExists
 from collector.domain.names import ATTRIBUTE
-from collector.domain.people import Person
+from collector.domain.people import NoPerson, Person
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
@@ -74,7 +74,8 @@ def update(services: Services, site: Site, contact_id: str) -> Response:
         services.writer.run(site.id, work)
     except ContactExists as error:
         raise _conflict(error) from None
-    except LookupError:  # merged or deleted since it was read
+    except NoPerson:  # deleted since it was read, or merged: 410
+        lookup.by_contact_id(services, site, contact_id)
         raise lookup.user_not_found() from None
     return answer_contact(services, site, lookup.by_contact_id(services, site, contact_id))
 

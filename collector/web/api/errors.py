@@ -1,18 +1,15 @@
 """Errors as answers: the one JSON shape, or a short page where people look. Logs hold the request id and code places, no values."""
 
-import logging
-
 from flask import Response, g, has_request_context, jsonify, request
 from markupsafe import escape
 from werkzeug.exceptions import HTTPException
 
+from collector.domain.names import NameGone
 from collector.ingest.failures import log_failure
 from collector.storage.faults import is_unavailable
 from collector.storage.writer import Overloaded
 from collector.values.errors import Problem, Reason, Refusal, problem
 from collector.values.ids import new_nonce
-
-log = logging.getLogger(__name__)
 
 RETRY_AFTER = ("Retry-After", "5")
 _REASONS = {
@@ -59,9 +56,6 @@ def answer_refusal(error: Refusal) -> Response:
 def answer_http_error(error: HTTPException) -> Response:
     """Answer an error of HTTP itself: JSON in the one shape, a short page below `/console`."""
     status = error.code or 500
-    cause = getattr(error, "original_exception", None)
-    if cause is not None:  # Flask logged it already, without the id that the client may quote
-        log.error("request %s failed: %s", request_id(), type(cause).__name__)
     kept = [(name, value) for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")]
     if request.path == "/console" or request.path.startswith("/console/"):
         page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{status}</title><p>{status} {escape(error.name)}</p></html>'
@@ -73,7 +67,7 @@ def answer_http_error(error: HTTPException) -> Response:
 
 def answer_exception(error: Exception) -> Response:
     """Answer what nobody expected: 503 where a retry helps, else 500 and a line in the log."""
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | NameGone):
         return answer_problem(problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER]))
     log_failure(request_id(), error)
     if is_unavailable(error):

@@ -8,7 +8,7 @@ from flask import request, url_for
 
 from collector.domain import people
 from collector.domain.identities import USER
-from collector.domain.people import Person
+from collector.domain.people import NoPerson, Person
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
@@ -46,7 +46,7 @@ def in_connection(connection: Connection, site: Site, contact_id: str) -> Person
     """Return the person of a contact id, as this connection sees it.
 
     Raises:
-        Problem: 404, or 410 for a merged lead. LookupError: merged or deleted between two statements.
+        Problem: 404, or 410 for a merged lead. NoPerson: merged or deleted between two statements.
     """
     if not storable(contact_id):
         raise user_not_found()
@@ -95,7 +95,7 @@ def _found(person: Person | None) -> Person:
 def steady(services: Services, read: Callable[[Connection], _T]) -> _T:
     """Read in several statements; again where a merge between two of them took a person away, at last in a moment that stands still."""
     for _ in range(_ATTEMPTS):
-        with services.database.read() as connection, contextlib.suppress(LookupError):
+        with services.database.read() as connection, contextlib.suppress(NoPerson):
             return read(connection)
     with services.database.snapshot() as connection:
         return read(connection)

@@ -5,8 +5,10 @@ from typing import Any
 
 from flask import Response, jsonify
 
-from collector.domain import journal, merging
-from collector.domain.journal import Merge
+from collector.domain import identities, journal, merging
+from collector.domain.journal import Merge, NoMerge
+from collector.domain.merging import CannotMerge
+from collector.domain.people import NoPerson
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
@@ -23,23 +25,25 @@ _CURSOR = re.compile(r"([0-9]{1,9})-([0-9]{1,18})")
 
 
 def merge(services: Services, site: Site) -> Response:
-    """Merge the lead `from` into the user `into` and give out the user."""
+    """Merge the lead `from` into the user `into` and give out the user, by whichever of its contact ids it was named."""
     body = read_object(services)
     for key in body:
         if key not in _KNOWN:
             raise problem(400, Reason.FIELD_UNKNOWN, key)
     lead, user = (_contact_id(body, name) for name in ("from", "into"))
 
-    def work(tx: Connection) -> merging.Claim:
-        return merging.merge_contacts(tx, site.id, lead, user, services.row_ids, services.clock(), by="rest")
+    def work(tx: Connection) -> str:
+        merging.merge_contacts(tx, site.id, lead, user, services.row_ids, services.clock(), by="rest")
+        named = identities.by_public_id(tx, site.id, user)
+        return user if named is None else identities.by_ids(tx, site.id, [named.principal_id])[named.principal_id].public_id
 
     try:
-        services.writer.run(site.id, work)
-    except LookupError:
+        principal: str = services.writer.run(site.id, work)
+    except NoPerson:
         raise lookup.user_not_found() from None
-    except ValueError as error:
+    except CannotMerge as error:
         raise problem(400, Reason.MERGE_INVALID, "from", str(error)) from None
-    return answer_contact(services, site, lookup.by_contact_id(services, site, user))
+    return answer_contact(services, site, lookup.by_contact_id(services, site, principal))
 
 
 def index(services: Services, site: Site) -> Response:
@@ -75,7 +79,7 @@ def undo(services: Services, site: Site, merge_id: str) -> Response:
 
     try:
         return jsonify(merge_json(services.writer.run(site.id, work)))
-    except LookupError:
+    except NoMerge:
         raise _no_merge() from None
 
 

@@ -56,8 +56,12 @@ def _is_page(site: Site, page: str) -> bool:
 
 
 def _is_contact(connection: Connection, site: Site, contact: object) -> bool:
-    known = isinstance(contact, str) and storable(contact)
-    return known and people.by_contact_id(connection, site.id, str(contact))[0] is not None
+    if not isinstance(contact, str) or not storable(contact):
+        return False
+    try:
+        return people.by_contact_id(connection, site.id, contact)[0] is not None
+    except people.NoPerson:  # gone, or merged, since the first statement
+        return False
 
 
 def paused(services: Services, site: Site) -> Response:  # noqa: ARG001 (every view is called with them)

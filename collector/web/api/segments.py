@@ -6,7 +6,7 @@ from flask import Response, jsonify
 
 from collector.domain import counting, facts, segments
 from collector.domain.audiences import matches
-from collector.domain.segments import Segment, SegmentExists, SegmentInUse
+from collector.domain.segments import NoSegment, Segment, SegmentExists, SegmentInUse
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
@@ -71,7 +71,7 @@ def update(services: Services, site: Site, segment_id: str) -> Response:
 
     try:
         changed: Segment = services.writer.run(site.id, work)
-    except LookupError:
+    except NoSegment:
         raise _not_found() from None
     except SegmentExists:
         raise _taken() from None
@@ -86,7 +86,7 @@ def delete(services: Services, site: Site, segment_id: str) -> Response:
 
     try:
         services.writer.run(site.id, lambda tx: segments.delete(tx, site.id, segment_id, services.auto_messages.queries))
-    except LookupError:
+    except NoSegment:
         raise _not_found() from None
     except SegmentInUse as error:
         raise problem(409, Reason.CONFLICT, None, f"the message “{error.name}” asks for this segment") from None

@@ -38,7 +38,10 @@ def create(services: Services, site: Site) -> Response:
     if not (owner.exists or sent.get("create_contact") is True or site.settings.create_contacts):
         raise lookup.user_not_found()
     services.names.ensure(site.id, EVENT, {base.name for base in bases}, now)
-    services.writer.run(site.id, lambda tx: set_bases(tx, site.id, services.names, services.maker, now, owner.key, bases))
+    try:
+        services.writer.run(site.id, lambda tx: set_bases(tx, site.id, services.names, services.maker, now, owner.key, bases))
+    except Refusal as refusal:  # whom it is about was deleted later than this happened
+        raise Problem(422, [refusal]) from None
     return jsonify({})
 
 

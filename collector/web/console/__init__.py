@@ -7,20 +7,17 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
 
 from collector import __version__
-from collector.domain.secrets import KeyMissing
 from collector.services import Services
-from collector.storage.writer import Overloaded
 from collector.values.metadata import DisplayValue, display_value
-from collector.web.api.errors import RETRY_AFTER
 from collector.web.console import (
     cookies,
     csrf,
     current,
     event_rules,
     events,
+    failures,
     install,
     joining,
     message_actions,
@@ -79,12 +76,6 @@ _PARTS = (
 _OPEN = frozenset({"console.sign_in", "console.sign_in_now", "console.sign_out", "console.static"})
 _FILTERS = ("q", "role", "event", "times", "days", "query", "site", "step", "link", "answer", "kind")
 _YEAR_SECONDS = 365 * 86_400
-_EXPLAINED = {
-    400: "That request could not be read.",
-    403: "This request did not come from the console itself, so nothing was changed. Go back, reload the page and try again.",
-    404: "There is no such page on this site. The link may be old, or belong to another site.",
-    405: "This address does not take requests of that kind.",
-}
 
 
 def blueprint(services: Services) -> Blueprint:
@@ -95,6 +86,7 @@ def blueprint(services: Services) -> Blueprint:
     SignIn(services).register(bp)
     for part in _PARTS:
         part.register(bp, services)
+    failures.register(bp)
 
     @bp.before_request
     def gate() -> ResponseReturnValue | None:
@@ -151,26 +143,6 @@ def blueprint(services: Services) -> Blueprint:
         static = request.endpoint == "console.static" and response.status_code in (200, 304)
         response.headers["Cache-Control"] = f"public, max-age={_YEAR_SECONDS}, immutable" if static and "v" in request.args else "no-store"
         return response
-
-    @bp.errorhandler(HTTPException)
-    def explain(error: HTTPException) -> ResponseReturnValue:
-        """Show an error as a page of the console."""
-        status = error.code or 500
-        if error.response is not None or status < 400:
-            return error.get_response()
-        text = _EXPLAINED.get(status, "Something went wrong on our side. Try again; if it stays, the log of the collector says why.")
-        return render_template("error.html", status=status, name=error.name, text=text), status
-
-    @bp.errorhandler(Overloaded)
-    def explain_overload(_error: Overloaded) -> ResponseReturnValue:
-        """Ask to come again: nothing can be written just now."""
-        text = "Too much waits to be written just now. Wait a few seconds, then try again."
-        return render_template("error.html", status=503, name="Not now", text=text), 503, [RETRY_AFTER]
-
-    @bp.errorhandler(KeyMissing)
-    def explain_missing_key(error: KeyMissing) -> ResponseReturnValue:
-        """Say what this collector lacks."""
-        return render_template("error.html", status=503, name="Not here", text=f"{error}."), 503, [RETRY_AFTER]
 
     @bp.get("/")
     def home() -> ResponseReturnValue:

@@ -1,7 +1,7 @@
 """How often a password may be tried: a bounded memory of attempts, and a bound on the work of checking them.
 
 Attempts are counted for an email at an address, so that a stranger cannot lock the owner out, and more loosely for the email alone.
-Addresses are kept as digests under a key of this process.
+Addresses are kept as digests under a key of this process. Behind a proxy that is not named as one, all of them are the proxy's.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ MOST_ANYWHERE = 200
 WINDOW = 15 * MINUTE
 _MOST_PLACES = 20_000
 _AT_ONCE = 4  # each check takes 32 MB and a core
+_MOST_WAITING = 8  # for one of those; each holds a thread that others could be answered by
 _PATIENCE_SECONDS = 10.0
 
 
@@ -29,6 +30,7 @@ class Attempts:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(_AT_ONCE + _MOST_WAITING)
         self._checks = threading.BoundedSemaphore(_AT_ONCE)
         self._key = os.urandom(16)
         self._recent: OrderedDict[bytes, list[int]] = OrderedDict()
@@ -38,6 +40,13 @@ class Attempts:
         with self._lock:
             here = self._count(self._place(email, address), MOST)
             return here and self._count(self._place(email, ""), MOST_ANYWHERE)
+
+    def take_back(self, email: str, address: str) -> None:
+        """Count the last attempt no more: nobody had the time to check it."""
+        with self._lock:
+            for place in (self._place(email, address), self._place(email, "")):
+                if recent := self._recent.get(place):
+                    recent.pop()
 
     def succeeded(self, email: str, address: str) -> None:
         """Forget the attempts for an email at an address."""
@@ -58,10 +67,16 @@ class Attempts:
 
     @contextmanager
     def turn(self) -> Iterator[bool]:
-        """Wait for one of a few places to stretch a password in; yields False where none came free in time."""
-        taken = self._checks.acquire(timeout=_PATIENCE_SECONDS)
+        """Wait for one of a few places to stretch a password in; yields False where none came free in time, or too many wait."""
+        if not self._places.acquire(blocking=False):
+            yield False
+            return
         try:
-            yield taken
+            taken = self._checks.acquire(timeout=_PATIENCE_SECONDS)
+            try:
+                yield taken
+            finally:
+                if taken:
+                    self._checks.release()
         finally:
-            if taken:
-                self._checks.release()
+            self._places.release()

@@ -5,7 +5,7 @@ from flask import Blueprint, abort, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from collector.domain import attributes, contacts, journal, merging, people
-from collector.domain.journal import Merge
+from collector.domain.journal import Merge, NoMerge
 from collector.domain.names import Names
 from collector.domain.people import Person
 from collector.domain.sites import Site
@@ -34,7 +34,10 @@ def namesakes(connection: Connection, site: Site, names: Names, person: Person) 
     for number in contacts.with_email(connection, site.id, email)[: _MOST + 1]:
         if number == person.id:
             continue
-        other = people.load(connection, site.id, number)
+        try:
+            other = people.load(connection, site.id, number)
+        except people.NoPerson:  # became part of another since, or is gone
+            continue
         pair = {person.role: person.contact_id, other.role: other.contact_id}
         joinable = len(pair) == 2
         found.append(Namesake(other, pair["lead"] if joinable else None, pair["user"] if joinable else None))
@@ -55,9 +58,9 @@ def register(bp: Blueprint, services: Services) -> None:
 
         try:
             services.writer.run(site.id, work)
-        except LookupError:
+        except people.NoPerson:
             abort(404)
-        except ValueError:
+        except merging.CannotMerge:
             abort(409)
         return redirect(url_for("console.profile", contact_id=user, _anchor="journal"), 303)
 
@@ -74,6 +77,6 @@ def register(bp: Blueprint, services: Services) -> None:
 
         try:
             undone: Merge = services.writer.run(site.id, work)
-        except LookupError:
+        except NoMerge:
             abort(404)
         return redirect(url_for("console.profile", contact_id=undone.into, _anchor="journal"), 303)

@@ -5,7 +5,7 @@ from flask import Blueprint, abort, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from collector.domain import copies
-from collector.domain.auto_messages import AutoMessage, MessageChanged, stamp_of
+from collector.domain.auto_messages import AutoMessage, MessageChanged, NoMessage, stamp_of
 from collector.domain.reach import reach
 from collector.domain.sites import Site
 from collector.services import Services
@@ -37,7 +37,7 @@ def register(bp: Blueprint, services: Services) -> None:
         now, confirmed = services.clock(), stamp if state == "live" else None
         try:
             services.writer.run(site.id, lambda tx: services.auto_messages.set_state(tx, site.id, found.public_id, state, now, confirmed))
-        except LookupError:
+        except NoMessage:
             abort(404)
         except MessageChanged:
             return _ask(services, public_id, changed=True), 409

@@ -8,7 +8,7 @@ import msgspec
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from collector.domain.auto_messages import AutoMessage, MessageChanged, stamp_of
+from collector.domain.auto_messages import AutoMessage, MessageChanged, NoMessage, stamp_of
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.values.errors import Problem
@@ -106,7 +106,7 @@ def register(bp: Blueprint, services: Services) -> None:
             return _form(found, texts, error.wrong, stamp=stamp), 400
         except Problem as problem:
             return _form(found, texts, _wrong(problem), stamp=stamp), problem.status
-        except LookupError:
+        except NoMessage:
             abort(404)
         except MessageChanged:
             return _form(found, texts, stamp=stamp_of(found.definition.as_json()), changed=True), 409

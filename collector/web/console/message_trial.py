@@ -73,7 +73,7 @@ def _person(connection: Connection, site: Site, who: str) -> Person | None:
             or people.by_contact_id(connection, site.id, who)[0]
             or people.by_email(connection, site.id, who)
         )
-    except LookupError:  # gone since the first statement
+    except people.NoPerson:  # gone since the first statement
         return None
 
 

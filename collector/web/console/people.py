@@ -75,7 +75,10 @@ def register(bp: Blueprint, services: Services) -> None:
         with services.database.read() as connection:
             for site in sites:
                 for key in keys:
-                    person = people.by_key(connection, site.id, key)
+                    try:
+                        person = people.by_key(connection, site.id, key)
+                    except people.NoPerson:  # gone, or merged, since the first statement
+                        continue
                     if person is not None:
                         return redirect(url_for("console.profile", contact_id=person.contact_id, site=_named(site.key)))
         return abort(404)

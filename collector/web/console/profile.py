@@ -17,15 +17,13 @@ from collector.web.console import asked, current, joining, reading
 PER_PAGE = 50
 _FEW = 15
 """Pages before sign-up on the profile itself; all are on a page of their own."""
-_MOST_IN_ONE_MS = 1_000
-_LATEST = 253_402_300_800_000  # the year 10000, in ms
 
 
 class Timeline(msgspec.Struct, frozen=True):
-    """One page of a timeline; `before` leads to the next one (ms), None at the end."""
+    """One page of a timeline; `before` is the cursor that leads to the next one, None at the end."""
 
     events: list[TimelineEvent]
-    before: int | None
+    before: str | None
 
 
 class PagesBefore(msgspec.Struct, frozen=True):
@@ -53,7 +51,7 @@ def register(bp: Blueprint, services: Services) -> None:
                 return lead_on(contact_id, merged_into)
             card = reading.cards(connection, site.id, services.names, [person.id]).get(person.id) or abort(404)
             oldest = now - services.settings.retention
-            before = current.number("before", 0, 0, _LATEST) or None
+            before = people.behind(current.argument("before"))
             query = asked.read(services, connection)
             return render_template(
                 "profile.html",
@@ -94,23 +92,16 @@ def register(bp: Blueprint, services: Services) -> None:
         )
 
 
-def timeline(connection: Connection, services: Services, site: Site, person: Person, oldest: int, before: int | None) -> Timeline:
-    """Return a page of the timeline, the newest first.
+def timeline(
+    connection: Connection, services: Services, site: Site, person: Person, oldest: int, before: tuple[int, bytes] | None
+) -> Timeline:
+    """Return a page of the timeline, the newest first: of what follows the event of this time (ms) and id, where one is given.
 
-    A page ends where the millisecond changes, so that no two events of one time are torn apart and lost between pages.
+    Times alone do not say where a page ends: REST gives thousands of events one second.
     """
-
-    def read(limit: int, before: int | None, since: int | None = None) -> list[TimelineEvent]:
-        return people.timeline(connection, site.id, services.names, person.identities, oldest, limit=limit, before=before, since=since)
-
-    events = read(PER_PAGE + 1, before)
-    if len(events) <= PER_PAGE:
-        return Timeline(events, None)
-    edge = events[-1].at
-    whole = [event for event in events if event.at > edge]
-    if whole:
-        return Timeline(whole, edge + 1)
-    return Timeline(read(_MOST_IN_ONE_MS, edge + 1, edge - 1), edge)
+    found = people.timeline(connection, site.id, services.names, person.identities, oldest, behind=before, limit=PER_PAGE + 1)
+    page = found[:PER_PAGE]
+    return Timeline(page, page[-1].cursor if len(found) > PER_PAGE else None)
 
 
 def _pages_before(
@@ -128,7 +119,7 @@ def find(connection: Connection, site: Site, contact_id: str) -> tuple[Person | 
     """Return the person of a contact id, or the contact id it became part of; neither where there is nobody."""
     try:
         return people.by_contact_id(connection, site.id, contact_id)
-    except LookupError:  # gone, or merged, since the first statement
+    except people.NoPerson:  # gone, or merged, since the first statement
         return None, None
 
 

@@ -7,7 +7,7 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from collector.domain import segments
-from collector.domain.segments import Segment, SegmentExists, SegmentInUse
+from collector.domain.segments import NoSegment, Segment, SegmentExists, SegmentInUse
 from collector.domain.sites import Site
 from collector.services import Services
 from collector.storage.database import Connection
@@ -60,7 +60,7 @@ def register(bp: Blueprint, services: Services) -> None:
 
         try:
             services.writer.run(site.id, work)
-        except LookupError:
+        except NoSegment:
             abort(404)
         except SegmentInUse as error:
             return _form(services, found, found.name, _as_written(found), in_use=error.name), 409
@@ -86,7 +86,7 @@ def _take(services: Services, present: Segment | None) -> ResponseReturnValue:
         query = Asked(text, problem=refusal.message, place=refusal.field or "")
     except SegmentExists:
         problem = "A segment of this name exists already."
-    except LookupError:
+    except NoSegment:
         abort(404)
     return _form(services, present, name, query, name_problem=problem), 400
 

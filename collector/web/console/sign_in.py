@@ -9,6 +9,8 @@ from collector.domain import accounts
 from collector.domain.accounts import Account
 from collector.services import Services
 from collector.values.clock import MINUTE
+from collector.web.addresses import Addresses
+from collector.web.api.errors import RETRY_AFTER
 from collector.web.console import cookies
 from collector.web.console.attempts import WINDOW, Attempts
 
@@ -23,6 +25,7 @@ class SignIn:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._attempts = Attempts(services.clock)
+        self._addresses = Addresses.of(services.settings)
 
     def register(self, bp: Blueprint) -> None:
         """Add the views to the console."""
@@ -44,15 +47,17 @@ class SignIn:
         if cookies.kind(request, self._services) is None:
             return self._page(wanted), 400
         key = accounts.clean_email(email)[: accounts.LONGEST_EMAIL]
-        if not self._attempts.allow(key, request.remote_addr or ""):
+        address = self._address()
+        if not self._attempts.allow(key, address):
             return self._page(wanted, email, _TOO_MANY), 429
         with self._attempts.turn() as taken:
             if not taken:
-                return self._page(wanted, email, _BUSY), 503
+                self._attempts.take_back(key, address)
+                return self._page(wanted, email, _BUSY), 503, [RETRY_AFTER]
             account = self._authenticate(email, password)
         if account is None:
             return self._page(wanted, email, _WRONG), 401
-        self._attempts.succeeded(key, request.remote_addr or "")
+        self._attempts.succeeded(key, address)
         response = redirect(wanted, 303)
         cookies.start(response, request, self._services, account)
         return response
@@ -62,6 +67,11 @@ class SignIn:
         response = redirect(url_for("console.sign_in"), 303)
         cookies.end(response, request, self._services)
         return response
+
+    def _address(self) -> str:
+        """Return where the request comes from, or what the server calls the other end where that is no address."""
+        peer = request.remote_addr or ""
+        return str(self._addresses.client(peer, lambda: request.environ.get("HTTP_X_FORWARDED_FOR", "")) or peer)
 
     def _authenticate(self, email: str, password: str) -> Account | None:
         with self._services.database.read() as connection:
