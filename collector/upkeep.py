@@ -11,11 +11,12 @@ import functools
 import logging
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from collector.domain import agreement, changes, decisions, deletion, handovers, mending, pruning, rounds, simulation_runs
+from collector.domain.agreement import Told
 from collector.domain.deletion import Transact
 from collector.domain.rounds import Attempt, Believed, ClockDoubted
 from collector.domain.sites import site_ids
@@ -98,8 +99,9 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
     parts = _Parts()
     sites = [site.id for site in services.sites.all()]
     now = services.clock()
-    longest = _agreed(services, transact, parts, alone)
-    present = _believed(services, transact, parts, sites, longest.retention, trusted)
+    told = tell_settings(services, transact, alone=alone)
+    present = _believed(services, transact, parts, sites, told["retention_days"][-1] * DAY, trusted)
+    longest = _agreed(services, transact, parts, told, present)
     if present is not None:
         yield from _delete_leads(services, transact, parts, sites, present - longest.lead_retention, report)
     for site in sites:
@@ -167,24 +169,29 @@ def _own(services: Services) -> dict[str, int]:
     return {name: getattr(services.settings, name) for name in ("retention_days", "lead_retention_days")}
 
 
-def tell_settings(services: Services, transact: Transact, *, alone: bool = False) -> dict[str, list[int]]:
-    """Write down what this collector was set to, of what has to be the same for all, and return what all were set to lately."""
-    found: list[dict[str, list[int]]] = []
-
-    def tell(tx: Connection) -> int:
-        found.append(agreement.tell(tx, _own(services), services.clock(), alone=alone))
-        return 0
-
-    transact(tell)
-    return found[-1]
+def tell_settings(services: Services, transact: Transact, *, alone: bool = False) -> Told:
+    """Write down what this collector was set to, of what has to be the same for all, and return what all have told."""
+    return _asked(transact, lambda tx: agreement.tell(tx, _own(services), services.clock(), alone=alone))
 
 
-def _agreed(services: Services, transact: Transact, parts: _Parts, alone: bool) -> _Longest:
-    values = tell_settings(services, transact, alone=alone)
-    differing = agreement.disagreement(values)
+def _agreed(services: Services, transact: Transact, parts: _Parts, told: Told, present: int | None) -> _Longest:
+    if present is not None:
+        told = _asked(transact, lambda tx: agreement.forget(tx, _own(services), present))
+    differing = agreement.disagreement(told)
     if differing is not None:
         parts.refuse("settings", differing)
-    return _Longest(values["retention_days"][-1] * DAY, values["lead_retention_days"][-1] * DAY)
+    return _Longest(told["retention_days"][-1] * DAY, told["lead_retention_days"][-1] * DAY)
+
+
+def _asked(transact: Transact, work: Callable[[Connection], Told]) -> Told:
+    found: list[Told] = []
+
+    def ask(tx: Connection) -> int:
+        found.append(work(tx))
+        return 0
+
+    transact(ask)
+    return found[-1]
 
 
 def _believed(services: Services, transact: Transact, parts: _Parts, sites: Sequence[int], retention: int, trusted: bool) -> int | None:

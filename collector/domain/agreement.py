@@ -4,7 +4,7 @@ What is taken away is gone for everybody, so it is judged by the longest time th
 set anew, is forgotten after a while.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from collector.storage.database import Connection
 from collector.values.clock import DAY
@@ -14,18 +14,33 @@ HEARD = 3 * DAY
 _ROW = "setting "
 
 
-def tell(tx: Connection, own: Mapping[str, int], now_ms: int, *, alone: bool = False) -> dict[str, list[int]]:
-    """Write down what a collector was set to, and return for each setting all the values that count now, the longest last.
+Told = dict[str, list[int]]
+"""For each setting all the values that count, the longest last."""
+
+
+def tell(tx: Connection, own: Mapping[str, int], now_ms: int, *, alone: bool = False) -> Told:
+    """Write down what a collector was set to, and return what all of them told.
 
     `alone` is an operator's word that nobody else counts any more.
     """
     if alone:  # also those that a wrong clock told of times to come
         tx.run(f"DELETE FROM upkeep WHERE part LIKE '{_ROW}%'")
-    tx.run(f"DELETE FROM upkeep WHERE part LIKE '{_ROW}%' AND at < ?", (now_ms - HEARD,))
     rows = [(f"{_ROW}{name} {value}", now_ms, value) for name, value in sorted(own.items())]
     tx.insert("upkeep", ("part", "at", "upto"), rows, "ON CONFLICT (part) DO UPDATE SET at = larger(upkeep.at, excluded.at)")
-    found: dict[str, list[int]] = {name: [] for name in own}
-    for part, value in tx.rows(f"SELECT part, upto FROM upkeep WHERE part LIKE '{_ROW}%' ORDER BY upto"):
+    return _told(tx, own)
+
+
+def forget(tx: Connection, own: Mapping[str, int], present_ms: int) -> Told:
+    """Forget who was not heard lately, and return what counts then. The present is one that is believed, or others would be forgotten
+    by a wrong clock.
+    """
+    tx.run(f"DELETE FROM upkeep WHERE part LIKE '{_ROW}%' AND at < ?", (present_ms - HEARD,))
+    return _told(tx, own)
+
+
+def _told(connection: Connection, names: Collection[str]) -> Told:
+    found: Told = {name: [] for name in names}
+    for part, value in connection.rows(f"SELECT part, upto FROM upkeep WHERE part LIKE '{_ROW}%' ORDER BY upto"):
         name = part.split()[1]
         if name in found:
             found[name].append(value)
@@ -37,12 +52,11 @@ def shortened(connection: Connection, own: Mapping[str, int]) -> dict[str, int]:
 
     A command takes away at once. Its shell may have other settings than the collectors, of which none may have been heard for days.
     """
-    told = connection.rows(f"SELECT part, upto FROM upkeep WHERE part LIKE '{_ROW}%' ORDER BY upto")
-    longest = {part.split()[1]: int(value) for part, value in told}
+    longest = {name: values[-1] for name, values in _told(connection, own).items() if values}
     return {name: longest[name] for name in sorted(own) if longest.get(name, 0) > own[name]}
 
 
-def disagreement(values: Mapping[str, list[int]]) -> str | None:
+def disagreement(values: Told) -> str | None:
     """Return in words which settings differ, or None."""
     differing = [f"{name} is {' and '.join(map(str, each))}" for name, each in sorted(values.items()) if len(each) > 1]
     if not differing:

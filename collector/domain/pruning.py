@@ -16,6 +16,7 @@ from collector.domain.rounds import Attempt, raising
 from collector.domain.sites import site_ids
 from collector.storage.database import Connection, Database
 from collector.storage.slices import CLOSED, DRIFT, OVERFLOW, Slices, numbers_in, wipe
+from collector.values.ids import first_event_id
 
 STEP = {"sqlite": 1_000, "postgresql": 10_000}
 """Events moved in one transaction, about: an identity is moved whole."""
@@ -79,7 +80,7 @@ def _prune(database: Database, slices: Slices, transact: Transact, now_ms: int, 
             yield Step("dropped", number)
     for site in sites:
         with attempt(PART, site):
-            yield from _move_overflow(transact, site, now_ms - retention_ms - DRIFT, STEP["sqlite"])
+            yield from _move_overflow(transact, site, now_ms - retention_ms - DRIFT, now_ms, STEP["sqlite"])
 
 
 def _close(tx: Connection, *, slices: Slices, number: int) -> int:
@@ -126,20 +127,25 @@ def _wipe(transact: Transact, number: int, site: int) -> Iterator[Step]:
         yield Step("wiped", number, wiped)
 
 
-def _move_overflow(transact: Transact, site: int, before_ms: int, limit: int) -> Iterator[Step]:
+def _move_overflow(transact: Transact, site: int, before_ms: int, now_ms: int, limit: int) -> Iterator[Step]:
     """Move events of the overflow that arrived before a time, and delete them: this table stays."""
     while True:
-        moved = transact(lambda tx: _move_some_overflow(tx, site, before_ms, limit))
+        moved = transact(lambda tx: _move_some_overflow(tx, site, before_ms, now_ms, limit))
         if not moved:
             return
         yield Step("moved", OVERFLOW, moved)
 
 
-def _move_some_overflow(tx: Connection, site: int, before_ms: int, limit: int) -> int:
-    old = f"SELECT id FROM events_{OVERFLOW} WHERE site = ? AND coalesce(arrived_at, at) < ? LIMIT ?"
+def _move_some_overflow(tx: Connection, site: int, before_ms: int, now_ms: int, limit: int) -> int:
+    # When they arrived, a collector's clock said, which may have been behind; that an id was made lately is another word for that. Those
+    # of whom was deleted are somebody else's to wipe, who has to find them.
+    old = (
+        f"SELECT id FROM events_{OVERFLOW} WHERE site = ? AND coalesce(arrived_at, at) < ? AND NOT (id >= ? AND id < ?) "
+        "AND identity NOT IN (SELECT identity FROM deletions WHERE site = ?) LIMIT ?"
+    )
     rows = tx.rows(
         f"DELETE FROM events_{OVERFLOW} WHERE site = ? AND slice = ? AND id IN ({old}) RETURNING name, identity, at",
-        (site, OVERFLOW, site, before_ms, limit),
+        (site, OVERFLOW, site, before_ms, first_event_id(before_ms), first_event_id(now_ms + 1), site, limit),
     )
     counts: dict[tuple[int, int], list[int]] = {}
     for name, identity, at in rows:

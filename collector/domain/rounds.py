@@ -1,10 +1,11 @@
 """What is written down of upkeep's rounds: when the last one was done whole, what was not done, and which present is believed.
 
 What is taken away is gone for everybody, so that one wrong clock must not decide it. A clock is believed where the database agrees: its
-server's own clock on PostgreSQL, and on both engines the newest events, in whose weeks browsers' clocks and collectors' agree. Where a
-clock makes a leap that they do not contradict, the present follows by a week a night; after a long rest it catches up like that. Where the
-newest events are too old to agree, because nobody came or because the clock is wrong, the nights are counted: the present follows by one
-for each, so that nothing goes before it is as old as that, and what is personal goes at its age although nobody comes.
+server's own clock on PostgreSQL, and on both engines the newest events, in whose weeks browsers' clocks and collectors' agree. One
+that is behind them is not believed. Where a clock makes a leap that they do not contradict, the present follows by a week a night; after a
+long rest it catches up like that. Where the newest events are too old to agree, because nobody came or because the clock is wrong, the
+nights are counted: the present follows by one for each, so that nothing goes before it is as old as that, and what is personal goes at its
+age although nobody comes.
 """
 
 import secrets
@@ -67,6 +68,9 @@ def believed(tx: Connection, sites: Sequence[int], now_ms: int, retention_ms: in
     quiet = last is None or too_old((last - DAY) // WEEK, now_ms - retention_ms)
     tx.insert("upkeep", ("part", "at", "upto"), [(_CLOCK, 0, now_ms if last is None else last)], "ON CONFLICT DO NOTHING")
     ((at, before),) = tx.rows(f"SELECT at, upto FROM upkeep WHERE part = ?{tx.lock_suffix()}", (_CLOCK,))
+    behind = min(before, last or before) - now_ms
+    if behind > DRIFT:  # by it, the present would go back, and then come again night after night
+        raise ClockDoubted(f"the clock is {behind // DAY} days behind what was believed, and behind the newest event")
     passed = now_ms - at
     step = min(max(0, passed), _LONGEST_NIGHT) if quiet else passed if 0 <= passed < _NIGHT else WEEK
     upto = min(now_ms, before + step)

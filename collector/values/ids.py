@@ -71,6 +71,11 @@ def event_id_time(id16: bytes) -> int:
     return int.from_bytes(id16[:6], "big")
 
 
+def first_event_id(at_ms: int) -> bytes:
+    """Return the smallest event id of a time (ms)."""
+    return max(at_ms, 0).to_bytes(6, "big") + bytes(10)
+
+
 def derived_event_id(salt: bytes, at_ms: int, *parts: str | bytes) -> bytes:
     """Return the event id for a time and the parts that make the event what it is."""
     digest = hashlib.blake2b(key=salt, digest_size=10)

@@ -176,6 +176,24 @@ class TestClocks:
             world.send(user(), world.event())
             assert do(world.services).failed == 0
 
+    def test_one_that_is_behind_takes_nothing_away_and_leaves_the_present_where_it_is(self, world: World) -> None:
+        before, known = world.rows("SELECT upto FROM upkeep WHERE part = 'clock'"), leads(world)
+        right = world.clock()
+        event = world.event()
+        world.clock.now = right - 600 * DAY
+        world.send(user("of a minute"), structs.replace(event, at=world.clock()))
+        assert do(world.services).failed == 1
+        assert "days behind what was believed" in troubles(world)["clock"]
+        assert world.rows("SELECT upto FROM upkeep WHERE part = 'clock'") == before
+        world.clock.now = right
+        assert do(world.services).failed == 0
+        assert known <= leads(world)
+        assert world.rows("SELECT count(*) FROM events WHERE slice = ?", OVERFLOW) == [(1,)]
+        world.clock.advance(93 * DAY)
+        do(world.services, trusted=True)
+        assert world.rows("SELECT count(*) FROM events WHERE slice = ?", OVERFLOW) == [(0,)]
+        assert world.counts(user("of a minute")) == {"page-view": 1}
+
     def test_an_operator_is_believed(self, world: World) -> None:
         world.clock.advance(500 * DAY)
         report = do(world.services, trusted=True)
@@ -218,6 +236,17 @@ class TestSettingsThatDiffer:
         report = do(shorter, alone=True)
         assert (report.failed, report.closed > 7) == (0, True)
         assert do(shorter).failed == 0
+
+    def test_a_collector_that_is_ahead_makes_nobody_forgotten(self, world: World, shorter: Services) -> None:
+        before, wrong = pruned(world), FakeClock(world.clock() + 1_000 * DAY)
+        other = build(shorter.settings, wrong)
+        try:
+            upkeep.tell_settings(other, other.written.transact)
+            do(other)
+            do(shorter)
+        finally:
+            other.close()
+        assert pruned(world) == before
 
     def test_that_the_clock_is_right_says_nothing_about_them(self, world: World, shorter: Services) -> None:
         before = pruned(world)
