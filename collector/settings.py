@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Processes that `serve` runs side by side on one address, each with threads, connections and bounds of its own; more than one on
     PostgreSQL only."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
-    """Requests in work at once in one process; each may be waiting for a commit."""
+    """Requests of REST in work at once in one process; each may be waiting for a commit. The console has a quarter as many of its own."""
     database_connections: Annotated[int, msgspec.Meta(ge=2, le=1_000)] = 20
     """Most connections of one process to PostgreSQL."""
     writer_process: Literal["auto", "on", "off"] = "auto"

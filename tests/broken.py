@@ -419,7 +419,7 @@ BREAKS = (
     ),
     Break(
         "bodies take no room",
-        ((BODIES, "        if self._kept + size > self._most:\n", "        if False:\n"),),
+        ((BODIES, "            if body.answered or self._kept + size > self._most:\n", "            if False:\n"),),
         ("bodies::no_room[Content-Length: 1000000-sqlite]", "bodies::no_room[Transfer-Encoding: chunked-sqlite]"),
     ),
     Break(

@@ -11,9 +11,17 @@ from flask_cors import CORS
 from collector.scripts import MODULE, Asset, asset, load, package
 from collector.services import Services
 
+_NAMED = frozenset({"/tracker.js", "/handover.js", "/leadlight.js", "/intercom.js", "/leadlight.tgz"})
+_BEGINNINGS = ("/widget/", "/messenger-", "/rules-")
+
 _HOUR = 3_600
 _YEAR = 365 * 24 * _HOUR
 _SHORTLY = f"public, max-age={_HOUR}"
+
+
+def is_script(path: str) -> bool:
+    """Say whether a path is one of those below, which pages wait for."""
+    return path in _NAMED or path.startswith(_BEGINNINGS)
 
 
 def blueprint(services: Services) -> Blueprint:

@@ -4,6 +4,8 @@ A reverse proxy that holds requests back until they are whole does the same, but
 """
 
 import asyncio
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from collector.values.errors import Reason, problem
@@ -17,6 +19,12 @@ MOST_BYTES = 2**27
 SECONDS = 30.0
 """How long a body may take to arrive: as long as the tracker waits for its answer, and less than the collector takes to end."""
 
+Room = Callable[[int], bool]
+"""Sets so many more bytes aside for what becomes of a body, and says whether there was room."""
+
+ROOM = "leadlight.room"
+"""Where a WSGI environment has the `Room` of its body, under a server of ours."""
+
 _SMALL = 65_536  # bytes for which room is set aside before they come
 _LEAST = 4  # of the largest bodies there is room for
 
@@ -27,34 +35,45 @@ _LATER = [("Retry-After", "5")]
 
 
 class Bodies:
-    """The bodies of all requests of a kind that are under way, each of at most `limit` bytes."""
+    """The bodies of all requests of a kind that are under way, each of at most `limit` bytes. Safe to share between threads."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._most = max(MOST_BYTES, _LEAST * limit)
         self._kept = 0
+        self._lock = threading.Lock()
 
-    def take(self, size: int) -> bool:
-        """Set room aside for so many bytes, and say whether there was."""
-        if self._kept + size > self._most:
-            return False
-        self._kept += size
-        return True
+    def take(self, body: "Body", size: int) -> bool:
+        """Set room aside for so many bytes of a body, and say whether there was. Half of all is the most, so that who is alone finds it."""
+        size = min(size, self._most // 2)
+        with self._lock:
+            if body.answered or self._kept + size > self._most:
+                return False
+            self._kept += size
+            body.kept += size
+            return True
 
-    def give_back(self, size: int) -> None:
-        """Free room."""
-        self._kept -= size
+    def give_back(self, body: "Body", *, answered: bool) -> None:
+        """Free the room of a body, for good where it is answered."""
+        with self._lock:
+            self._kept -= body.kept
+            body.kept = 0
+            body.answered = answered
 
 
 class Body:
-    """The body of one request; `length` is what its header says, where nothing else says how it ends."""
+    """The body of one request; `length` is what its header says, where nothing else says how it ends.
 
-    __slots__ = ("_all", "_declared", "_kept")
+    `kept` are the bytes that room is set aside for, of the body and of what became of it.
+    """
+
+    __slots__ = ("_all", "_declared", "answered", "kept")
 
     def __init__(self, bodies: Bodies, length: str) -> None:
         self._all = bodies
         self._declared = int(length) if length.isascii() and length.isdigit() else None
-        self._kept = 0
+        self.kept = 0
+        self.answered = False
 
     async def read(self, protocol: "HTTPProtocol") -> bytes | None:
         """Return the body, or None where it is larger than the limit; no more than that is kept in memory.
@@ -71,7 +90,7 @@ class Body:
 
         clock = asyncio.get_running_loop().call_later(SECONDS, give_up)
         try:
-            if self._declared is not None and self._declared <= min(_SMALL, self._all.limit) and self._finds_room(self._declared):
+            if self._declared is not None and self._declared <= min(_SMALL, self._all.limit) and self.finds_room(self._declared):
                 return await protocol()
             return await self._heard(protocol)
         except asyncio.CancelledError:
@@ -83,14 +102,11 @@ class Body:
 
     def forget(self) -> None:
         """Free its room: the request is answered."""
-        self._all.give_back(self._kept)
-        self._kept = 0
+        self._all.give_back(self, answered=True)
 
-    def _finds_room(self, size: int) -> bool:
-        found = self._all.take(size)
-        if found:
-            self._kept += size
-        return found
+    def finds_room(self, size: int) -> bool:
+        """Set room aside for so many bytes more, from any thread, and say whether there was."""
+        return self._all.take(self, size)
 
     async def _heard(self, protocol: "HTTPProtocol") -> bytes | None:
         """Hear a body out, as far as may be, and return it where it fits."""
@@ -103,12 +119,12 @@ class Body:
                 if size > limit * _HEARD:
                     break
                 fits = fits and size <= limit
-                room = room and (not fits or self._finds_room(len(part)))
+                room = room and (not fits or self.finds_room(len(part)))
                 if fits and room:
                     parts.append(part)
                 else:
                     parts.clear()
-                    self.forget()
+                    self._all.give_back(self, answered=False)
         if fits and not room:
             raise problem(503, Reason.OVERLOADED, headers=_LATER)
         return b"".join(parts) if fits else None

@@ -6,7 +6,7 @@ belongs to these paths alone: the answer names the exact origin, whatever the st
 """
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,14 @@ from collector.storage.faults import is_unavailable
 from collector.values.errors import Problem, Reason, problem
 from collector.values.ids import new_nonce
 from collector.web.addresses import Addresses
+from collector.web.bodies import ROOM, Room
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PATHS = ("/collect", "/claim", "/handover", "/handover/take")
+
+_PART = 65_536  # bytes that are inflated at once
 
 _encode = msgspec.json.Encoder().encode
 _REASONS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
@@ -42,6 +45,8 @@ class TrackerRequest(msgspec.Struct, frozen=True):
     headers: Headers
     encoding: str
     body: bytes | Problem | None
+    room: Room | None = None
+    """Whom to ask for room where it is inflated; None where nobody counts."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -76,7 +81,7 @@ class Responder:
         headers: list[tuple[str, str]] = []
         try:
             _check_method(asked.method)
-            body = _encode((yield from work(_inflated(asked.body, asked.encoding, self.limit), asked.headers)))
+            body = _encode((yield from work(_inflated(asked, self.limit), asked.headers)))
         except Problem as error:
             status, headers = error.status, error.headers
             body = _encode(error.as_json(new_nonce()))
@@ -159,32 +164,32 @@ def from_environ(environ: "WSGIEnvironment", limit: int, addresses: Addresses | 
         internal=addresses is not None
         and addresses.is_internal(environ.get("REMOTE_ADDR", ""), lambda: environ.get("HTTP_X_FORWARDED_FOR", "")),
     )
-    return TrackerRequest(environ["REQUEST_METHOD"], headers, environ.get("HTTP_CONTENT_ENCODING", ""), body)
+    return TrackerRequest(environ["REQUEST_METHOD"], headers, environ.get("HTTP_CONTENT_ENCODING", ""), body, environ.get(ROOM))
 
 
 def read_body(environ: "WSGIEnvironment", limit: int) -> bytes:
     """Return the body of a WSGI environment, inflated.
 
     Raises:
-        Problem: 413 where it is larger than `limit` bytes, 400 or 415 where it does not inflate.
+        Problem: 413 where it is larger than `limit` bytes, 400 or 415 where it does not inflate, 503 where there is no room for it.
     """
-    asked = from_environ(environ, limit)
-    return _inflated(asked.body, asked.encoding, limit)
+    return _inflated(from_environ(environ, limit), limit)
 
 
-def _inflated(body: bytes | Problem | None, encoding: str, limit: int) -> bytes:
+def _inflated(asked: TrackerRequest, limit: int) -> bytes:
     """Return the body, inflated where it is gzip or deflate.
 
     Raises:
-        Problem: 413 where it is larger than `limit` bytes, 400 or 415 where it does not inflate; or what kept it from arriving.
+        Problem: 413 where it is larger than `limit` bytes, 400 or 415 where it does not inflate, 503 where there is no room for it; or
+            what kept it from arriving.
     """
+    body, encoding = asked.body, asked.encoding.strip().lower()
     if isinstance(body, Problem):
         raise body
-    encoding = encoding.strip().lower()
     if body is not None and encoding in ("gzip", "deflate"):
+        inflater = zlib.decompressobj(wbits=47)  # either format, by its header
         try:
-            inflater = zlib.decompressobj(wbits=47)  # either format, by its header
-            body = inflater.decompress(body, limit + 1)
+            body = b"".join(_parts(inflater, body, limit + 1, asked.room))
         except zlib.error:
             raise problem(400, Reason.BODY_INVALID, None, f"the body is not {encoding}") from None
         if len(body) <= limit and (not inflater.eof or inflater.unused_data):
@@ -194,6 +199,15 @@ def _inflated(body: bytes | Problem | None, encoding: str, limit: int) -> bytes:
     if body is None or len(body) > limit:
         raise problem(413, Reason.BODY_TOO_LARGE, None, f"expected at most {limit} bytes")
     return body
+
+
+def _parts(inflater: "zlib._Decompress", body: bytes, most: int, room: Room | None) -> Iterator[bytes]:
+    """Yield at most so many bytes of what a body inflates to, for each of which there was room."""
+    while most > 0 and (part := inflater.decompress(body, min(most, _PART))):
+        if room is not None and not room(len(part)):
+            raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")])
+        yield part
+        body, most = inflater.unconsumed_tail, most - len(part)
 
 
 def _check_method(method: str) -> None:

@@ -1,4 +1,4 @@
-"""The entry for granian: the tracker's requests on an event loop, everything else by Flask in a pool of threads.
+"""The entry for granian: the tracker's requests on an event loop, everything else by Flask in pools of threads.
 
 Most of what a page view costs under WSGI is waking the thread that waits for its commit. Here one loop goes on with the next
 request, and a whole group's answers wake it once.
@@ -7,22 +7,29 @@ request, and a whole group's answers wake it once.
 import asyncio
 import contextlib
 import io
+import math
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported without saying so
 
 from collector.ingest.effects import Effect, Guest, Record, Write
+from collector.ingest.failures import log_failure
 from collector.ingest.senders import Headers
 from collector.services import CLAIMERS, DECIDERS
 from collector.values.errors import Problem, Reason, problem
 from collector.values.ids import new_nonce
-from collector.web.bodies import Bodies, Body
+from collector.web import streams
+from collector.web.api.errors import RETRY_AFTER, is_console, short_page, unexpected
+from collector.web.assets import is_script
+from collector.web.bodies import ROOM, Bodies, Body, Room
 from collector.web.browser import PATHS, Answer, Responder, TrackerRequest
+from collector.web.streams import BrokenOff, Rest
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -30,11 +37,36 @@ if TYPE_CHECKING:
     from granian.rsgi import Scope
 
 
+_T = TypeVar("_T")
+
 _READERS = 8
 _CLAIM_SECONDS = 15  # longer than any lock is waited for; where commits are not answered at all, nobody had better wait with them
-_WAITING = 2  # requests that have or wait for one of Flask's threads, in times these; then REST is turned away at once, and pages are not
+_WAITING = 2  # requests of REST that have or wait for one of its threads, in times these; then they are turned away at once
+_CONSOLE_SHARE, _LEAST_CONSOLE = 4, 4  # threads of the console: the share of REST's
+_CONSOLE_WAITING = 8  # as above; a page and what belongs to it are asked for at once
+_SCRIPTS = 8  # threads for what pages load, which is not turned away: most of it lies in memory
 _LIVES, _READY, _REST = "/healthz", "/readyz", "/api/"
-_PART = 65_536  # bytes sent at once of a long answer
+
+
+class _Threads:
+    """Threads for one kind of request, and how many of these may have one or wait for one (any number where it is not said)."""
+
+    def __init__(self, name: str, threads: int, most: float = math.inf) -> None:
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._most = most
+        self._under_way = 0
+
+    def full(self) -> bool:
+        """Say whether as many have one or wait for one as may be."""
+        return self._under_way >= self._most
+
+    async def run(self, call: Callable[..., _T], *given: Any) -> _T:
+        """Return what a call returns in one of the threads."""
+        self._under_way += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.pool, call, *given)
+        finally:
+            self._under_way -= 1
 
 
 class RsgiEntry:
@@ -44,13 +76,16 @@ class RsgiEntry:
         self._responder = responder
         self._others = others
         self._close = close
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
-        self._most = threads * _WAITING
-        self._under_way = 0
+        # Strangers may fill the console's threads, whoever has a token REST's: neither is to keep the other waiting, nor pages.
+        self._rest = _Threads("rest", threads, threads * _WAITING)
+        for_console = max(threads // _CONSOLE_SHARE, _LEAST_CONSOLE)
+        self._console = _Threads("console", for_console, for_console * _CONSOLE_WAITING)
+        self._scripts = _Threads("script", _SCRIPTS)
+        self._streams = 0
         # Whoever fills the room for REST, which anybody may try to, does not fill the tracker's.
         self._tracker_bodies, self._other_bodies = Bodies(responder.limit), Bodies(largest)
         # Whoever asks how the process is must hear it while everything else waits for the database.
-        self._looker = ThreadPoolExecutor(1, thread_name_prefix="ready")
+        self._looker = _Threads("ready", 1)
         # What has a time limit goes on in its thread after that: decisions must not stand in the way of anything else, nor claims.
         self._deciders = ThreadPoolExecutor(DECIDERS, thread_name_prefix="decider")
         self._claimers = ThreadPoolExecutor(CLAIMERS, thread_name_prefix="claimer")
@@ -61,7 +96,8 @@ class RsgiEntry:
         try:
             self._close()
         finally:
-            for pool in (self._pool, self._looker, self._deciders, self._claimers, self._readers):
+            flask = (one.pool for one in (self._rest, self._console, self._scripts, self._looker))
+            for pool in (*flask, self._deciders, self._claimers, self._readers):
                 pool.shutdown(wait=False, cancel_futures=True)
 
     async def __rsgi__(self, scope: "Scope", protocol: "HTTPProtocol") -> None:
@@ -85,35 +121,45 @@ class RsgiEntry:
         elif scope.path == _LIVES:
             answer = Answer(200, [("Content-Type", "application/json")], b'{"status":"ok"}')
         else:
+            path = unquote_to_bytes(scope.path).decode("latin-1")
+            threads = self._threads_for(path)
             try:
                 body = await arriving.read(protocol)
-                if scope.path.startswith(_REST) and self._under_way >= self._most:
-                    raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")])
-            except Problem as error:
-                answer = _refusal(error)
-                protocol.response_bytes(answer.status, answer.headers, answer.body)
-                return
-            counts = scope.path != _READY
-            self._under_way += counts
-            try:
-                pool = self._pool if counts else self._looker
-                answer, rest = await loop.run_in_executor(pool, _call, self._others, _environ(scope, body), body)
+                if threads.full():
+                    raise _overloaded()
+                answer, rest = await threads.run(_call, self._others, _environ(scope, path, body, arriving.finds_room), body)
                 if rest is not None:
-                    await self._stream(loop, protocol, answer, rest)
+                    await self._stream(threads, protocol, answer, rest)
                     return
-            finally:
-                self._under_way -= counts
+            except Problem as error:
+                answer = _refusal(error, path)
         protocol.response_bytes(answer.status, answer.headers, answer.body)
 
-    async def _stream(self, loop: asyncio.AbstractEventLoop, protocol: "HTTPProtocol", answer: Answer, rest: "_Rest") -> None:
-        """Send a long answer part by part, as fast as the client takes it."""
+    def _threads_for(self, path: str) -> "_Threads":
+        if path == _READY:
+            return self._looker
+        if path.startswith(_REST):
+            return self._rest
+        return self._scripts if is_script(path) else self._console
+
+    async def _stream(self, threads: "_Threads", protocol: "HTTPProtocol", answer: Answer, rest: Rest) -> None:
+        """Send a long answer. A thread is taken for reading its parts, and none while the client takes its time.
+
+        Raises:
+            Problem: as many are on their way as may be.
+        """
         try:
-            transport = protocol.response_stream(answer.status, answer.headers)
-            await transport.send_bytes(answer.body)
-            while (part := await loop.run_in_executor(self._pool, rest.read)) is not None:
-                await transport.send_bytes(part)
+            if self._streams >= streams.MOST:
+                raise _overloaded()
+            self._streams += 1
+            try:
+                # Who left need not be told, nor who takes nothing; and what broke off is logged, and cannot be said any more.
+                with contextlib.suppress(ConnectionError, TimeoutError):
+                    await streams.send(protocol, answer.status, answer.headers, answer.body, lambda: threads.run(rest.read))
+            finally:
+                self._streams -= 1
         finally:
-            await loop.run_in_executor(self._pool, rest.close)
+            await threads.run(rest.close)
 
     async def _tracker(self, loop: asyncio.AbstractEventLoop, scope: "Scope", protocol: "HTTPProtocol", arriving: Body) -> Answer:
         header = scope.headers.get
@@ -129,7 +175,7 @@ class RsgiEntry:
             body = await arriving.read(protocol)
         except Problem as error:
             body = error
-        asked = TrackerRequest(scope.method, headers, header("content-encoding", ""), body)
+        asked = TrackerRequest(scope.method, headers, header("content-encoding", ""), body, arriving.finds_room)
         exchange = self._responder.exchange(scope.path, asked)
         try:
             effect = next(exchange)
@@ -161,13 +207,13 @@ def _forwarded_for(scope: "Scope") -> str:
     return ",".join(scope.headers.get_all("x-forwarded-for"))  # type: ignore[attr-defined]  # which granian does not declare
 
 
-def _environ(scope: "Scope", body: bytes | None) -> dict[str, Any]:
+def _environ(scope: "Scope", path: str, body: bytes | None, room: Room) -> dict[str, Any]:
     """Return the WSGI environment of a request (PEP 3333)."""
     host, _, port = scope.server.rpartition(":")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope.method,
         "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(scope.path).decode("latin-1"),
+        "PATH_INFO": path,
         "QUERY_STRING": scope.query_string,
         "SERVER_NAME": host or scope.server,
         "SERVER_PORT": port or "80",
@@ -180,10 +226,13 @@ def _environ(scope: "Scope", body: bytes | None) -> dict[str, Any]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
+        ROOM: room,
     }
     if scope.authority:
         environ["HTTP_HOST"] = scope.authority
     for name, value in scope.headers.items():
+        if "_" in name:  # would pass for a header that only a proxy may set, and that has a hyphen there
+            continue
         key = name.upper().replace("-", "_")
         key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
         environ[key] = f"{environ[key]},{value}" if key in environ and key != "HTTP_HOST" else value
@@ -192,62 +241,40 @@ def _environ(scope: "Scope", body: bytes | None) -> dict[str, Any]:
     return environ
 
 
-class _Rest:
-    """What an application still has to say."""
-
-    def __init__(self, parts: Iterable[bytes]) -> None:
-        self._parts = parts
-        self._iterator = iter(parts)
-        try:
-            self._next = self._read()
-        except BaseException:
-            self.close()
-            raise
-
-    def read(self) -> bytes | None:
-        """Return the next part of about _PART bytes, None at the end."""
-        part, self._next = self._next, None if self._next is None else self._read()
-        return part
-
-    def ended(self) -> bool:
-        """Say whether nothing follows."""
-        return self._next is None
-
-    def _read(self) -> bytes | None:
-        gathered: list[bytes] = []
-        size = 0
-        for part in self._iterator:
-            gathered.append(part)
-            size += len(part)
-            if size >= _PART:
-                break
-        return b"".join(gathered) if gathered else None
-
-    def close(self) -> None:
-        """Let the application clean up."""
-        close = getattr(self._parts, "close", None)
-        if close is not None:
-            close()
+def _refusal(error: Problem, path: str, request_id: str | None = None) -> Answer:
+    """Return the answer in the one JSON shape, below `/console` as a short page."""
+    request_id = request_id or new_nonce()
+    if is_console(path):
+        kind, text = "text/html; charset=utf-8", short_page(error.status, HTTPStatus(error.status).phrase).encode()
+    else:
+        kind, text = "application/json", msgspec.json.encode(error.as_json(request_id))
+    return Answer(error.status, [("Content-Type", kind), ("X-Request-Id", request_id), ("Cache-Control", "no-store"), *error.headers], text)
 
 
-def _refusal(error: Problem) -> Answer:
-    request_id = new_nonce()
-    text = msgspec.json.encode(error.as_json(request_id))
-    return Answer(error.status, [("Content-Type", "application/json"), ("X-Request-Id", request_id), *error.headers], text)
+def _overloaded() -> Problem:
+    return problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER])
 
 
-def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes | None) -> tuple[Answer, _Rest | None]:
+def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes | None) -> tuple[Answer, Rest | None]:
     """Return the answer and, where it is long, what follows."""
+    path = environ["PATH_INFO"]
     if body is None:
-        return _refusal(problem(413, Reason.BODY_TOO_LARGE)), None
+        return _refusal(problem(413, Reason.BODY_TOO_LARGE), path), None
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:  # noqa: ARG001
         started[:] = [int(status.split(" ", 1)[0]), [(name.lower(), value) for name, value in headers]]
         return lambda _: None
 
-    rest = _Rest(application(environ, start_response))
-    answer = Answer(started[0], started[1], rest.read() or b"")
+    try:
+        rest = Rest(application(environ, start_response))
+    except BrokenOff as error:  # nothing of it has been sent
+        return _refusal(error.instead, path, error.request_id), None
+    except Exception as error:
+        request_id = new_nonce()
+        log_failure(request_id, error)
+        return _refusal(unexpected(error), path, request_id), None
+    answer = Answer(started[0], started[1], rest.beginning)
     if not rest.ended():
         return answer, rest
     rest.close()

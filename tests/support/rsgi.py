@@ -2,9 +2,11 @@
 
 import asyncio
 import functools
+import os
 import threading
 from collections.abc import AsyncIterator, Iterable
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -44,6 +46,7 @@ class Protocol:
     def __init__(self, body: bytes) -> None:
         self._body = body
         self.answer: tuple[int, list[tuple[str, str]], bytes] | None = None
+        self._reader: threading.Thread | None = None
 
     async def __call__(self) -> bytes:
         return self._body
@@ -55,21 +58,24 @@ class Protocol:
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.answer = (status, headers, body)
 
-    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> "Transport":
-        self.answer = (status, headers, b"")
-        return Transport(self)
+    def response_file(self, status: int, headers: list[tuple[str, str]], path: str) -> None:
+        with Path(path).open("rb") as file:
+            self.answer = (status, headers, b"")
+            self._reader = threading.Thread(target=self._read, args=(os.dup(file.fileno()),))
+        self._reader.start()
 
+    def _read(self, file: int) -> None:
+        with os.fdopen(file, "rb") as open_file:
+            body = open_file.read()
+        assert self.answer is not None
+        self.answer = (*self.answer[:2], body)
 
-class Transport:
-    """RSGI's transport of an answer that is sent part by part."""
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
-
-    async def send_bytes(self, part: bytes) -> None:
-        assert self._protocol.answer is not None
-        status, headers, body = self._protocol.answer
-        self._protocol.answer = (status, headers, body + part)
+    def whole(self) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Wait for what is being sent, and return the answer."""
+        if self._reader is not None:
+            self._reader.join(60)
+        assert self.answer is not None
+        return self.answer
 
 
 class RsgiServer:
@@ -81,8 +87,7 @@ class RsgiServer:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         protocol = Protocol(environ["wsgi.input"].read())
         asyncio.run_coroutine_threadsafe(self._entry.__rsgi__(Scope(environ), protocol), loop()).result(60)  # type: ignore[arg-type]
-        assert protocol.answer is not None
-        status, headers, body = protocol.answer
+        status, headers, body = protocol.whole()
         start_response(f"{status} {HTTPStatus(status).phrase}", headers)
         return [body]
 

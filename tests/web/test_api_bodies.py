@@ -2,10 +2,15 @@
 
 import gzip
 import json
+import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from collector.values.errors import Refusal
+from collector.web.api.body import check
+from collector.web.bodies import ROOM
 from tests.conftest import ENGINES
 from tests.web.test_api_support import Rest, problem, serving_once
 
@@ -90,3 +95,53 @@ def test_a_compressed_body_is_read(rest: Rest) -> None:
     assert rest.send("POST", "/events/batch", body, {"Content-Encoding": "gzip"}).json["accepted"] == 1
     assert problem(rest.send("POST", "/events/batch", b"no gzip", {"Content-Encoding": "gzip"}))[:2] == (400, "body_invalid")
     assert problem(rest.send("POST", "/events/batch", b"{}", {"Content-Encoding": "br"}))[:2] == (415, "body_invalid")
+
+
+@pytest.mark.parametrize("inside", ["0.1,", "[],", "{},", '{"a":0.1},'])
+def test_many_values_deep_inside_take_no_memory_to_go_through(inside: str) -> None:
+    depth, many = 490, 20_000
+    body = json.loads('{"a":' + "[" * depth + inside * many + "1e400" + "]" * depth + "}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal) as refused:
+            check(body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused.value.field == "a" + "[0]" * (depth - 1) + f"[{many}]"
+    assert most < 1_000_000
+
+
+def test_the_first_of_several_faults_is_named(rest: Rest) -> None:
+    assert problem(rest.send("POST", "/contacts", '{"a":[[NaN],{"b":1,"b":2}],"c":NaN}')) == (400, "field_invalid", "a[0][0]")
+
+
+@pytest.mark.parametrize(("text", "least"), [(b'"' + b"x" * 1_000_000 + b'"', 1_000_000), (b"[" + b"{}," * 100_000 + b"0]", 10_000_000)])
+def test_room_is_asked_for_what_a_body_becomes(rest: Rest, text: bytes, least: int) -> None:
+    asked: list[int] = []
+
+    def room(size: int) -> bool:
+        asked.append(size)
+        return sum(asked) < least
+
+    packed = {**rest.access, "Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = rest.client.post("/api/contacts", data=gzip.compress(text), headers=packed, environ_overrides={ROOM: room})
+    assert problem(answer) == (503, "overloaded", None)
+    assert answer.headers["Retry-After"] == "5"
+    assert sum(asked) >= least
+
+
+@pytest.mark.parametrize("path", ["/events", "/events/batch"])
+def test_what_waits_for_the_writer_counts_as_it_is_inflated(rest: Rest, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = {"event_name": "a", "user_id": "u-1", "metadata": {"note": "x" * 200}}
+    body = json.dumps({**event, "create_contact": True} if path == "/events" else {"events": [event]}).encode()
+    writer, sizes = rest.world.services.writer, []
+    record = writer.record
+
+    def spied(site: int, payload: Any, size: int = 0, *, whole: bool = False) -> Any:
+        sizes.append(size)
+        return record(site, payload, size, whole=whole)
+
+    monkeypatch.setattr(writer, "record", spied)
+    assert rest.send("POST", path, gzip.compress(body), {"Content-Encoding": "gzip"}).status_code == 202
+    assert sizes == [len(body)]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Response, jsonify, request
+from flask import Response, jsonify
 
 from collector.domain.sites import Site
 from collector.domain.submissions import Outcome
@@ -50,7 +50,7 @@ def create(services: Services, site: Site) -> tuple[Response, int]:
     drafts = _clean(site, events, results, now, services.settings.retention)
     groups = _by_owner(services, site, drafts, results, creates=creates)
     payload = [owners.submission(site, owner, [drafts[index] for index in places], create=creates) for owner, places in groups]
-    outcomes: list[Outcome] = services.writer.record(site.id, payload, request.content_length or 0) if payload else []
+    outcomes: list[Outcome] = services.writer.record(site.id, payload, body.sent_bytes()) if payload else []
     for (_, places), outcome in zip(groups, outcomes, strict=True):
         _count(drafts, places, outcome, results)
     return jsonify(results.as_json()), 202

@@ -6,21 +6,24 @@ with their path, so that one of them inside a batch costs its own event and no o
 
 import json
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from flask import request
+from flask import g, request
 
 from collector.services import Services
 from collector.values.errors import Reason, Refusal, problem
 from collector.values.fields import MAX_DIGITS, shown
 from collector.values.text import replace_unstorable, storable
+from collector.web.bodies import ROOM, Room
 from collector.web.browser import read_body
 
 DEEPEST = 500
 """Levels of nesting; a query of 200 nodes needs about 400."""
 LONGEST_LABEL = 120
 
-Path = tuple[Any, ...]
+_CONTAINER, _MEMBER = 192, 64
+"""Bytes that an object or a list, and each of its members, take once they are decoded, about."""
 
 
 class Repeated(dict[str, Any]):
@@ -33,12 +36,16 @@ def read_json(services: Services) -> Any:
     """Return the JSON of the body; `check` says whether it is sound.
 
     Raises:
-        Problem: 400, 413 or 415.
+        Problem: 400, 413 or 415; 503 where there is no room for it.
     """
     kind = request.mimetype
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise problem(415, Reason.BODY_INVALID, "Content-Type", "expected application/json")
     data = read_body(request.environ, services.settings.body_limit * 8)
+    g.body_bytes = len(data)
+    room: Room | None = request.environ.get(ROOM)
+    if room is not None and not room(_decoded(data)):
+        raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")])
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_int=_whole)
     except RecursionError:
@@ -47,11 +54,16 @@ def read_json(services: Services) -> Any:
         raise problem(400, Reason.BODY_INVALID, None, "expected JSON in UTF-8") from None
 
 
+def sent_bytes() -> int:
+    """Return how many bytes the JSON that was read of this request had, inflated."""
+    return int(g.get("body_bytes", 0))
+
+
 def read_object(services: Services) -> dict[str, Any]:
     """Return the body, a sound JSON object.
 
     Raises:
-        Problem: 400, 413 or 415, naming the field where there is one.
+        Problem: 400, 413 or 415, naming the field where there is one; 503 where there is no room for it.
     """
     body = read_json(services)
     if not isinstance(body, dict):
@@ -60,25 +72,26 @@ def read_object(services: Services) -> dict[str, Any]:
     return body
 
 
-def check(value: Any) -> None:
-    """Go through decoded JSON.
+def check(value: dict[str, Any]) -> None:
+    """Go through decoded JSON, in memory that grows with its depth and not with what stands there.
 
     Raises:
         Refusal: FIELD_INVALID at the first key that stands twice, number beyond every type, or value nested too deeply.
     """
-    waiting: list[tuple[Any, Path, int]] = [(value, (), 0)]
-    while waiting:
-        node, path, depth = waiting.pop()
-        if isinstance(node, float):
-            if not math.isfinite(node):
-                raise Refusal(Reason.FIELD_INVALID, _field(path), "a number is finite and has at most 1000 digits")
-        elif isinstance(node, dict | list):
-            if depth >= DEEPEST:
-                raise Refusal(Reason.FIELD_INVALID, _field(path[:4]), f"nested deeper than {DEEPEST} levels")
-            if isinstance(node, Repeated):
-                raise Refusal(Reason.FIELD_INVALID, _field((*path, node.key)), "the key stands there twice")
-            members = node.items() if isinstance(node, dict) else enumerate(node)
-            waiting += [(member, (*path, key), depth + 1) for key, member in members if isinstance(member, float | dict | list)]
+    path: list[Any] = []
+    inside = [_members(value, path)]
+    while inside:
+        for key, member in inside[-1]:
+            if isinstance(member, float):
+                if not math.isfinite(member):
+                    raise Refusal(Reason.FIELD_INVALID, _field([*path, key]), "a number is finite and has at most 1000 digits")
+            elif isinstance(member, dict | list):
+                path.append(key)
+                inside.append(_members(member, path))
+                break
+        else:
+            inside.pop()
+            del path[-1:]
 
 
 def unknown_key(raw: dict[str, Any], known: frozenset[str]) -> str | None:
@@ -129,6 +142,11 @@ def query_flag(name: str) -> bool:
     return text in ("true", "1")
 
 
+def _decoded(data: bytes) -> int:
+    """Return about how many bytes JSON takes once it is decoded; what stands in texts may count as well."""
+    return _CONTAINER * (data.count(b"{") + data.count(b"[")) + _MEMBER * data.count(b",")
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) == len(pairs):
@@ -142,12 +160,25 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _members(node: dict[str, Any] | list[Any], path: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Return what stands in an object or a list, each with its key or place.
+
+    Raises:
+        Refusal: it is nested too deeply, or a key stands there twice.
+    """
+    if len(path) >= DEEPEST:
+        raise Refusal(Reason.FIELD_INVALID, _field(path[:4]), f"nested deeper than {DEEPEST} levels")
+    if isinstance(node, Repeated):
+        raise Refusal(Reason.FIELD_INVALID, _field([*path, node.key]), "the key stands there twice")
+    return iter(node.items() if isinstance(node, dict) else enumerate(node))
+
+
 def _whole(text: str) -> int | float:
     """Read a whole number; beyond what Python writes out again, infinity, which `check` refuses at its place."""
     return int(text) if len(text) <= MAX_DIGITS else math.inf
 
 
-def _field(path: Path) -> str | None:
+def _field(path: Sequence[Any]) -> str | None:
     field = ""
     for part in path:
         field += f"[{part}]" if isinstance(part, int) else f".{label(part)}" if field else label(part)

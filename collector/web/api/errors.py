@@ -57,9 +57,8 @@ def answer_http_error(error: HTTPException) -> Response:
     """Answer an error of HTTP itself: JSON in the one shape, a short page below `/console`."""
     status = error.code or 500
     kept = [(name, value) for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")]
-    if request.path == "/console" or request.path.startswith("/console/"):
-        page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{status}</title><p>{status} {escape(error.name)}</p></html>'
-        return Response(page, status, kept, content_type="text/html; charset=utf-8")
+    if is_console(request.path):
+        return Response(short_page(status, error.name), status, kept, content_type="text/html; charset=utf-8")
     reason = _REASONS.get(status, Reason.INTERNAL if status >= 500 else Reason.BODY_INVALID)
     message = None if status in _REASONS else error.name
     return answer_problem(problem(status, reason, None, message, kept))
@@ -70,6 +69,19 @@ def answer_exception(error: Exception) -> Response:
     if isinstance(error, Overloaded | NameGone):
         return answer_problem(problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER]))
     log_failure(request_id(), error)
-    if is_unavailable(error):
-        return answer_problem(problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER]))
-    return answer_problem(problem(500, Reason.INTERNAL))
+    return answer_problem(unexpected(error))
+
+
+def unexpected(error: Exception) -> Problem:
+    """Return what to answer to what nobody expected: 503 where a retry helps, else 500."""
+    return problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER]) if is_unavailable(error) else problem(500, Reason.INTERNAL)
+
+
+def is_console(path: str) -> bool:
+    """Say whether people look at what an address answers."""
+    return path == "/console" or path.startswith("/console/")
+
+
+def short_page(status: int, name: str) -> str:
+    """Return the page that says a status and no more."""
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{status}</title><p>{status} {escape(name)}</p></html>'

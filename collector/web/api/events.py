@@ -16,7 +16,7 @@ from collector.values.errors import Problem, Reason, Refusal, problem
 from collector.values.fields import shown
 from collector.values.ids import event_id_bytes
 from collector.web.api import event_input, lookup, owners
-from collector.web.api.body import query_flag, query_number, query_text, read_object
+from collector.web.api.body import query_flag, query_number, query_text, read_object, sent_bytes
 from collector.web.api.event_input import SINGLE, Draft
 from collector.web.api.views import Route
 
@@ -72,7 +72,7 @@ def _store(services: Services, site: Site, draft: Draft, *, create_contact: bool
     if owner is None or not (owner.exists or create_contact):
         raise lookup.user_not_found()
     payload = [owners.submission(site, owner, [draft], create=create_contact)]
-    outcome: Outcome = services.writer.record(site.id, payload, request.content_length or 0, whole=True)[0]
+    outcome: Outcome = services.writer.record(site.id, payload, sent_bytes(), whole=True)[0]
     if outcome.error is not None:
         raise lookup.user_not_found()
     if isinstance(outcome.events[0], Reason):

@@ -1,6 +1,7 @@
 """GET /contacts/{id}/export: everything stored about a person as one JSON document, written as it is read. Times are unix seconds.
 
-A document that breaks off, because the database did or the person was deleted meanwhile, is no JSON.
+A document that breaks off, because the database did or the person was deleted meanwhile, is no JSON. Where nothing of it was sent yet, the
+answer says why.
 """
 
 import json
@@ -22,9 +23,10 @@ from collector.values.ids import event_id_text
 from collector.values.visit_context import CLIENT
 from collector.web.api import lookup
 from collector.web.api.contact_shape import contact_json
-from collector.web.api.errors import request_id
+from collector.web.api.errors import request_id, unexpected
 from collector.web.api.merges import merge_json
 from collector.web.api.views import Route
+from collector.web.streams import BrokenOff
 
 _SOURCES = {attributes.BROWSER: "browser", attributes.TRUSTED: "trusted"}
 
@@ -62,9 +64,9 @@ def _document(services: Services, site: Site, person: Person, oldest: int, head:
         yield from _list("visits", ([_visit(one, ids) for one in page] for page in visits))
         yield from _list("events", ([_event(one, ids) for one in page] for page in events))
         yield b"}"
-    except Exception as error:  # the answer has begun: nothing can be said but that it is not whole
+    except Exception as error:  # what databases say quotes values, and whoever sends this would log it
         log_failure(request, error)
-        raise ConnectionAbortedError("the export broke off") from None
+        raise BrokenOff(lookup.user_not_found() if type(error) is LookupError else unexpected(error), request) from None
 
 
 def _list(name: str, pages: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:

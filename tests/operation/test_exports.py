@@ -1,0 +1,90 @@
+"""Exports under the real server: who reads slowly, and what fails before anything was sent."""
+
+import contextlib
+import http.client
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.servers import Collector
+
+PATIENCE_SECONDS = 60
+BATCHES = 4
+NOTES = {f"note-{number}": "x" * 250 for number in range(19)}
+"""With 1,000 events of these a batch, more is exported than the system keeps for a client who reads nothing."""
+SECONDS = 1
+FAULTS = """
+import psycopg
+from collector.domain import export
+
+def visits(*_):
+    raise {fault}
+    yield
+
+export.visits = visits
+"""
+
+
+@pytest.fixture
+def collector(start_collector: Callable[..., Collector]) -> Collector:
+    return start_collector()
+
+
+def somebody(collector: Collector, batches: int = 1) -> str:
+    """Somebody with a thousand events a batch; returns the contact id."""
+    for batch in range(batches):
+        events = [{"event_name": f"event-{batch}", "user_id": "u-1", "metadata": {**NOTES, "n": number}} for number in range(1_000)]
+        assert collector.client.api("POST", "/events/batch", {"events": events}).json["accepted"] == 1_000
+    return str(collector.client.api("GET", "/contacts/find_by_external_id/u-1").json["id"])
+
+
+@contextlib.contextmanager
+def asked(collector: Collector, contact: str) -> Iterator[http.client.HTTPResponse]:
+    """An export that has begun; nothing of it is read yet."""
+    connection = http.client.HTTPConnection("127.0.0.1", collector.port, timeout=PATIENCE_SECONDS)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/api/contacts/{contact}/export", headers={"Authorization": f"Bearer {collector.access_token}"})
+        yield connection.getresponse()
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_a_client_who_reads_nothing_is_given_up_and_holds_up_only_other_exports(collector: Collector) -> None:
+    contact = somebody(collector, BATCHES)
+    collector.stop()
+    collector.start(f"from collector.web import streams\nstreams.SECONDS, streams.MOST = {SECONDS}, 1")
+    with asked(collector, contact) as slow:
+        assert slow.status == 200
+        turned_away = collector.client.api("GET", f"/contacts/{contact}/export")
+        assert (turned_away.status, turned_away.codes, turned_away.headers["Retry-After"]) == (503, ["overloaded"], "5")
+        assert collector.client.api("GET", "/me").status == 200
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (whole := collector.client.api("GET", f"/contacts/{contact}/export")).status != 200:
+            assert time.monotonic() < deadline
+        assert len(whole.json["events"]) == BATCHES * 1_000
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(slow.read())
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code", "retry_after"),
+    [
+        ("psycopg.OperationalError('the server closed the connection')", 503, "overloaded", "5"),
+        ("LookupError(1)", 404, "not_found", None),
+        ("KeyError(1)", 500, "internal", None),
+    ],
+    ids=["an outage", "deleted meanwhile", "a defect"],
+)
+def test_what_fails_before_anything_was_sent_is_answered_in_the_one_shape(
+    collector: Collector, fault: str, status: int, code: str, retry_after: str | None
+) -> None:
+    contact = somebody(collector)
+    collector.stop()
+    collector.start(FAULTS.format(fault=fault))
+    answer = collector.client.api("GET", f"/contacts/{contact}/export")
+    assert (answer.status, answer.codes, answer.headers["Retry-After"]) == (status, [code], retry_after)
+    assert answer.json["request_id"] == answer.headers["X-Request-Id"]
+    assert answer.headers["Content-Type"] == "application/json"
+    assert "Content-Disposition" not in answer.headers
+    assert f"request {answer.json['request_id']} failed" in collector.program.errors
