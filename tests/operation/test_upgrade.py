@@ -113,9 +113,9 @@ def test_who_runs_a_command_in_another_folder_is_told_where_it_looked(tmp_path: 
 
 
 def test_a_defect_is_not_told_as_if_it_were_a_reason() -> None:
-    with pytest.raises(SettingsError, match="^backup.db: KeyError: 'site'$"), operating.in_one_line("backup.db"):
+    with pytest.raises(SettingsError, match=r"^backup\.db: KeyError: 'site'$"), operating.in_one_line("backup.db"):
         {}["site"]
-    with pytest.raises(SettingsError, match="^backup.db: it exists already$"), operating.in_one_line("backup.db"):
+    with pytest.raises(SettingsError, match=r"^backup\.db: it exists already$"), operating.in_one_line("backup.db"):
         raise FileExistsError("it exists already")
 
 
