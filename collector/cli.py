@@ -67,7 +67,8 @@ def serve(host: str | None, port: int | None) -> None:
         settings = require_secret_key(load_settings())
         given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
         settings = msgspec.structs.replace(settings, **given)
-        check_installed(settings, with_site=True)
+        for line in check_installed(settings, with_site=True):
+            click.echo(f"the database is being changed: {line}", err=True)
         open_services(settings).close()  # what is wrong is said here, in one line, before anything listens
         serving.check_address(settings)
     except (SettingsError, OSError) as error:
@@ -93,7 +94,8 @@ def prune(force: bool, shorten: bool) -> None:
 
     try:
         settings = require_secret_key(load_settings())
-        check_installed(settings)
+        for line in check_installed(settings):
+            click.echo(f"the database is being changed: {line}", err=True)
         services = open_services(settings)
     except (SettingsError, OSError) as error:
         raise click.ClickException(str(error)) from None

@@ -13,7 +13,7 @@ from collector.domain.doctor import Counts, examine
 from collector.domain.secrets import Keyring
 from collector.domain.sites import Sites, are_made, site_ids
 from collector.settings import Settings, SettingsError, config_path, require_secret_key
-from collector.setup import check_file, check_schema
+from collector.setup import OneLine, check_file, check_schema, said, shown
 from collector.storage import copying, migrations, time_limits
 from collector.storage.database import Connection, Database
 from collector.storage.drafts import beside, draft, remove_beside
@@ -310,10 +310,6 @@ def opened(settings: Settings) -> Iterator[Database]:
             database.close()
 
 
-class OneLine(SettingsError):
-    """Says what could not be done and why; nothing is put in front of it any more."""
-
-
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
     """Say in one line why something cannot be done: the drivers' classes are many, and an operator wants the reason.
@@ -326,6 +322,4 @@ def in_one_line(what: str) -> Iterator[None]:
     except OneLine:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        scheme, separator, rest = what.partition("://")
-        raise OneLine(f"{scheme}{separator}{rest.rpartition('@')[2]}: {lines[0] if lines else type(error).__name__}") from error
+        raise OneLine(f"{shown(what)}: {said(error)}") from error

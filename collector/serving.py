@@ -74,6 +74,7 @@ def application() -> RsgiEntry:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, processes.ORDERS)
     services = _services(apart=True)
+    services.writer.died = _end
     guests = _guests(services)
     _end_with_parent(services)
     responder = Responder(services)
@@ -184,6 +185,14 @@ def _services(*, apart: bool = False) -> Services:
     if differing is not None:
         log.warning(differing)
     return services
+
+
+def _end() -> None:
+    """End this worker in order, as it can write nothing any more: who started it replaces it. What does not come to an end is ended."""
+    last = threading.Timer(_END_SECONDS, os._exit, (1,))
+    last.daemon = True
+    last.start()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _end_with_parent(services: Services) -> None:

@@ -214,8 +214,8 @@ def require_secret_key(settings: Settings) -> Settings:
         raise SettingsError(f"the secret key is too short: it needs at least {_SHORTEST_KEY} random characters")
     if not settings.secret_key:
         raise SettingsError(
-            f"no secret key (looked for in {config_path()}): run `leadlight init` in this folder, which writes one, "
-            "or set SECRET_KEY to at least 16 random characters"
+            f"no secret key (looked for in {config_path().absolute()}): go to the installation's folder, or set SECRET_KEY and "
+            "DATABASE_URL; a new installation is made by `leadlight init`"
         )
     return settings
 

@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from collector.services import Services, bring_up_to_date, build
 from collector.settings import Settings, SettingsError, config_path
 from collector.storage import migrations
 from collector.storage.database import Connection, Database
+from collector.storage.drafts import give_to_owner
 from collector.storage.faults import is_unavailable, outage
 from collector.storage.occupancy import Occupancy, file_of
 from collector.values.clock import system_clock
@@ -35,6 +36,7 @@ def ensure_secret_key(settings: Settings, folder: Path, echo: Callable[[str], No
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    give_to_owner(descriptor, path)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(f'secret_key = ["{key}"]\n{text}')
     draft.replace(path)  # whole or not at all
@@ -62,12 +64,12 @@ def init_site(
     """
     if not settings.secret_key and _is_installed(settings):
         raise SettingsError(
-            f"{_shown(settings.database_url)} holds an installation whose secret key is not here: set SECRET_KEY to it, or go to its folder"
+            f"{shown(settings.database_url)} holds an installation whose secret key is not here: set SECRET_KEY to it, or go to its folder"
         )
     settings = ensure_secret_key(settings, folder or Path.cwd(), echo)
     services = open_services(settings)
     try:
-        echo(f"the database {_shown(settings.database_url)} is up to date")
+        echo(f"the database {shown(settings.database_url)} is up to date")
         made = services.written.transact(lambda tx: _make(services, tx, name, origins, time_zone, email))
     except Exception as error:
         if is_unavailable(error):
@@ -78,8 +80,8 @@ def init_site(
     return {**made, "console_url": f"{settings.base_url()}/console/"}
 
 
-def check_installed(settings: Settings, *, with_site: bool = False) -> None:
-    """Make sure that there is an installation, and change nothing where there is none.
+def check_installed(settings: Settings, *, with_site: bool = False) -> list[str]:
+    """Make sure that there is an installation, change nothing, and return a line for each step of the schema that is pending.
 
     What would be made in its place is an empty one, in which no site is known: trackers are told so, and throw away what they keep.
 
@@ -91,6 +93,7 @@ def check_installed(settings: Settings, *, with_site: bool = False) -> None:
     try:
         with closing(Occupancy(url)), closing(Database(url, connections=1, as_it_is=True)) as database, database.read() as connection:
             check_schema(settings, connection, with_site=with_site)
+            return migrations.told(connection)
     except SettingsError:
         raise
     except Exception as error:
@@ -116,9 +119,9 @@ def check_schema(settings: Settings, connection: Connection, *, with_site: bool 
         SchemaError: it is of a newer version.
     """
     if not migrations.are_begun(connection):
-        raise _missing(settings, f"the database {_shown(settings.database_url)} holds no installation")
+        raise _missing(settings, f"the database {shown(settings.database_url)} holds no installation")
     if with_site and not are_made(connection):
-        raise _missing(settings, f"the database {_shown(settings.database_url)} holds no site")
+        raise _missing(settings, f"the database {shown(settings.database_url)} holds no site")
 
 
 _ELSE_MISSING = (
@@ -127,9 +130,13 @@ _ELSE_MISSING = (
 )
 
 
-def _missing(settings: Settings, what: str) -> SettingsError:
+class OneLine(SettingsError):
+    """Says what could not be done and why; nothing is put in front of it any more."""
+
+
+def _missing(settings: Settings, what: str) -> OneLine:
     by_default = " (DATABASE_URL is not set)" if settings.database_url == Settings().database_url else ""
-    return SettingsError(f"{what}{by_default}. {_ELSE_MISSING}")
+    return OneLine(f"{what}{by_default}. {_ELSE_MISSING}")
 
 
 def _is_installed(settings: Settings) -> bool:
@@ -174,35 +181,49 @@ def upgrade(settings: Settings, *, check: bool, tell: Callable[[str], None]) -> 
     Raises:
         SettingsError: the database cannot be used, or is of a newer version.
     """
+    url = settings.database_url
+    steps = _looked_at(settings) if check else check_installed(settings)
+    for line in steps:
+        tell(line)
     if check:
-        check_file(settings)
-    else:
-        check_installed(settings)
+        return len(steps)
     try:
-        with ExitStack() as stack:
-            if not check:
-                stack.enter_context(closing(Occupancy(settings.database_url)))
-            database = stack.enter_context(closing(Database(settings.database_url, as_it_is=check)))
-            if check:
-                with database.read() as connection:
-                    check_schema(settings, connection)
-            steps = migrations.told(database)
-            for line in steps:
-                tell(line)
-            if not check:
-                bring_up_to_date(database, system_clock(), again=True)
-    except SettingsError:
-        raise
+        with closing(Occupancy(url)), closing(Database(url)) as database:
+            bring_up_to_date(database, system_clock(), again=True)
     except Exception as error:
         raise unusable(settings, error) from None
     return len(steps)
 
 
+def _looked_at(settings: Settings) -> list[str]:
+    """Return the pending steps of a database beside which nothing is to be made either."""
+    check_file(settings)
+    try:
+        with closing(Database(settings.database_url, as_it_is=True)) as database, database.read() as connection:
+            check_schema(settings, connection)
+            return migrations.told(connection)
+    except SettingsError:
+        raise
+    except Exception as error:
+        raise unusable(settings, error) from None
+
+
 def unusable(settings: Settings, error: Exception) -> SettingsError:
     """Return what to say: the drivers' classes are many, and whoever starts a server wants the reason, not a traceback."""
     cause = outage(error) or error
-    reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-    return SettingsError(f"the database {_shown(settings.database_url)} cannot be used: {reason}")
+    return SettingsError(f"the database {shown(settings.database_url)} cannot be used: {said(cause)}")
+
+
+def said(error: BaseException) -> str:
+    """Return in one line what an exception says. What is none of those that say what is wrong is a defect of ours: its class is named."""
+    lines = str(error).strip().splitlines()
+    name = type(error).__name__
+    if not lines:
+        return name
+    return f"{name}: {lines[0]}" if isinstance(error, _DEFECTS) else lines[0]
+
+
+_DEFECTS = (LookupError, TypeError, AttributeError, NameError, AssertionError, ArithmeticError, StopIteration)
 
 
 def _make(services: Services, tx: Connection, name: str, origins: list[str], time_zone: str, email: str | None) -> dict[str, Any]:
@@ -226,7 +247,7 @@ def _make(services: Services, tx: Connection, name: str, origins: list[str], tim
     }
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """Return a database's address without its password."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"

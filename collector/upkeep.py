@@ -11,7 +11,7 @@ import functools
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -59,7 +59,9 @@ class Report(msgspec.Struct):
 class _Parts:
     """The parts of one round, each site's by itself: what fails in one keeps nothing else from being done."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Mapping[int, str]) -> None:
+        self._keys = keys
+        """The key of each site, by which an operator knows it, by its row id."""
         self.troubles: dict[str, str] = {}
         """Why a part was not done, the first thing that was in its way."""
         self.left: set[str] = set()
@@ -74,7 +76,8 @@ class _Parts:
             if _is_outage(error):
                 raise
             log_part(part, site, error)
-            self.troubles.setdefault(part, type(error).__name__ + (f" at site {site}" if site else ""))
+            known = f" ({self._keys[site]})" if site in self._keys else ""
+            self.troubles.setdefault(part, type(error).__name__ + (f" at site {site}{known}" if site else ""))
 
     def refuse(self, part: str, why: str) -> None:
         """Note that a part is not to be done."""
@@ -96,8 +99,8 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
 
     A `trusted` clock is believed in any case. `alone`, these settings hold, whatever those of other collectors are.
     """
-    parts = _Parts()
-    sites = [site.id for site in services.sites.all()]
+    keys = {site.id: site.key for site in services.sites.all()}
+    parts, sites = _Parts(keys), list(keys)
     now = services.clock()
     told = tell_settings(services, transact, alone=alone)
     present = _believed(services, transact, parts, sites, told["retention_days"][-1] * DAY, trusted)
@@ -263,7 +266,7 @@ def purge_feed(services: Services, transact: Transact, attempt: Attempt = rounds
 
 def log_part(part: str, site: int, error: Exception) -> None:
     """Log that a part of upkeep failed: its type and its places in the code, and nothing of what was being handled."""
-    log.error("upkeep: %s of site %d failed: %s\n%s", part, site, type(error).__name__, places(error))
+    log.error("upkeep: %s%s failed: %s\n%s", part, f" of site {site}" if site else "", type(error).__name__, places(error))
 
 
 class Upkeep:

@@ -21,6 +21,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
+from collector.storage.drafts import give_to_owner
 from collector.storage.faults import back_off, is_outage, is_transient
 from collector.storage.occupancy import Place
 from collector.storage.packing import packed
@@ -492,4 +493,6 @@ def _make_private(name: str) -> None:
     """Make the file where there is none, readable by its owner alone: it holds personal data. WAL and index take after it."""
     if name and name != ":memory:" and not Path(name).exists():
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            give_to_owner(descriptor, Path(name).absolute().parent)
+            os.close(descriptor)

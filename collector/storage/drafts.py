@@ -21,7 +21,7 @@ def draft(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """
     _check_free(path, overwrite)
     working = path.with_name(f"{path.name}.new")
-    descriptor = os.open(working, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(working, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,6 +31,7 @@ def draft(path: Path, *, overwrite: bool) -> Iterator[Path]:
         if not mine:  # or finished a moment ago, and is no draft any more
             raise FileExistsError("another process is writing it")
         os.fchmod(descriptor, 0o600)
+        give_to_owner(descriptor, path)
         os.ftruncate(descriptor, 0)
         remove_beside(working)
         try:
@@ -45,6 +46,13 @@ def draft(path: Path, *, overwrite: bool) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         os.close(descriptor)
+
+
+def give_to_owner(descriptor: int, path: Path) -> None:
+    """Let root give a file that it has made to whom it is for: the owner of the one at `path`, or else of the folder."""
+    if os.geteuid() == 0:
+        like = (path if path.exists() else path.parent).stat()
+        os.fchown(descriptor, like.st_uid, like.st_gid)
 
 
 def _check_free(path: Path, overwrite: bool) -> None:

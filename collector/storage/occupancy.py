@@ -7,6 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from collector.storage.drafts import give_to_owner
 from collector.storage.faults import Replaced
 
 _PREFIX = "sqlite:///"
@@ -43,7 +44,8 @@ class Occupancy:
         # SQLite keeps its log beside the name: by another name, a second process would write past the first one.
         if not alone and path.exists() and path.stat().st_nlink > 1:
             raise Occupied(f"{path} has other names as well (hard links), by which others could write into it unseen: copy it instead")
-        self._descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        give_to_owner(self._descriptor, path)
         try:
             fcntl.flock(self._descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from collector.storage.commits import TRIALS, Bulk, NoPartner, Partner, Rescue, Result, Work, commit
@@ -135,6 +135,8 @@ class Writer:
         names = ["writer", *(f"writer {number}" for number in range(2, threads + 1))]
         self._threads = [threading.Thread(target=self._loop, args=(place,), name=name, daemon=True) for place, name in enumerate(names)]
         self._closed = threading.Event()
+        self.died: Callable[[], None] = lambda: None
+        """Called once a thread has died of a fault of ours: nothing is written by this process any more."""
         self._held: tuple[int | None, float] = (None, 0.0)
         """The site that met a row which somebody held for too long, and when."""
         for thread in (*self._threads, threading.Thread(target=self._watch, name="writer's watch", daemon=True)):
@@ -297,6 +299,7 @@ class Writer:
                 log.critical("the writer died", exc_info=True)
                 self._closing = True
                 self._turn_away(group, None)
+                self.died()
                 raise
             finally:
                 for unit in group:

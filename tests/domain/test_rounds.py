@@ -302,7 +302,7 @@ class TestParts:
         assert "in mend" in caplog.text
         assert SECRET not in caplog.text
         (finding,) = [one for one in examine(world.services.database) if one.check == "upkeep"]
-        assert f"JSONDecodeError at site {world.site.id}" in finding.found
+        assert f"JSONDecodeError at site {world.site.id} ({world.site.key})" in finding.found
         assert finding.expected == "mending done each night"
 
     def test_what_fails_for_one_site_is_done_for_the_others(self, world: World, caplog: pytest.LogCaptureFixture) -> None:

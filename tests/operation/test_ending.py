@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from collector import serving
+from tests.support.envelopes import envelope, new_event
 from tests.support.processes import STOP_SECONDS, Program, free_port, members
 from tests.support.servers import ORIGIN, Collector
 
@@ -63,3 +64,22 @@ def test_an_order_to_end_ends_a_start_too(tmp_path: Path, number: signal.Signals
             time.sleep(0.01)
     finally:
         program.kill()
+
+
+def test_a_process_that_cannot_write_any_more_ends_so_that_it_is_replaced(start_collector: Callable[..., Collector]) -> None:
+    """What the writer died of was no outage, and only a new process has another writer."""
+    collector = start_collector()
+    collector.stop()
+    collector.start(
+        "from collector.storage.writer import Writer\n"
+        "way = Writer._transactions\n"
+        "def fail(self, group):\n"
+        "    if any(unit.work is None for unit in group):\n"
+        "        raise SystemExit('a fault of ours')\n"
+        "    return way(self, group)\n"
+        "Writer._transactions = fail\n"
+    )
+    body = envelope(collector.site_key, f"{'a' * 22}.{'b' * 22}", new_event())
+    assert collector.client.post_json("/collect", body).status == 503
+    assert collector.program.process.wait(STOP_SECONDS) == 1
+    assert "the writer died" in collector.program.errors

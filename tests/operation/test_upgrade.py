@@ -8,6 +8,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from collector import operating
+from collector.settings import SettingsError
 from collector.storage.database import Connection, Database
 from collector.storage.migrations import run_steps, steps
 from collector.storage.occupancy import file_of
@@ -99,6 +101,22 @@ def test_a_database_of_a_newer_version_is_refused_in_one_line(words: str, run: R
     assert done.returncode == (2 if words in ("doctor", "upgrade --check") else 1), "1 would be an answer to what these two are asked"
     assert len(done.stderr.splitlines()) == 1
     assert f"newer version of Leadlight (schema {NEWEST + 1}; this version knows {NEWEST})" in done.stderr
+
+
+def test_who_runs_a_command_in_another_folder_is_told_where_it_looked(tmp_path: Path) -> None:
+    done = run_command(["collector", "doctor"], tmp_path, {"SECRET_KEY": KEY})
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert f"there is no database {tmp_path / 'leadlight.db'} (DATABASE_URL is not set)" in done.stderr
+    done = run_command(["collector", "doctor"], tmp_path, {})
+    assert f"looked for in {tmp_path / 'leadlight.toml'}" in done.stderr
+    assert "go to the installation's folder, or set SECRET_KEY and DATABASE_URL" in done.stderr
+
+
+def test_a_defect_is_not_told_as_if_it_were_a_reason() -> None:
+    with pytest.raises(SettingsError, match=r"^backup\.db: KeyError: 'site'$"), operating.in_one_line("backup.db"):
+        {}["site"]
+    with pytest.raises(SettingsError, match=r"^backup\.db: it exists already$"), operating.in_one_line("backup.db"):
+        raise FileExistsError("it exists already")
 
 
 def test_a_server_of_this_version_goes_on_beside_a_newer_schema(start_collector, database_url: str) -> None:

@@ -73,10 +73,9 @@ def newest_at(connection: Connection) -> int:
     return int(connection.value("SELECT max(applied_at) FROM schema_migrations"))
 
 
-def told(database: Database) -> list[str]:
+def told(connection: Connection) -> list[str]:
     """Return a line for each step that has not run yet: its number and what it is about."""
-    with database.read() as connection:
-        missing = pending(connection)
+    missing = pending(connection)
     return [f"{number:4}  {str(module.__doc__).splitlines()[0]}" for number, module in steps() if number in missing]
 
 
