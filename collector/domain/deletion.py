@@ -1,10 +1,12 @@
 """Deletion: a person is gone from every table, and only a keyed tombstone remembers that somebody was deleted.
 
-The person disappears in one commit. Its events may be many; they are wiped after that in steps, and what is still to be wiped is
-written down, so that whoever comes next goes on where another was interrupted. No reader finds events without their identity.
+The person disappears in one commit. Its events may be many, and the claims to it that were refused; they are wiped after that in steps,
+and what is still to be wiped is written down, so that whoever comes next goes on where another was interrupted. No reader finds events
+without their identity, nor lines of the journal.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 from collector.domain import changes, former_addresses, identities, tombstones
@@ -21,35 +23,46 @@ Transact = Callable[[Callable[[Connection], int]], int]
 """Runs work in a transaction and returns what it returns: `Database.transact`, or the writer of a serving process."""
 
 STEP = 1_000
-"""Events wiped in one transaction, so that nobody waits long for the database."""
+"""Events, or lines of the journal, wiped in one transaction, so that nobody waits long for the database."""
 _CHUNK = 400
 _EVER = 2**62
 
 
 def erase(database: Database, slices: Slices, transact: Transact, keyring: Keyring, site: int, person: int, clock: Clock) -> bool:
-    """Delete a person whole and return when no row of it is left; False where there is none.
+    """Delete a person whole and return when no row of it is left; False where there is none. Who else is being wiped is not waited for.
 
     SQLite's file is overwritten where the rows stood. Copies may stay in unused parts of it, and in its log where somebody reads there
     now, until the next round of upkeep (`rewriting`), which the first commit asks for: nothing rests on whether the log can be cut here.
     """
-    if not transact(lambda tx: int(delete_person(tx, site, keyring, person, clock))):
+    gone: list[int] = []
+
+    def delete(tx: Connection) -> int:
+        gone[:] = delete_person(tx, site, keyring, person, clock)
+        return len(gone)
+
+    if not transact(delete):
         return False
-    for _ in wipe(database, slices, transact, site):
-        pass
+    for identity in gone:
+        while _is_left(database, site, identity):
+            transact(functools.partial(_step, slices=slices, site=site, identity=identity))
     database.cut_log()
     return True
 
 
-def delete_person(tx: Connection, site: int, keyring: Keyring, person: int, clock: Clock) -> bool:
-    """Delete a person (its principal's row id) with all its identities; False where there is none. Their events are wiped by `wipe`."""
+def delete_person(tx: Connection, site: int, keyring: Keyring, person: int, clock: Clock) -> list[int]:
+    """Delete a person (its principal's row id) and return the row ids of its identities, none where there is nobody.
+
+    What is left of them is wiped by `wipe`.
+    """
     members = _locked(tx, site, person)
     if not members:
-        return False
+        return []
     now_ms = clock()  # not before: what was taken while this waited happened before the deletion
+    numbers = [one.id for one in members]
     _remember(tx, site, keyring, members, now_ms)
-    _remove(tx, site, [one.id for one in members], now_ms)
+    _remove(tx, site, numbers, now_ms)
     tx.owe_rewriting()
-    return True
+    return numbers
 
 
 def delete_silent_lead(tx: Connection, site: int, lead: int, before_ms: int, now_ms: int) -> bool:
@@ -87,23 +100,29 @@ def silent_leads(database: Database, site: int, before_ms: int) -> Iterator[int]
 
 
 def wipe(database: Database, slices: Slices, transact: Transact, site: int, before_ms: int = _EVER) -> Iterator[int]:
-    """Wipe the events of a site's identities deleted before a time, one transaction at a time; yields the number of events after each."""
+    """Wipe what is left of a site's identities deleted before a time, one transaction at a time; yields the number of events after each."""
     while True:
         with database.read() as connection:
             identity = connection.value("SELECT min(identity) FROM deletions WHERE site = ? AND at < ?", (site, before_ms))
         if identity is None:
             break
+        yield transact(functools.partial(_step, slices=slices, site=site, identity=identity))
 
-        def step(tx: Connection, identity: int = identity) -> int:
-            # Two at a time would each pass over what the other one takes, and call it all.
-            if tx.row(f"SELECT 1 FROM deletions WHERE site = ? AND identity = ?{tx.lock_suffix()}", (site, identity)) is None:
-                return 0
-            gone = slices.delete_of(tx, site, identity, STEP)
-            if not gone:
-                tx.run("DELETE FROM deletions WHERE site = ? AND identity = ?", (site, identity))
-            return gone
 
-        yield transact(step)
+def _is_left(database: Database, site: int, identity: int) -> bool:
+    with database.read() as connection:
+        return connection.row("SELECT 1 FROM deletions WHERE site = ? AND identity = ?", (site, identity)) is not None
+
+
+def _step(tx: Connection, slices: Slices, site: int, identity: int) -> int:
+    """Wipe some of a deleted identity's events, then of its lines, then that it is being wiped; return how many events."""
+    # Two at a time would each pass over what the other one takes, and call it all.
+    if tx.row(f"SELECT 1 FROM deletions WHERE site = ? AND identity = ?{tx.lock_suffix()}", (site, identity)) is None:
+        return 0
+    gone = slices.delete_of(tx, site, identity, STEP)
+    if not gone and not tx.run(_SOME_LINES, (site, site, identity, identity, STEP)):
+        tx.run("DELETE FROM deletions WHERE site = ? AND identity = ?", (site, identity))
+    return gone
 
 
 def _locked(tx: Connection, site: int, person: int) -> Sequence[Identity]:
@@ -149,11 +168,13 @@ def _remove(tx: Connection, site: int, numbers: Sequence[int], now_ms: int) -> N
         for table in _TABLES:
             tx.run(f"DELETE FROM {table} WHERE site = ? AND identity IN ({marks(chunk)})", (site, *chunk))
         some = marks(chunk)
-        tx.run(f"DELETE FROM merges WHERE site = ? AND (lead IN ({some}) OR target IN ({some}))", (site, *chunk, *chunk))
+        theirs = f"lead IN ({some}) OR target IN ({some})"
+        tx.run(f"DELETE FROM merges WHERE site = ? AND outcome = 'merged' AND ({theirs})", (site, *chunk, *chunk))
         tx.run(f"DELETE FROM identities WHERE site = ? AND id IN ({some})", (site, *chunk))
     changes.note(tx, site, numbers, now_ms)
 
 
 _TABLES = ("visits", "totals", "attributes", "deliveries", "delivery_links", "decisions", "former_addresses", "handovers")
+_SOME_LINES = "DELETE FROM merges WHERE site = ? AND id IN (SELECT id FROM merges WHERE site = ? AND (lead = ? OR target = ?) LIMIT ?)"
 _FOLDED = "SELECT folded FROM attributes WHERE site = ? AND attr = ? AND identity = ? AND folded IS NOT NULL"
 _HAS_EMAIL = "SELECT 1 FROM attributes WHERE site = ? AND attr = ? AND identity = ? AND value IS NOT NULL AND value <> 'null'"

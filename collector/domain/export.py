@@ -1,12 +1,13 @@
 """Export: everything that is stored about a person, read to be given out.
 
-What is bounded is read at one moment (`records`). Visits and events may be many and are read in pages, each at a moment of its own,
-so that a client who takes its time holds up nobody: neither pruning nor a checkpoint waits for it. They are those of the identities
-that the person had at the first moment. Each stands there once, since a page begins where the one before ended and what happened
-never changes hands; a merge or an undo meanwhile changes nothing. What arrives while it is being read may be missing. Where the
-person is deleted meanwhile, reading ends with LookupError.
+What is bounded is read at one moment (`records`). Lines of the journal, visits and events may be many and are read in pages, each at a
+moment of its own, so that a client who takes its time holds up nobody: neither pruning nor a checkpoint waits for it. They are those of
+the identities that the person had at the first moment. Each stands there once, since a page begins where the one before ended and what
+happened never changes hands; a merge or an undo meanwhile takes no visit and no event away. What arrives while it is being read may be
+missing. Where the person is deleted meanwhile, reading ends with LookupError.
 """
 
+import contextlib
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -25,9 +26,11 @@ from collector.domain.people import Person
 from collector.storage.database import Connection, Database
 
 PAGE = 1_000
-"""Visits, or events, in memory at once, about: a person of many identities has a few of each."""
-_LEAST = 50
+"""Lines of the journal, visits, or events in memory at once, however many identities the person has."""
+_NARROWEST, _WIDER = 1_000, 4  # spans of time, in ms, and how much wider the next one is where there is little
+_AT_ONCE = 8_000  # identities: of more SQLite would read all the site's events
 _LATEST = 2**62
+_AFTER_ALL_IDS = b"\xff" * 17
 
 _T = TypeVar("_T")
 
@@ -70,13 +73,12 @@ class KeptDecision(msgspec.Struct, frozen=True):
 
 
 class Records(msgspec.Struct, frozen=True):
-    """What is stored about a person but for visits and events."""
+    """What is stored about a person but for journal, visits and events."""
 
     attributes: list[OwnAttribute]
     totals: list[OwnTotal]
     received: list[Received]
     decisions: list[KeptDecision]
-    merges: list[Merge]
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -109,8 +111,24 @@ def records(connection: Connection, site: int, names: Names, person: Person) -> 
         totals=_totals(connection, site, names, person),
         received=_received(connection, site, person),
         decisions=_decisions(connection, site, person),
-        merges=journal.of_person(connection, site, person),
     )
+
+
+def merges(database: Database, site: int, person: Person) -> Iterator[list[Merge]]:
+    """Yield the lines of the journal about a person page by page, the newest first.
+
+    Raises:
+        LookupError: an identity is gone.
+    """
+    before, members = None, [one.id for one in person.identities]
+    while True:
+        with _reading(database, site, members) as connection:
+            page = journal.of_person(connection, site, person, limit=PAGE, before=before)
+        if page:
+            yield page
+        if len(page) < PAGE:
+            return
+        before = page[-1].id
 
 
 def visits(database: Database, site: int, of: Sequence[Identity]) -> Iterator[list[Visit]]:
@@ -127,7 +145,8 @@ def visits(database: Database, site: int, of: Sequence[Identity]) -> Iterator[li
     def read(identity: int) -> Iterator[Visit]:
         last = b""
         while True:
-            rows = _page(database, site, identity, sql, (site, identity, last, PAGE))
+            with _reading(database, site, [identity]) as connection:
+                rows = connection.rows(sql, (site, identity, last, PAGE))
             yield from (Visit(number, bytes(visit), start, end, context) for number, visit, start, end, context in rows)
             if len(rows) < PAGE:
                 return
@@ -139,41 +158,53 @@ def visits(database: Database, site: int, of: Sequence[Identity]) -> Iterator[li
 def events(database: Database, site: int, names: Names, of: Sequence[Identity], oldest: int) -> Iterator[list[StoredEvent]]:
     """Yield the events of the timeline page by page, the newest first, not older than `oldest` (ms).
 
+    All the identities are asked at once: were each asked for a page of its own, these would be in memory together. But for the first
+    time they are asked for a span that ought to hold two pages: without, each page would read all that is left to find what comes next.
+
     Raises:
         LookupError: an identity is gone.
     """
-    sql = (
-        "SELECT id, name, at, unverified, visit, page, metadata FROM events WHERE site = ? AND identity = ? AND at >= ? AND at <= ? "
-        "AND (at < ? OR id < ?) ORDER BY at DESC, id DESC LIMIT ?"
-    )
-    size = max(PAGE // max(len(of), 1), _LEAST)
 
-    def read(identity: int) -> Iterator[StoredEvent]:
-        at, last = _LATEST, b""
-        while True:
-            rows = _page(database, site, identity, sql, (site, identity, oldest, at, at, last, size))
-            page = [_event(site, names, identity, row) for row in rows]
-            yield from page
-            if len(page) < size:
-                return
-            at, last = page[-1].at, page[-1].id
+    def read(some: Sequence[int]) -> Iterator[StoredEvent]:
+        at, last, span = _LATEST, _AFTER_ALL_IDS, _LATEST
+        while at >= oldest:
+            since = max(at - span, oldest)
+            with _reading(database, site, some) as connection:
+                among, members = connection.among(some)
+                rows = connection.rows(_EVENTS.format(among), (site, *members, since, at, at, last, PAGE))
+            yield from (_event(site, names, row) for row in rows)
+            if len(rows) == PAGE:
+                span = max(2 * (rows[0][3] - rows[-1][3]), _NARROWEST)
+                at, last = rows[-1][3], bytes(rows[-1][0])
+            else:
+                at, last, span = since - 1, _AFTER_ALL_IDS, span * _WIDER
 
-    return _pages(heapq.merge(*(read(one.id) for one in of), key=lambda event: (event.at, event.id), reverse=True))
+    numbers = [one.id for one in of]
+    parts = (read(numbers[start : start + _AT_ONCE]) for start in range(0, len(numbers), _AT_ONCE))
+    return _pages(heapq.merge(*parts, key=lambda event: (event.at, event.id), reverse=True))
 
 
-def _event(site: int, names: Names, identity: int, row: tuple[Any, ...]) -> StoredEvent:
-    number, name, at, unverified, visit, page, metadata = row
+_EVENTS = (
+    "SELECT id, identity, name, at, unverified, visit, page, metadata FROM events WHERE site = ? AND identity {} AND at >= ? AND at <= ? "
+    "AND (at < ? OR id < ?) ORDER BY at DESC, id DESC LIMIT ?"
+)
+
+
+def _event(site: int, names: Names, row: tuple[Any, ...]) -> StoredEvent:
+    number, identity, name, at, unverified, visit, page, metadata = row
     visit_id = None if visit is None else bytes(visit)
     return StoredEvent(identity, bytes(number), names.text(site, name), at, bool(unverified), visit_id, page, metadata)
 
 
-def _page(database: Database, site: int, identity: int, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Read a page of an identity that is still there afterwards: of a deleted one some rows may be left, and nobody may see them."""
+@contextlib.contextmanager
+def _reading(database: Database, site: int, of: Sequence[int]) -> Iterator[Connection]:
+    """Read a page of identities that are still there afterwards: of a deleted one some rows may be left, and nobody may see them."""
     with database.read() as connection:
-        rows = connection.rows(sql, parameters)
-        if connection.row("SELECT 1 FROM identities WHERE site = ? AND id = ?", (site, identity)) is None:
-            raise LookupError(identity)
-    return rows
+        yield connection
+        among, numbers = connection.among(of)
+        there = connection.value(f"SELECT count(*) FROM identities WHERE site = ? AND id {among}", (site, *numbers))
+        if there < len(of):
+            raise LookupError("somebody was deleted meanwhile")
 
 
 def _pages(one_by_one: Iterable[_T]) -> Iterator[list[_T]]:

@@ -1,4 +1,7 @@
-"""The journal of merges: who joined whom, when, why and on whose word; what was refused, and what was undone since."""
+"""The journal of merges: who joined whom, when, why and on whose word; what was refused, and what was undone since.
+
+Of somebody it may have very many lines, so it is read in pages: each begins after the row id that the one before ended with.
+"""
 
 from typing import Any
 
@@ -6,6 +9,8 @@ import msgspec
 
 from collector.domain.people import Person
 from collector.storage.database import Connection
+
+_AFTER_ALL = 2**63 - 1
 
 
 class NoMerge(LookupError):
@@ -35,14 +40,16 @@ def of_site(connection: Connection, site: int, *, limit: int, before: int | None
     """Return the merges of a site, the newest first, those before row id `before`, and how many there are in all."""
     total = connection.value("SELECT count(*) FROM merges WHERE site = ? AND outcome = 'merged'", (site,))
     sql = _LINES + "WHERE m.site = ? AND m.outcome = 'merged' AND m.id < ? ORDER BY m.id DESC LIMIT ?"
-    return [_line(row) for row in connection.rows(sql, (site, 2**63 - 1 if before is None else before, limit))], int(total)
+    return [_line(row) for row in connection.rows(sql, (site, _AFTER_ALL if before is None else before, limit))], int(total)
 
 
-def of_person(connection: Connection, site: int, person: Person) -> list[Merge]:
-    """Return every line about any identity of a person, the newest first."""
-    members = "(SELECT id FROM identities WHERE site = ? AND principal_id = ?)"
-    sql = _LINES + f"WHERE m.site = ? AND (m.target IN {members} OR m.lead IN {members}) ORDER BY m.at DESC, m.id DESC"
-    return [_line(row) for row in connection.rows(sql, (site, site, person.id, site, person.id))]
+def of_person(connection: Connection, site: int, person: Person, *, limit: int, before: int | None = None) -> list[Merge]:
+    """Return lines about any identity of a person, the newest first, those before row id `before`."""
+    among, members = connection.among([one.id for one in person.identities])
+    # "+ 0": in the order of its ids the journal of the whole site would be read for the few lines of one person.
+    sql = _LINES + f"WHERE m.site = ? AND (m.target {among} OR m.lead {among}) AND m.id + 0 < ? ORDER BY m.id + 0 DESC LIMIT ?"
+    rows = connection.rows(sql, (site, *members, *members, _AFTER_ALL if before is None else before, limit))
+    return [_line(row) for row in rows]
 
 
 def line(connection: Connection, site: int, merge_id: int) -> Merge:

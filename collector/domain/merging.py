@@ -1,8 +1,8 @@
 """A lead becomes part of a user, and back. Nothing is rewritten: a pointer moves, a few totals and attributes are folded again.
 
 The journal (`merges`) keeps who, when, why and whether the user id was verified. The first committed claim keeps the lead; a later
-claim by another user is journalled as refused. Undoing is exact at any time, because every row still says what its identity did
-alone; the pair is then blocked from merging again by itself.
+claim by another user is journalled as refused, as far as there is room for that. Undoing is exact at any time, because every row still
+says what its identity did alone; the pair is then blocked from merging again by itself.
 """
 
 from enum import Enum
@@ -38,6 +38,10 @@ MOST = 1_000
 """Leads of one person from which on no more merge by themselves, unless the user is proved. Who has more is no person but an account that
 everybody uses, or somebody who wants the collector to be slow: each merge reads what all of them have."""
 
+REFUSALS = 100
+"""Refused claims that are journalled of one lead, and into one person, of those with a proof and without one each. The site's public key is
+enough to be refused without end; so who was refused before those cannot be pushed out by it, nor who is proved kept out."""
+
 
 def claim_lead(
     tx: Connection,
@@ -60,14 +64,14 @@ def claim_lead(
     if lead.principal_id == user.principal_id:
         return Claim.ALREADY
     if lead.absorbed:
-        _journal(tx, site, lead, user, row_ids, now_ms, outcome="refused", verified=verified, by=by, reason=Reason.LEAD_CLAIMED.value)
+        _refuse(tx, site, lead, user, row_ids, now_ms, verified=verified, by=by, reason=Reason.LEAD_CLAIMED)
         return Claim.REFUSED
     if not asked and tx.row(
         "SELECT 1 FROM merges WHERE site = ? AND lead = ? AND target = ? AND blocked = 1", (site, lead.id, user.principal_id)
     ):
         return Claim.BLOCKED
     if not (asked or verified) and _is_full(tx, site, user.principal_id):
-        _journal(tx, site, lead, user, row_ids, now_ms, outcome="refused", verified=verified, by=by, reason=Reason.LEADS_LIMIT.value)
+        _refuse(tx, site, lead, user, row_ids, now_ms, verified=verified, by=by, reason=Reason.LEADS_LIMIT)
         return Claim.FULL
     _absorb(tx, site, lead, user)
     changes.note(tx, site, (lead.id, lead.principal_id), now_ms)
@@ -191,6 +195,23 @@ def _refold_totals(tx: Connection, site: int, lead_id: int, person: int) -> None
     )
 
 
+def _refuse(
+    tx: Connection, site: int, lead: Identity, user: Identity, row_ids: RowIds, now_ms: int, *, verified: bool, by: str, reason: Reason
+) -> None:
+    """Write a refused claim down, once for each pair, where there is room; nobody else takes the last of it: both are locked."""
+    of_lead, into = (site, lead.id, int(verified), REFUSALS - 1), (site, user.principal_id, int(verified), REFUSALS - 1)
+    if not tx.row(_KEPT_BACK, (site, lead.id, user.principal_id, *of_lead, *into)):
+        _journal(tx, site, lead, user, row_ids, now_ms, outcome="refused", verified=verified, by=by, reason=reason.value)
+
+
+# In this order: most are refused again by the page after, and the pair is found at once.
+_KEPT_BACK = (
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM merges WHERE site = ? AND lead = ? AND target = ? AND outcome = 'refused') "
+    "OR EXISTS (SELECT 1 FROM merges WHERE site = ? AND lead = ? AND outcome = 'refused' AND verified = ? LIMIT 1 OFFSET ?) "
+    "OR EXISTS (SELECT 1 FROM merges WHERE site = ? AND target = ? AND outcome = 'refused' AND verified = ? LIMIT 1 OFFSET ?)"
+)
+
+
 def _journal(
     tx: Connection,
     site: int,
@@ -204,11 +225,8 @@ def _journal(
     by: str,
     reason: str,
 ) -> None:
-    # A merge must have its line, or it could not be undone; a refusal is written down once for each pair.
-    again = "ON CONFLICT DO NOTHING" if outcome == "refused" else ""
     tx.insert(
         "merges",
         ("site", "id", "lead", "target", "outcome", "at", "by_whom", "reason", "verified"),
         [(site, row_ids.mint(now_ms), lead.id, user.principal_id, outcome, now_ms, by, reason, int(verified))],
-        again,
     )

@@ -132,4 +132,4 @@ def _delete(tx: Connection, site: int, keyring: Keyring, person: int, due: _Due)
         merging.detach(tx, site, lead, person, max(due.values()))
         if lead in due:
             gone[lead] = due[lead]
-    return sum(delete_person(tx, site, keyring, number, functools.partial(int, at)) for number, at in sorted(gone.items()))
+    return sum(bool(delete_person(tx, site, keyring, number, functools.partial(int, at))) for number, at in sorted(gone.items()))

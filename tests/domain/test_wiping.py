@@ -1,6 +1,7 @@
 """What a deleted person did is wiped in steps, by whoever comes to it, and at whatever else the collector is at."""
 
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from collector import upkeep
-from collector.domain import deletion, simulation_runs
+from collector.domain import deletion, journal, people, simulation_runs
 from collector.domain.deletion import Transact
 from collector.services import WRITERS
 from collector.storage import rewriting
@@ -57,6 +58,70 @@ def test_two_who_wipe_at_once_leave_nothing_between_them(world: World, monkeypat
         assert sum(second.result(60)) == 3
     assert world.rows("SELECT count(*) FROM events") == world.rows("SELECT count(*) FROM deletions") == [(0,)]
     assert is_sound(world)
+
+
+def test_a_deletion_waits_for_nobody_elses_wiping(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upkeep may be at a hundred thousand silent leads; who asked for one person's deletion wants to know about that one."""
+    monkeypatch.setattr(deletion, "STEP", 2)
+    world.send(user("other"), *(world.event() for _ in range(5)))  # of a lower row id
+    world.clock.advance(1)
+    world.send(user(), *(world.event() for _ in range(5)), lead=lead())
+    (other,) = world.person(user("other")).identities
+    begin_to_erase(world, user("other"))
+    assert erase(world, user())
+    assert world.rows("SELECT DISTINCT identity FROM events") == world.rows("SELECT identity FROM deletions") == [(other.id,)]
+    assert world.rows("SELECT count(*) FROM events") == [(5,)]
+    assert sum(wiping(world)) == 5
+    assert world.rows("SELECT count(*) FROM deletions") == [(0,)]
+
+
+def test_a_deletion_that_upkeep_helps_with_ends_when_nothing_is_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PostgreSQL upkeep waits for the step that is being done; on SQLite the two take turns."""
+    monkeypatch.setattr(deletion, "STEP", 2)
+    world.send(user(), *(world.event() for _ in range(5)), lead=lead())
+    services, helping = world.services, []
+
+    def meeting(work: Callable[[Connection], int]) -> int:
+        begun = bool(world.rows("SELECT 1 FROM deletions"))
+        with services.written.write() as tx:
+            done = work(tx)
+            if begun and not helping:
+                helping.append(pool.submit(list, wiping(world)))
+                if services.written.engine == "postgresql":
+                    wait_for_a_row(world)
+        return done
+
+    with ThreadPoolExecutor(1) as pool:
+        person = world.person(user()).id
+        assert deletion.erase(services.written, services.slices, meeting, services.keyring, world.site.id, person, world.clock)
+        assert world.rows("SELECT count(*) FROM events") == world.rows("SELECT count(*) FROM deletions") == [(0,)]
+        assert sum(helping[0].result(60)) <= 3
+    assert is_sound(world)
+
+
+def test_refused_claims_are_wiped_in_steps_and_nobody_reads_them_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journals of before there was a bound may be as long as the site is old; the database's one writer is not held for all of one."""
+    monkeypatch.setattr(deletion, "STEP", 2)
+    names = [f"lead-{number}" for number in range(5)]
+    for name in names:
+        world.send(user("owner"), lead=lead(name))
+        world.send(user(), lead=lead(name))
+    world.send(user(), world.event(), lead=lead("own"))
+    begin_to_erase(world, user())
+    left = "SELECT count(*) FROM merges WHERE target NOT IN (SELECT id FROM identities)"
+    with world.services.database.read() as connection:
+        owner = people.by_key(connection, world.site.id, user("owner"))
+        assert owner is not None
+        assert {line.outcome for line in journal.of_person(connection, world.site.id, owner, limit=100)} == {"merged"}
+        assert journal.of_site(connection, world.site.id, limit=100)[1] == len(names)
+    counts = []
+    for _ in wiping(world):
+        counts.append(world.rows(left)[0][0])
+        assert is_sound(world)
+    assert max(before - after for before, after in itertools.pairwise([len(names), *counts])) == 2
+    assert counts[-1] == 0
+    assert world.rows("SELECT count(*) FROM deletions") == [(0,)]
+    assert world.rows("SELECT count(*) FROM merges") == [(len(names),)]
 
 
 def test_what_was_taken_while_a_deletion_waited_happened_before_it(world: World) -> None:

@@ -281,7 +281,7 @@ class Play:
         if act.steps is None:
             assert deletion.erase(services.written, services.slices, transact, services.keyring, site, person, lambda: now)
         else:
-            assert transact(lambda tx: int(deletion.delete_person(tx, site, services.keyring, person, lambda: now)))
+            assert transact(lambda tx: len(deletion.delete_person(tx, site, services.keyring, person, lambda: now)))
             self.wipe(act.process, act.steps)
         self.model.erase(key, now)
 

@@ -103,7 +103,7 @@ def test_nothing_about_somebody_reads_a_whole_site(world: World, statements: dic
         people.count_before_sign_up(connection, site, services.names, person, 0, "page-view")
         decisions.of_person(connection, site, person.id)
         decisions.of_person(connection, site, person.id, 1)
-        merges = journal.of_person(connection, site, person)
+        merges = journal.of_person(connection, site, person, limit=10)
     services.decisions.note(site, person.id, [(1, "caps")], world.clock())
     services.decisions.write()
     services.names.ensure(site, "event", ["bought"], world.clock())

@@ -9,6 +9,7 @@ import pytest
 from collector.domain import deliveries, export
 from collector.domain.deliveries import Delivery, Report
 from collector.domain.secrets import digest
+from collector.storage.database import Connection
 from collector.values.clock import DAY, HOUR, SECOND
 from collector.values.ids import event_id_text
 from tests.support.clock import START, FakeClock
@@ -219,6 +220,64 @@ def test_the_journal_lists_merges_refused_claims_and_what_was_undone(rest: Rest)
     rest.post(f"/merges/{merge['id']}/undo", {})
     undone = [line for line in exported(rest, anonymous)["merges"] if line["outcome"] == "merged"]
     assert [(line["into"], line["undone_at"]) for line in undone] == [(known, NOW)]
+
+
+def test_a_long_journal_is_given_out_in_parts_each_line_once_newest_first(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "PAGE", 4)
+    _, known = signed_up(rest)
+    for number in range(9):
+        rest.world.send(user("u-2"), lead=lead(f"of-another-{number}"))
+        rest.world.send(user("u-1"), lead=lead(f"of-another-{number}"))
+    answer = rest.client.get(f"/api/contacts/{known}/export", headers=rest.access, buffered=False)
+    parts = list(answer.response)
+    found = [line["id"] for line in json.loads(b"".join(parts))["merges"]]
+    ((theirs,),) = rest.world.rows("SELECT id FROM identities WHERE value = 'u-1'")
+    stored = rest.world.rows("SELECT id FROM merges WHERE target = ? ORDER BY id DESC", theirs)
+    assert found == [str(number) for (number,) in stored]
+    assert len(found) == 10
+    assert max(part.count(b'"type":"merge"') for part in parts) == 4
+
+
+class Spans:
+    """The spans of time in which events were asked for, and how many were read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read, self.asked = 0, []
+        rows = Connection.rows
+
+        def spy(connection: Connection, sql: str, parameters: Any = ()) -> Any:
+            found = rows(connection, sql, parameters)
+            if "FROM events WHERE" in sql:
+                *_, since, until, _, _, _ = parameters
+                self.read += len(found)
+                self.asked.append((since, until))
+            return found
+
+        monkeypatch.setattr(Connection, "rows", spy)
+
+
+def test_of_many_identities_no_more_than_two_pages_of_events_are_in_memory(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And to find the next page not all that is left is read again: the spans asked for hold a few pages together."""
+    monkeypatch.setattr(export, "PAGE", 10)
+    world = rest.world
+    for number in range(40):
+        of_one = [world.event(at=START - number * SECOND - turn * HOUR) for turn in range(10)]
+        world.send(user("u-1"), lead=lead(f"lead-{number}"))
+        world.send(lead(f"lead-{number}"), *of_one)
+    services, person = world.services, world.person(user("u-1"))
+    times = [at for (at,) in world.rows("SELECT at FROM events ORDER BY at DESC")]
+    spans = Spans(monkeypatch)
+    pages = export.events(services.database, world.site.id, services.names, person.identities, START - 90 * DAY)
+    events = list(next(pages))
+    assert spans.read <= 20
+    for page in pages:
+        assert len(page) <= 10
+        events += page
+        assert spans.read <= len(events) + 20
+    assert [event.at for event in events] == times
+    assert len({event.id for event in events}) == len(times) == 400
+    others = spans.asked[1:]
+    assert sum(since <= at <= until for since, until in others for at in times) < 4 * len(times)
 
 
 @pytest.mark.parametrize("apart", [0, 1])

@@ -59,7 +59,7 @@ def test_the_journal_says_what_the_browser_claimed_and_on_whose_word(rest: Rest)
     newest, oldest = rest.get("/merges").json["data"]
     assert (newest["into"], newest["by"], newest["reason"], newest["verified"]) == (contact(rest, "u-2"), "browser", "identify", True)
     assert (oldest["into"], oldest["verified"], oldest["at"]) == (contact(rest, "u-1"), False, rest.now - 2)
-    assert newest.keys() == {"type", "id", "from", "into", "at", "by", "reason", "verified", "undone_at"}
+    assert newest.keys() == {"type", "id", "from", "into", "at", "by", "reason", "verified", "undone_at", "undone_by"}
 
 
 def contact(rest: Rest, external_id: str) -> str:
@@ -115,9 +115,9 @@ def test_with_two_leads_one_is_undone_and_the_other_stays(rest: Rest, pair: tupl
     assert rest.counts("user_id=u-1") == {"created-report": 3}
     newest, oldest = rest.get("/merges").json["data"]
     assert (newest["from"], oldest["from"]) == (second, first)
-    assert rest.post(f"/merges/{oldest['id']}/undo", {}).json == {**oldest, "undone_at": rest.now}
+    assert rest.post(f"/merges/{oldest['id']}/undo", {}).json == {**oldest, "undone_at": rest.now, "undone_by": "rest"}
     assert rest.counts("user_id=u-1") == {"created-report": 2}
-    assert rest.get("/merges").json["data"] == [newest, {**oldest, "undone_at": rest.now}]
+    assert rest.get("/merges").json["data"] == [newest, {**oldest, "undone_at": rest.now, "undone_by": "rest"}]
     assert rest.get(f"/contacts/{second}").status_code == 410
 
 

@@ -9,10 +9,12 @@ import pytest
 from collector.domain import contacts
 from collector.domain.identities import Key, NewIdentity
 from collector.values.clock import DAY, HOUR
-from collector.web.console import words
+from collector.web.console import profile, words
 from tests.support.clock import FakeClock
 from tests.support.world import lead, user
 from tests.web.test_console_support import Console, Parsed, console, section
+
+UNDO = re.compile(r'action="/console(/merges/[0-9]+/undo)"')
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def told(on: Console, who: NewIdentity | Key) -> str:
 
 def undoable(on: Console, who: NewIdentity | Key) -> list[str]:
     """Where the profile's buttons to undo lead, the newest merge first."""
-    return re.findall(r'action="/console(/merges/[0-9]+/undo)"', on.profile(who))
+    return UNDO.findall(on.profile(who))
 
 
 def called(on: Console, visitor: str = "lead-1") -> str:
@@ -126,6 +128,31 @@ def test_a_long_journal_is_folded_and_loses_nothing(on: Console) -> None:
         joined(on, visitor=f"lead-{number}")
     assert "3 more" in on.profile(user())
     assert len(undoable(on, user())) == 13
+
+
+def test_a_journal_without_end_is_shown_page_by_page_each_line_once(on: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "PER_PAGE", 4)
+    for number in range(11):
+        joined(on, visitor=f"lead-{number}")
+    ids = [f"/merges/{number}/undo" for (number,) in on.world.rows("SELECT id FROM merges ORDER BY id DESC")]
+    assert undoable(on, user()) == ids[:4]
+    seen, text = ids[:4], section(on.profile(user()), "journal")
+    while older := [href for href in Parsed(text).hrefs if "/joined?before=" in href]:
+        text = on.page(older[0].removeprefix("/console"))
+        seen += UNDO.findall(text)
+    assert seen == ids
+    whole = f"/people/{on.contact_id(user())}/joined"
+    assert f"/console{whole}" in Parsed(text).hrefs
+    assert UNDO.findall(on.page(whole)) == ids[:4]
+    assert "Nothing older." in Parsed(on.page(f"{whole}?before=1")).text
+    visitor = on.world.rows("SELECT public_id FROM identities WHERE value = 'lead-3'")[0][0]
+    assert on.get(f"/people/{visitor}/joined").headers["Location"].startswith(f"/console/people/{on.contact_id(user())}")
+
+
+def test_of_nobody_there_is_no_journal(on: Console) -> None:
+    on.viewed(lead(), "/")
+    assert "Nobody was joined." in Parsed(on.page(f"/people/{on.contact_id(lead())}/joined")).text
+    assert on.get("/people/nobody/joined").status_code == 404
 
 
 @pytest.mark.parametrize("merge", ["0", "x", "-1", "9" * 18, "9" * 19, "%00"])

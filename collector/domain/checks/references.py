@@ -98,7 +98,8 @@ def of_site(whole: Part) -> Iterator[Finding]:
 
 
 _MERGES = """SELECT m.lead, m.target, l.id, t.id FROM merges m LEFT JOIN identities l ON l.site = m.site AND l.id = m.lead
-LEFT JOIN identities t ON t.site = m.site AND t.id = m.target WHERE m.site = ? AND (l.id IS NULL OR t.id IS NULL)"""
+LEFT JOIN identities t ON t.site = m.site AND t.id = m.target WHERE m.site = ? AND (l.id IS NULL OR t.id IS NULL)
+AND NOT EXISTS (SELECT 1 FROM deletions d WHERE d.site = m.site AND d.identity IN (m.lead, m.target))"""
 _MESSAGES = """SELECT DISTINCT d.message FROM deliveries d LEFT JOIN auto_messages m ON m.site = d.site AND m.id = d.message
 WHERE d.site = ? AND m.id IS NULL"""
 

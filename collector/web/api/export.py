@@ -38,7 +38,7 @@ def show(services: Services, site: Site, contact_id: str) -> Response:
 
 
 def give_out(services: Services, connection: Connection, site: Site, person: Person) -> Response:
-    """Return the answer for a person. Visits and events are read later, while it is being sent, on connections of their own."""
+    """Return the answer for a person. Journal, visits and events are read later, while it is being sent, on connections of their own."""
     now = services.clock()
     oldest = now - services.settings.retention
     contact = contact_json(services, connection, site, person)
@@ -57,10 +57,12 @@ def give_out(services: Services, connection: Connection, site: Site, person: Per
 
 def _document(services: Services, site: Site, person: Person, oldest: int, head: dict[str, Any], request: str) -> Iterator[bytes]:
     ids = _contact_ids(person)
+    merges = export.merges(services.database, site.id, person)
     visits = export.visits(services.database, site.id, person.identities)
     events = export.events(services.database, site.id, services.names, person.identities, oldest)
     try:
         yield msgspec.json.encode(head)[:-1]
+        yield from _list("merges", ([{**merge_json(one), "outcome": one.outcome} for one in page] for page in merges))
         yield from _list("visits", ([_visit(one, ids) for one in page] for page in visits))
         yield from _list("events", ([_event(one, ids) for one in page] for page in events))
         yield b"}"
@@ -111,7 +113,6 @@ def _records(found: export.Records, ids: dict[int, str]) -> dict[str, Any]:
             }
             for one in found.decisions
         ],
-        "merges": [{**merge_json(one), "outcome": one.outcome} for one in found.merges],
     }
 
 

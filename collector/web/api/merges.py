@@ -95,6 +95,7 @@ def merge_json(one: Merge) -> dict[str, Any]:
         "reason": one.reason,
         "verified": one.verified,
         "undone_at": None if one.undone_at is None else one.undone_at // 1000,
+        "undone_by": one.undone_by,
     }
 
 

@@ -7,6 +7,7 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from collector.domain import deliveries, journal, people
+from collector.domain.journal import Merge
 from collector.domain.names import PAGE_VIEW
 from collector.domain.people import Person, TimelineEvent
 from collector.domain.sites import Site
@@ -17,6 +18,7 @@ from collector.web.console import asked, current, joining, reading
 PER_PAGE = 50
 _FEW = 15
 """Pages before sign-up on the profile itself; all are on a page of their own."""
+_LATEST_ID = 2**63 - 1
 
 
 class Timeline(msgspec.Struct, frozen=True):
@@ -24,6 +26,13 @@ class Timeline(msgspec.Struct, frozen=True):
 
     events: list[TimelineEvent]
     before: str | None
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """Lines of the journal about somebody, and the row id of the last one where older ones follow."""
+
+    lines: list[Merge]
+    before: int | None
 
 
 class PagesBefore(msgspec.Struct, frozen=True):
@@ -66,7 +75,7 @@ def register(bp: Blueprint, services: Services) -> None:
                 timeline=timeline(connection, services, site, person, oldest, before),
                 earlier=before is not None,
                 before_sign_up=_pages_before(connection, services, site, person, oldest, None, _FEW),
-                journal=journal.of_person(connection, site.id, person),
+                journal=_joined(connection, site, person, None),
                 namesakes=joining.namesakes(connection, site, services.names, person),
                 received=_received(connection, services, site, person),
                 retention_days=services.settings.retention_days,
@@ -91,6 +100,18 @@ def register(bp: Blueprint, services: Services) -> None:
             "before_sign_up.html", person=person, card=card, before=before, later=behind is not None, retention_days=days
         )
 
+    @bp.get("/people/<contact_id>/joined")
+    def joined(contact_id: str) -> ResponseReturnValue:
+        """Show the journal about a person page by page."""
+        site, before = current.site(), current.number("before", 0, 0, _LATEST_ID) or None
+        with services.database.read() as connection:
+            person, merged_into = find(connection, site, current.public_id(contact_id))
+            if person is None:
+                return lead_on(contact_id, merged_into)
+            card = reading.cards(connection, site.id, services.names, [person.id]).get(person.id) or abort(404)
+            page = _joined(connection, site, person, before)
+        return render_template("joined.html", person=person, card=card, journal=page, later=before is not None)
+
 
 def timeline(
     connection: Connection, services: Services, site: Site, person: Person, oldest: int, before: tuple[int, bytes] | None
@@ -102,6 +123,13 @@ def timeline(
     found = people.timeline(connection, site.id, services.names, person.identities, oldest, behind=before, limit=PER_PAGE + 1)
     page = found[:PER_PAGE]
     return Timeline(page, page[-1].cursor if len(found) > PER_PAGE else None)
+
+
+def _joined(connection: Connection, site: Site, person: Person, before: int | None) -> Joined:
+    """Return lines of the journal, the newest first."""
+    found = journal.of_person(connection, site.id, person, limit=PER_PAGE + 1, before=before)
+    lines = found[:PER_PAGE]
+    return Joined(lines, lines[-1].id if len(found) > PER_PAGE else None)
 
 
 def _pages_before(
