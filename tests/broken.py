@@ -42,6 +42,8 @@ def early(then: str) -> tuple[tuple[str, str, str], ...]:
     )
 
 
+NO_ROOM_NEEDED = (BODIES, "            if body.answered or self._kept + size > self._most:\n", "            if False:\n")
+
 NOT_AGAIN = (
     (WRITER_PROCESS, "_ATTEMPTS = 2\n", "_ATTEMPTS = 1\n"),
     (
@@ -212,7 +214,7 @@ BREAKS = (
                 "if self._closing:",
             ),
             (WRITER, "_STUCK_SECONDS = 15\n", "_STUCK_SECONDS = 10**6\n"),
-            (BODIES, "        if self._kept + size > self._most:\n", "        if False:\n"),
+            NO_ROOM_NEEDED,
         ),
         (
             "overload::full_queue[sqlite]",
@@ -419,7 +421,7 @@ BREAKS = (
     ),
     Break(
         "bodies take no room",
-        ((BODIES, "            if body.answered or self._kept + size > self._most:\n", "            if False:\n"),),
+        (NO_ROOM_NEEDED,),
         ("bodies::no_room[Content-Length: 1000000-sqlite]", "bodies::no_room[Transfer-Encoding: chunked-sqlite]"),
     ),
     Break(

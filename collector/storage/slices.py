@@ -226,6 +226,21 @@ class Slices:
             raise
         return gone
 
+    def has_of(self, tx: Connection, site: int, identity: int) -> bool:
+        """Say whether there is any event of an identity, in however many slices.
+
+        Raises:
+            RunAgain: a slice was dropped meanwhile.
+        """
+        try:
+            return any(
+                tx.row(f"SELECT 1 FROM events_{number} WHERE site = ? AND identity = ? LIMIT 1", (site, identity))
+                for number in with_tables(tx)
+            )
+        except (sqlite3.Error, psycopg.Error) as error:
+            self._check_behind(error)
+            raise
+
     def _check_behind(self, error: Exception) -> None:
         """Raise RunAgain where an error of a slice's table means that this process is behind."""
         text = str(error)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from collector import upkeep
 from collector.domain import deletion, journal, people, simulation_runs
@@ -15,7 +16,8 @@ from collector.domain.deletion import Transact
 from collector.services import WRITERS
 from collector.storage import rewriting
 from collector.storage.database import Connection
-from collector.values.clock import MINUTE
+from collector.storage.slices import OVERFLOW
+from collector.values.clock import DAY, MINUTE
 from collector.values.errors import Reason
 from tests.domain.test_deletion import begin_to_erase, erase, is_sound, wait_for_a_row
 from tests.support.clock import FakeClock
@@ -58,6 +60,22 @@ def test_two_who_wipe_at_once_leave_nothing_between_them(world: World, monkeypat
         assert sum(second.result(60)) == 3
     assert world.rows("SELECT count(*) FROM events") == world.rows("SELECT count(*) FROM deletions") == [(0,)]
     assert is_sound(world)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"])
+def test_what_pruning_takes_from_under_a_step_is_not_taken_for_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deletion, "STEP", 2)
+    events = [structs.replace(world.event(), at=world.clock() - 2 * DAY + number) for number in range(5)]
+    world.send(user(), *events)
+    assert begin_to_erase(world, user()) == len(events)
+    with ThreadPoolExecutor(1) as pool:
+        with world.services.written.write() as tx:
+            oldest = f"SELECT id FROM events_{OVERFLOW} ORDER BY at LIMIT 2"
+            assert tx.run(f"DELETE FROM events_{OVERFLOW} WHERE id IN ({oldest})") == 2
+            rest = pool.submit(list, wiping(world))
+            wait_for_a_row(world)
+        assert sum(rest.result(60)) == 3
+    assert world.rows("SELECT count(*) FROM events") == world.rows("SELECT count(*) FROM deletions") == [(0,)]
 
 
 def test_a_deletion_waits_for_nobody_elses_wiping(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
