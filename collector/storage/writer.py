@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -294,9 +295,10 @@ class Writer:
                     self._commit(place, part)
             except Overloaded as error:
                 self._turn_away(group, error.__cause__)
-            except BaseException:
+            except BaseException as error:
                 # Nobody may wait for ever for a thread that is gone; readiness says so, and the process is to be started again.
-                log.critical("the writer died", exc_info=True)
+                # What the exception says may quote values: where it came from says enough.
+                log.critical("the writer died: %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
                 self._closing = True
                 self._turn_away(group, None)
                 self.died()

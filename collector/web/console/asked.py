@@ -1,6 +1,7 @@
 """The query box: what was written into it, as a query or as what is wrong with it, and what it says of one person."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -128,7 +129,8 @@ def lines(explained: Explained) -> list[Line]:
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        times = Counter(key for key, _ in pairs)
+        twice = next(key for key, number in times.items() if number > 1)
         raise Refusal(Reason.QUERY_INVALID, None, f"The key {shown(twice)} stands twice in one object.")
     return made
 
