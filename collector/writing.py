@@ -93,7 +93,7 @@ class Pen:
         settings = self._settings
         file = file_of(settings.database_url)
         if file is not None and not file.is_file():  # an empty one would be made in its place
-            raise Replaced(f"{file} is not there")
+            raise FileNotFoundError(file)
         database = Database(settings.database_url, connections=1)
         names = Names(database, database, settings.new_names_per_day)
         maker = Maker(RowIds(), Keyring(settings.secret_key))

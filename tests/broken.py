@@ -404,6 +404,11 @@ BREAKS = (
         ("writer_processes::all_processes_at_once[sqlite]", "writer_processes::all_processes_at_once[postgresql]"),
     ),
     Break(
+        "a writer process makes an empty file where there is none",
+        ((WRITING, "if file is not None and not file.is_file():", "if file is None and not file:"),),
+        ("writer_processes::file_is_away",),
+    ),
+    Break(
         "a writer process keeps no books of new people",
         ((WRITING, "            self._given.now = group.left\n", "            self._given.now = 10**6\n"),),
         ("writer_processes::the_bound[sqlite]", "writer_processes::the_bound[postgresql]"),

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import IO
 
 import pytest
@@ -209,6 +210,17 @@ def test_a_number_too_large_to_be_handed_over_is_written_by_the_process_that_ser
         assert writer.record(1, payload) == payload
     finally:
         writer.close()
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+def test_one_that_starts_while_the_file_is_away_makes_none_in_its_place(database: Database, clock: FakeClock, tmp_path: Path) -> None:
+    partner = WriterProcess(settings_for(f"sqlite:///{tmp_path / 'away.db'}"), database, Occupancy(database.url), clock, NewPeople(100))
+    try:
+        with pytest.raises(ElsewhereError):
+            partner.commit(1, [[]])
+        assert not (tmp_path / "away.db").exists()
+    finally:
+        partner.close()
 
 
 def test_a_database_that_cannot_be_opened_is_said_to_be_the_fault(database: Database, clock: FakeClock) -> None:
