@@ -235,7 +235,7 @@ def _into_postgresql(url: str, path: Path, keyring: Keyring, replace: bool, dele
                     restoring.remember(tx, restoring.written(tx, copying.KEPT))
                     deleted = _delete_again(tx, keyring, deletions)
         _wipe(database)
-        with database.read() as connection:
+        with snapshot(database) as connection:  # which may take its time: everything is counted, and all of it is done by now
             size = connection.value("SELECT pg_database_size(current_database())")
             return msgspec.structs.replace(_holds(connection, size), deleted=deleted)
     finally:

@@ -120,7 +120,8 @@ def round_of(services: Services, transact: Transact, report: Report, *, trusted:
                 report.mended += people
                 yield
     if present is not None:
-        for step in pruning.prune(services.written, services.slices, transact, present, longest.retention, parts.attempt, parts.leave):
+        steps = pruning.prune(services.written, services.slices, transact, present, longest.retention, parts.attempt, parts.leave, now)
+        for step in steps:
             report.closed += step.what == "closed"
             report.dropped += step.what == "dropped"
             report.moved += step.events if step.what == "moved" else 0

@@ -10,6 +10,7 @@ from collector.domain import attributes, changes, former_addresses, identities, 
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, Key, Maker, NewIdentity, marks
 from collector.domain.names import Names
 from collector.storage.database import Connection
+from collector.storage.faults import RunAgain
 from collector.values.errors import Reason, Refusal
 from collector.values.ids import new_nonce
 from collector.values.text import fold
@@ -39,7 +40,7 @@ def create(tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, *
         made = _insert(tx, site, (USER, external_id), "external_id", maker, now_ms)
     else:
         email = values["email"]
-        present = people.by_email(tx, site, email)
+        present = _by_email(tx, site, email)
         if present is not None:
             raise ContactExists("email", present.contact_id)
         made = _insert(tx, site, (EMAIL, fold(email)), "email", maker, now_ms)
@@ -144,8 +145,18 @@ def _insert(tx: Connection, site: int, key: Key, field: str, maker: Maker, now_m
         if present is not None and made:
             return present
         if present is not None:
-            principals = identities.by_ids(tx, site, [present.principal_id])
-            raise ContactExists(field, principals[present.principal_id].public_id)
+            known = identities.by_ids(tx, site, [present.principal_id]).get(present.principal_id)
+            if known is None:
+                raise RunAgain("who has it was deleted just now")
+            raise ContactExists(field, known.public_id)
+
+
+def _by_email(tx: Connection, site: int, email: str) -> people.Person | None:
+    """Return the user with this email; one that is deleted while it is looked at has it no more."""
+    try:
+        return people.by_email(tx, site, email)
+    except people.NoPerson as error:
+        raise RunAgain("who has the email was deleted just now") from error
 
 
 def _rename(tx: Connection, site: int, maker: Maker, principal: Identity, email: str | None, *, known_otherwise: bool) -> None:
@@ -159,7 +170,7 @@ def _rename(tx: Connection, site: int, maker: Maker, principal: Identity, email:
         return
     if fold(email) == principal.value:
         return
-    other = people.by_email(tx, site, email)
+    other = _by_email(tx, site, email)
     if other is not None and other.id != principal.id:
         raise ContactExists("email", other.contact_id)
     key = (EMAIL, fold(email))

@@ -4,7 +4,7 @@ What is bounded is read at one moment (`records`). Lines of the journal, visits 
 moment of its own, so that a client who takes its time holds up nobody: neither pruning nor a checkpoint waits for it. They are those of
 the identities that the person had at the first moment. Each stands there once, since a page begins where the one before ended and what
 happened never changes hands; a merge or an undo meanwhile takes no visit and no event away. What arrives while it is being read may be
-missing. Where the person is deleted meanwhile, reading ends with LookupError.
+missing. Where the person is deleted meanwhile, reading ends with NoPerson.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from collector.domain.deliveries import Delivery
 from collector.domain.identities import Identity
 from collector.domain.journal import Merge
 from collector.domain.names import Names
-from collector.domain.people import Person
+from collector.domain.people import NoPerson, Person
 from collector.storage.database import Connection, Database
 
 PAGE = 1_000
@@ -118,7 +118,7 @@ def merges(database: Database, site: int, person: Person) -> Iterator[list[Merge
     """Yield the lines of the journal about a person page by page, the newest first.
 
     Raises:
-        LookupError: an identity is gone.
+        NoPerson: an identity is gone.
     """
     before, members = None, [one.id for one in person.identities]
     while True:
@@ -135,7 +135,7 @@ def visits(database: Database, site: int, of: Sequence[Identity]) -> Iterator[li
     """Yield visits page by page: those of one identity after those of another, in the order of their ids.
 
     Raises:
-        LookupError: an identity is gone.
+        NoPerson: an identity is gone.
     """
     sql = (
         "SELECT identity, visit, started_at, ended_at, context FROM visits WHERE site = ? AND identity = ? AND visit > ? "
@@ -162,7 +162,7 @@ def events(database: Database, site: int, names: Names, of: Sequence[Identity], 
     time they are asked for a span that ought to hold two pages: without, each page would read all that is left to find what comes next.
 
     Raises:
-        LookupError: an identity is gone.
+        NoPerson: an identity is gone.
     """
 
     def read(some: Sequence[int]) -> Iterator[StoredEvent]:
@@ -204,7 +204,7 @@ def _reading(database: Database, site: int, of: Sequence[int]) -> Iterator[Conne
         among, numbers = connection.among(of)
         there = connection.value(f"SELECT count(*) FROM identities WHERE site = ? AND id {among}", (site, *numbers))
         if there < len(of):
-            raise LookupError("somebody was deleted meanwhile")
+            raise NoPerson("somebody was deleted meanwhile")
 
 
 def _pages(one_by_one: Iterable[_T]) -> Iterator[list[_T]]:

@@ -96,7 +96,9 @@ def merge_contacts(tx: Connection, site: int, lead_id: str, user_id: str, row_id
         raise NoPerson(lead_id if found[0] is None else user_id)
     numbers = [number for one in found if one is not None for number in (one.id, one.principal_id)]
     locked = identities.by_ids(tx, site, numbers, lock=True)
-    lead, user = locked[found[0].id], locked[found[1].id]
+    lead, user = locked.get(found[0].id), locked.get(found[1].id)
+    if lead is None or user is None:  # deleted while they were waited for
+        raise NoPerson(lead_id if lead is None else user_id)
     if user.kind == LEAD or lead.kind != LEAD or locked.get(user.principal_id, user).kind == LEAD:
         raise CannotMerge("a lead merges into a user")
     claim = claim_lead(tx, site, lead, user, row_ids, now_ms, verified=True, by=by, reason="contacts_merge", asked=True)

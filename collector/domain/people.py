@@ -81,12 +81,18 @@ def behind(cursor: str) -> tuple[int, bytes] | None:
 
 
 def by_contact_id(connection: Connection, site: int, contact_id: str) -> tuple[Person | None, str | None]:
-    """Return the person of a contact id; for a merged lead None and the contact id it became part of."""
+    """Return the person of a contact id; for a merged lead None and the contact id it became part of.
+
+    Raises:
+        NoPerson: who that is was deleted just now.
+    """
     identity = identities.by_public_id(connection, site, contact_id)
     if identity is None:
         return None, None
     if identity.absorbed:
-        principal = identities.by_ids(connection, site, [identity.principal_id])[identity.principal_id]
+        principal = identities.by_ids(connection, site, [identity.principal_id]).get(identity.principal_id)
+        if principal is None:
+            raise NoPerson(contact_id)
         return None, principal.public_id
     return load(connection, site, identity.id), None
 

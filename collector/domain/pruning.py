@@ -43,20 +43,23 @@ def prune(
     retention_ms: int,
     attempt: Attempt = raising,
     leave: Callable[[str], None] | None = None,
+    clock_ms: int | None = None,
 ) -> Iterator[Step]:
     """Prune whatever is due, one transaction after the other; between two the caller may rest, or stop.
 
-    Where another process of the installation prunes, nothing is done, and `leave` is told so. A week stays for as long as one site's
-    events of it cannot be moved.
+    `now_ms` is the present that is believed, `clock_ms` what the clock says, where that is later. Where another process of the installation
+    prunes, nothing is done, and `leave` is told so. A week stays for as long as one site's events of it cannot be moved.
     """
     with database.alone(_LOCK) as alone:
         if alone:
-            yield from _prune(database, slices, transact, now_ms, retention_ms, attempt)
+            yield from _prune(database, slices, transact, now_ms, retention_ms, attempt, max(now_ms, clock_ms or 0))
         elif leave is not None:
             leave(PART)
 
 
-def _prune(database: Database, slices: Slices, transact: Transact, now_ms: int, retention_ms: int, attempt: Attempt) -> Iterator[Step]:
+def _prune(
+    database: Database, slices: Slices, transact: Transact, now_ms: int, retention_ms: int, attempt: Attempt, clock_ms: int
+) -> Iterator[Step]:
     for number in slices.closable(now_ms, retention_ms):
         with attempt(PART, 0):
             transact(functools.partial(_close, slices=slices, number=number))
@@ -80,7 +83,7 @@ def _prune(database: Database, slices: Slices, transact: Transact, now_ms: int, 
             yield Step("dropped", number)
     for site in sites:
         with attempt(PART, site):
-            yield from _move_overflow(transact, site, now_ms - retention_ms - DRIFT, now_ms, STEP["sqlite"])
+            yield from _move_overflow(transact, site, now_ms - retention_ms - DRIFT, clock_ms, STEP["sqlite"])
 
 
 def _close(tx: Connection, *, slices: Slices, number: int) -> int:
@@ -127,16 +130,16 @@ def _wipe(transact: Transact, number: int, site: int) -> Iterator[Step]:
         yield Step("wiped", number, wiped)
 
 
-def _move_overflow(transact: Transact, site: int, before_ms: int, now_ms: int, limit: int) -> Iterator[Step]:
+def _move_overflow(transact: Transact, site: int, before_ms: int, clock_ms: int, limit: int) -> Iterator[Step]:
     """Move events of the overflow that arrived before a time, and delete them: this table stays."""
     while True:
-        moved = transact(lambda tx: _move_some_overflow(tx, site, before_ms, now_ms, limit))
+        moved = transact(lambda tx: _move_some_overflow(tx, site, before_ms, clock_ms, limit))
         if not moved:
             return
         yield Step("moved", OVERFLOW, moved)
 
 
-def _move_some_overflow(tx: Connection, site: int, before_ms: int, now_ms: int, limit: int) -> int:
+def _move_some_overflow(tx: Connection, site: int, before_ms: int, clock_ms: int, limit: int) -> int:
     # When they arrived, a collector's clock said, which may have been behind; that an id was made lately is another word for that. Those
     # of whom was deleted are somebody else's to wipe, who has to find them.
     old = (
@@ -145,7 +148,7 @@ def _move_some_overflow(tx: Connection, site: int, before_ms: int, now_ms: int, 
     )
     rows = tx.rows(
         f"DELETE FROM events_{OVERFLOW} WHERE site = ? AND slice = ? AND id IN ({old}) RETURNING name, identity, at",
-        (site, OVERFLOW, site, before_ms, first_event_id(before_ms), first_event_id(now_ms + 1), site, limit),
+        (site, OVERFLOW, site, before_ms, first_event_id(before_ms), first_event_id(clock_ms + 1), site, limit),
     )
     counts: dict[tuple[int, int], list[int]] = {}
     for name, identity, at in rows:

@@ -1,11 +1,11 @@
 """What is written down of upkeep's rounds: when the last one was done whole, what was not done, and which present is believed.
 
 What is taken away is gone for everybody, so that one wrong clock must not decide it. A clock is believed where the database agrees: its
-server's own clock on PostgreSQL, and on both engines the newest events, in whose weeks browsers' clocks and collectors' agree. One
-that is behind them is not believed. Where a clock makes a leap that they do not contradict, the present follows by a week a night; after a
-long rest it catches up like that. Where the newest events are too old to agree, because nobody came or because the clock is wrong, the
-nights are counted: the present follows by one for each, so that nothing goes before it is as old as that, and what is personal goes at its
-age although nobody comes.
+server's own clock on PostgreSQL, and on both engines the newest events, in whose weeks browsers' clocks and collectors' agree. One that is
+behind these, and behind the present of the round before, is not believed. Where a clock makes a leap that they do not contradict, the
+present follows by a week a night; after a long rest it catches up like that. Where the newest events are too old to agree, because nobody
+came or because the clock is wrong, the nights are counted: the present follows by one for each, so that nothing goes before it is as old
+as that, and what is personal goes at its age although nobody comes.
 """
 
 import secrets

@@ -49,10 +49,14 @@ def draft(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def give_to_owner(descriptor: int, path: Path) -> None:
-    """Let root give a file that it has made to whom it is for: the owner of the one at `path`, or else of the folder."""
-    if os.geteuid() == 0:
+    """Let root give a file that it has made to whom it is for: the owner of the one at `path`, or else of the folder.
+
+    Where root may not, as in some containers and on other machines' disks, it stays root's. What has another name is not given away.
+    """
+    if os.geteuid() == 0 and os.fstat(descriptor).st_nlink == 1:
         like = (path if path.exists() else path.parent).stat()
-        os.fchown(descriptor, like.st_uid, like.st_gid)
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, like.st_uid, like.st_gid)
 
 
 def _check_free(path: Path, overwrite: bool) -> None:

@@ -155,7 +155,7 @@ def known_by_email_first(world: World) -> None:
     services, site = world.services, world.site.id
 
     def make(tx: Connection) -> None:
-        contacts.create(tx, site, services.names, services.maker, 1, external_id=None, values={"email": EMAIL_KEY[1]})
-        contacts.update(tx, site, services.names, services.maker, 2, EMAIL_KEY, external_id="u-1", values={})
+        made = contacts.create(tx, site, services.names, services.maker, 1, external_id=None, values={"email": EMAIL_KEY[1]})
+        contacts.update(tx, site, services.names, services.maker, 2, made, external_id="u-1", values={})
 
     services.writer.run(site, make)

@@ -422,7 +422,7 @@ def test_deleted_while_it_is_tracked_merged_and_undone_by_two_processes_nothing_
                     )
                 if row is not None:
                     services.writer.run(site, lambda tx, row=row: merging.undo(tx, site, row, world.clock()))
-            except (LookupError, ValueError):  # deleted since it was looked for; another user's already
+            except (people.NoPerson, merging.NoMerge, merging.CannotMerge):  # deleted since it was looked for; another user's already
                 continue
 
     def delete(number: int) -> None:

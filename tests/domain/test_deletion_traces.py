@@ -10,7 +10,7 @@ from typing import Any
 
 from collector.domain import contacts, deliveries
 from collector.domain.deliveries import Delivery, Report
-from collector.domain.identities import EMAIL, Key, NewIdentity
+from collector.domain.identities import EMAIL, NewIdentity
 from collector.domain.submissions import AttributeChange, Event, Submission
 from collector.values.clock import DAY, HOUR
 from collector.values.errors import Reason
@@ -43,7 +43,7 @@ class Life:
         )
         self.message, self.public_message = made.id, made.public_id
 
-    def act(self, do: Callable[..., Any], *which: Key, **what: Any) -> None:
+    def act(self, do: Callable[..., Any], *which: str, **what: Any) -> None:
         """Do something with the contact, as REST does it."""
         world, services = self.world, self.world.services
 
@@ -55,12 +55,12 @@ class Life:
     def arrive(self) -> None:
         """Become known by an address, then by a user id too."""
         self.act(contacts.create, external_id=None, values={"email": self.address[1]})
-        self.act(contacts.update, self.address, external_id=self.user[1], values={})
+        self.act(contacts.update, self.world.person(self.address).contact_id, external_id=self.user[1], values={})
 
     def move(self) -> None:
         """Be known by another address from now on."""
-        former, self.address = self.address, (EMAIL, f"{self.word()}@example.com")
-        self.act(contacts.update, former, external_id=None, values={"email": self.address[1]})
+        contact, self.address = self.world.person(self.address).contact_id, (EMAIL, f"{self.word()}@example.com")
+        self.act(contacts.update, contact, external_id=None, values={"email": self.address[1]})
 
     def go_on(self) -> NewIdentity:
         """Come with a new browser: look around, sign up, move, change attributes, click in a message, leave. Return the browser's lead."""

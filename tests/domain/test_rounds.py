@@ -194,6 +194,15 @@ class TestClocks:
         assert world.rows("SELECT count(*) FROM events WHERE slice = ?", OVERFLOW) == [(0,)]
         assert world.counts(user("of a minute")) == {"page-view": 1}
 
+    def test_what_came_by_one_that_was_behind_stays_though_the_present_lags_after_a_rest(self, world: World) -> None:
+        world.clock.advance(120 * DAY)
+        event, right = world.event(), world.clock()
+        world.clock.now = right - 600 * DAY
+        world.send(user(), structs.replace(event, at=world.clock()))
+        world.clock.now = right
+        do(world.services)
+        assert world.rows("SELECT count(*) FROM events WHERE slice = ?", OVERFLOW) == [(1,)]
+
     def test_an_operator_is_believed(self, world: World) -> None:
         world.clock.advance(500 * DAY)
         report = do(world.services, trusted=True)

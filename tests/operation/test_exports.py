@@ -18,6 +18,7 @@ SECONDS = 1
 FAULTS = """
 import psycopg
 from collector.domain import export
+from collector.domain.people import NoPerson
 
 def visits(*_):
     raise {fault}
@@ -71,7 +72,7 @@ def test_a_client_who_reads_nothing_is_given_up_and_holds_up_only_other_exports(
     ("fault", "status", "code", "retry_after"),
     [
         ("psycopg.OperationalError('the server closed the connection')", 503, "overloaded", "5"),
-        ("LookupError(1)", 404, "not_found", None),
+        ("NoPerson(1)", 404, "not_found", None),
         ("KeyError(1)", 500, "internal", None),
     ],
     ids=["an outage", "deleted meanwhile", "a defect"],

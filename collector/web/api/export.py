@@ -14,7 +14,7 @@ from flask import Response
 from collector.domain import attributes, export
 from collector.domain.audiences import Total
 from collector.domain.identities import Identity
-from collector.domain.people import Person
+from collector.domain.people import NoPerson, Person
 from collector.domain.sites import Site
 from collector.ingest.failures import log_failure
 from collector.services import Services
@@ -68,7 +68,7 @@ def _document(services: Services, site: Site, person: Person, oldest: int, head:
         yield b"}"
     except Exception as error:  # what databases say quotes values, and whoever sends this would log it
         log_failure(request, error)
-        raise BrokenOff(lookup.user_not_found() if type(error) is LookupError else unexpected(error), request) from None
+        raise BrokenOff(lookup.user_not_found() if isinstance(error, NoPerson) else unexpected(error), request) from None
 
 
 def _list(name: str, pages: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
