@@ -92,4 +92,4 @@ def test_a_gateway_that_asks_for_a_password_for_a_moment_loses_nothing(
     gateway.fates = [401, 407]
     track(page, "behind-a-login", 1)
     assert until(page, lambda: stored.events("behind-a-login"))
-    assert status(page)["queued"] == 0
+    assert until(page, lambda: status(page)["queued"] == 0)  # once the page has the answer
