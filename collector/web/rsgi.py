@@ -42,7 +42,6 @@ _T = TypeVar("_T")
 _READERS = 8
 _CLAIM_SECONDS = 15  # longer than any lock is waited for; where commits are not answered at all, nobody had better wait with them
 _WAITING = 2  # requests of REST that have or wait for one of its threads, in times these; then they are turned away at once
-_CONSOLE_SHARE, _LEAST_CONSOLE = 4, 4  # threads of the console: the share of REST's
 _CONSOLE_WAITING = 8  # as above; a page and what belongs to it are asked for at once
 _SCRIPTS = 8  # threads for what pages load, which is not turned away: most of it lies in memory
 _LIVES, _READY, _REST = "/healthz", "/readyz", "/api/"
@@ -70,16 +69,26 @@ class _Threads:
 
 
 class RsgiEntry:
-    """An RSGI application: `others` answers what is not the tracker's; `largest` bounds its bodies in bytes."""
+    """An RSGI application: `others` answers what is not the tracker's, in `threads` where it is REST's and `console_threads` where it is
+    the console's; `largest` bounds its bodies in bytes.
+    """
 
-    def __init__(self, responder: Responder, others: "WSGIApplication", *, threads: int, largest: int, close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        responder: Responder,
+        others: "WSGIApplication",
+        *,
+        threads: int,
+        console_threads: int,
+        largest: int,
+        close: Callable[[], None],
+    ) -> None:
         self._responder = responder
         self._others = others
         self._close = close
         # Strangers may fill the console's threads, whoever has a token REST's: neither is to keep the other waiting, nor pages.
         self._rest = _Threads("rest", threads, threads * _WAITING)
-        for_console = max(threads // _CONSOLE_SHARE, _LEAST_CONSOLE)
-        self._console = _Threads("console", for_console, for_console * _CONSOLE_WAITING)
+        self._console = _Threads("console", console_threads, console_threads * _CONSOLE_WAITING)
         self._scripts = _Threads("script", _SCRIPTS)
         self._streams = 0
         # Whoever fills the room for REST, which anybody may try to, does not fill the tracker's.

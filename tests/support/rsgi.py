@@ -82,7 +82,7 @@ class RsgiServer:
     """Runs requests on an event loop in another thread (Playwright keeps one running in the tests' thread)."""
 
     def __init__(self, responder: Responder, others: Any) -> None:
-        self._entry = RsgiEntry(responder, others, threads=4, largest=10_000_000, close=lambda: None)
+        self._entry = RsgiEntry(responder, others, threads=4, console_threads=4, largest=10_000_000, close=lambda: None)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         protocol = Protocol(environ["wsgi.input"].read())

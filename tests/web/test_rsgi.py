@@ -70,7 +70,9 @@ class Server:
 
     def __init__(self, shop: World, views: dict[str, Callable[[dict[str, Any]], Any]]) -> None:
         self._views = views
-        self._entry = RsgiEntry(Responder(shop.services), self._application, threads=THREADS, largest=LIMIT, close=lambda: None)
+        self._entry = RsgiEntry(
+            Responder(shop.services), self._application, threads=THREADS, console_threads=THREADS, largest=LIMIT, close=lambda: None
+        )
 
     def _application(self, environ: dict[str, Any], start_response: Any) -> Any:
         try:
