@@ -8,15 +8,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 import pytest
 from flask import Flask
 
+from collector.storage.database import Database
 from collector.values.errors import Problem, Reason, problem
 from collector.web import assets, bodies, streams
-from collector.web.assets import is_script
+from collector.web.assets import is_rules, is_script
 from collector.web.browser import Responder, read_body
 from collector.web.rsgi import RsgiEntry
 from collector.web.streams import BrokenOff
@@ -25,6 +26,7 @@ from tests.support.rsgi import Headers, Protocol, Scope, loop
 from tests.support.world import World, world
 
 THREADS = 4
+RULES = "/rules-shop-0123456789ab.js"
 CROWD = 200
 PATIENCE_SECONDS = 30
 LIMIT = 1_000_000
@@ -120,13 +122,15 @@ def code(answer: Asked) -> str:
         ("the console by another spelling", "/%63onsole/sign-in", ("/api/me", "/tracker.js")),
         ("REST", "/api/events", ("/console/", "/tracker.js")),
         ("REST by another spelling", "/%61pi/events", ("/console/", "/tracker.js")),
+        ("the rules of sites", RULES, ("/api/me", "/console/", "/tracker.js")),
+        ("the rules of sites by another spelling", RULES.replace("r", "%72", 1), ("/api/me", "/console/", "/tracker.js")),
     ],
 )
 def test_who_crowds_one_part_is_turned_away_there_and_keeps_no_other_waiting(
     shop: World, crowded: str, path: str, others: tuple[str, ...]
 ) -> None:
     release = threading.Event()
-    held = dict.fromkeys(("/console/sign-in", "/nowhere", "/api/events"), lambda _: release.wait(PATIENCE_SECONDS) and b"late")
+    held = dict.fromkeys(("/console/sign-in", "/nowhere", "/api/events", RULES), lambda _: release.wait(PATIENCE_SECONDS) and b"late")
     server = Server(shop, {**held, **dict.fromkeys(("/console/", "/api/me", "/tracker.js"), lambda _: b"there")})
     try:
         crowd = [server.begin(path) for _ in range(CROWD)]
@@ -143,9 +147,13 @@ def test_who_crowds_one_part_is_turned_away_there_and_keeps_no_other_waiting(
 
 def test_scripts_are_not_turned_away_however_many_pages_load_them(shop: World) -> None:
     release = threading.Event()
-    server = Server(shop, {"/tracker.js": lambda _: release.wait(PATIENCE_SECONDS) and b"script"})
-    pages = [server.begin("/tracker.js") for _ in range(CROWD)]
-    release.set()
+    server = Server(shop, {"/tracker.js": lambda _: release.wait(PATIENCE_SECONDS) and b"script", "/api/me": lambda _: b"me"})
+    try:
+        pages = [server.begin("/tracker.js") for _ in range(CROWD)]
+        assert server.ask("/api/me")[::2] == (200, b"me"), "asked after all of them, so that these are under way"
+        assert not any(one.done() for one in pages)
+    finally:
+        release.set()
     assert {one.result(PATIENCE_SECONDS)[0] for one in pages} == {200}
 
 
@@ -154,8 +162,26 @@ def test_every_address_of_a_script_counts_as_one(shop: World) -> None:
     app.register_blueprint(assets.blueprint(shop.services))
     rules = [rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("assets.")]
     assert len(rules) >= 8
-    assert [rule for rule in rules if not is_script(rule)] == []
-    assert not any(map(is_script, ("/console/", "/api/me", "/", "/collect", "/tracker.js/", "/readyz")))
+    assert [rule for rule in rules if is_script(rule) == is_rules(rule)] == []
+    assert not any(is_script(path) or is_rules(path) for path in ("/console/", "/api/me", "/", "/collect", "/tracker.js/", "/readyz"))
+
+
+def test_only_the_rules_of_sites_ask_the_database(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Flask("scripts")
+    app.register_blueprint(assets.blueprint(shop.services))
+    views = [rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("assets.")]
+    asked = []
+
+    def read(*_: Any, **__: Any) -> NoReturn:
+        asked.append(path)
+        raise LookupError(path)
+
+    monkeypatch.setattr(Database, "read", read)
+    for view in views:
+        path = view.replace("<site_key>", shop.site.key).replace("<name>", "0123456789ab")
+        app.test_client().get(path)
+    assert len(asked) == 1
+    assert is_rules(asked[0])
 
 
 def test_in_the_console_one_is_turned_away_with_a_page(shop: World) -> None:
