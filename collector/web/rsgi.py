@@ -169,7 +169,7 @@ class RsgiEntry:
             try:
                 # Who left need not be told, nor who takes nothing; and what broke off is logged, and cannot be said any more.
                 with contextlib.suppress(ConnectionError, TimeoutError):
-                    await streams.send(protocol, answer.status, answer.headers, answer.body, lambda: threads.run(rest.read))
+                    await streams.send(protocol, answer.status, answer.headers, lambda: threads.run(rest.read))
             finally:
                 self._streams -= 1
         finally:
@@ -270,7 +270,7 @@ def _overloaded() -> Problem:
 
 
 def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes | None) -> tuple[Answer, Rest | None]:
-    """Return the answer and, where it is long, what follows."""
+    """Return the answer or, where it is long, its head and what it has to say."""
     path = environ["PATH_INFO"]
     if body is None:
         return _refusal(problem(413, Reason.BODY_TOO_LARGE), path), None
@@ -288,8 +288,8 @@ def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes |
         request_id = new_nonce()
         log_failure(request_id, error)
         return _refusal(unexpected(error), path, request_id), None
-    answer = Answer(started[0], started[1], rest.beginning)
-    if not rest.ended():
-        return answer, rest
+    if rest.is_long():
+        return Answer(started[0], started[1], b""), rest
+    answer = Answer(started[0], started[1], rest.read())
     rest.close()
     return answer, None

@@ -55,6 +55,9 @@ class Protocol:
         for start in range(0, len(self._body), 65_536):
             yield self._body[start : start + 65_536]
 
+    async def client_disconnect(self) -> None:
+        await asyncio.Event().wait()  # it stays
+
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.answer = (status, headers, body)
 

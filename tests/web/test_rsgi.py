@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from http import HTTPStatus
@@ -29,6 +30,7 @@ THREADS = 4
 RULES = "/rules-shop-0123456789ab.js"
 CROWD = 200
 PATIENCE_SECONDS = 30
+FOR_EVER = 3_600
 LIMIT = 1_000_000
 PART = b"x" * 65_536
 PARTS = 1_000
@@ -61,10 +63,28 @@ class Slow(Protocol):
         with os.fdopen(self._file, "rb") as file:
             return file.read()
 
-    def leave(self) -> None:
-        """Hang up after a little more than any pipe holds."""
-        with os.fdopen(self._file, "rb") as file:
-            file.read(2 * streams.WHOLE)
+    def skip(self, size: int) -> None:
+        """Read so many bytes."""
+        while size > 0:
+            size -= len(os.read(self._file, min(size, len(PART))))
+
+    def leave(self, after: int = 2 * streams.WHOLE) -> None:
+        """Hang up after so many bytes; without a word of how many, after a little more than any pipe holds."""
+        self.skip(after)
+        os.close(self._file)
+
+
+class Hasty(Protocol):
+    """A client who leaves before anything of the answer is read."""
+
+    def __init__(self) -> None:
+        super().__init__(b"")
+
+    def response_file(self, status: int, headers: list[tuple[str, str]], path: str) -> None:
+        self.answer = (status, headers, b"")
+
+    async def client_disconnect(self) -> None:
+        pass
 
 
 class Server:
@@ -256,15 +276,40 @@ def test_who_takes_nothing_is_given_up_and_no_more_is_read_for_them_than_they_ta
     assert len(client.read()) < PARTS * len(PART)
 
 
-def test_who_leaves_ends_it(shop: World) -> None:
+@pytest.mark.parametrize("after", [len(PART), streams.WHOLE // 2, 2 * streams.WHOLE])
+def test_who_leaves_ends_it(shop: World, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    monkeypatch.setattr(streams, "SECONDS", FOR_EVER)
     long = Long()
     server, client = Server(shop, {"/api/export": lambda _: long}), Slow()
     asked = server.begin("/api/export", client)
     assert client.begun.wait(PATIENCE_SECONDS)
-    client.leave()
+    client.leave(after)
     assert long.closed.wait(PATIENCE_SECONDS)
     asked.result(PATIENCE_SECONDS)
     assert long.taken < PARTS
+
+
+def test_who_leaves_before_it_begins_ends_it_too(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "SECONDS", FOR_EVER)
+    long = Long()
+    Server(shop, {"/api/export": lambda _: long}).begin("/api/export", Hasty()).result(PATIENCE_SECONDS)
+    assert long.closed.is_set()
+    assert long.taken < PARTS
+
+
+def test_what_was_sent_of_a_long_answer_is_kept_no_longer(shop: World) -> None:
+    server, client = Server(shop, {"/api/export": lambda _: Long()}), Slow()
+    tracemalloc.start()
+    try:
+        asked = server.begin("/api/export", client)
+        assert client.begun.wait(PATIENCE_SECONDS)
+        client.skip(2 * streams.WHOLE)
+        kept = [one.size for one in tracemalloc.take_snapshot().traces if one.size >= streams.WHOLE]
+    finally:
+        tracemalloc.stop()
+    assert kept == [], "a part of the size of the first, which was sent"
+    client.leave()
+    asked.result(PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize(
