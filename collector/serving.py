@@ -85,7 +85,14 @@ def application() -> RsgiEntry:
     def close() -> None:
         _close(services, guests)
 
-    return RsgiEntry(responder, app.wsgi_app, threads=services.settings.threads, largest=app.config["MAX_CONTENT_LENGTH"], close=close)
+    return RsgiEntry(
+        responder,
+        app.wsgi_app,
+        threads=services.settings.threads,
+        console_threads=services.settings.console_threads,
+        largest=app.config["MAX_CONTENT_LENGTH"],
+        close=close,
+    )
 
 
 _Guests = tuple[Upkeep, Backfill, GoalKeeper, DecisionKeeper]

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 CONFIG_FILE = "leadlight.toml"
 _SHORTEST_KEY = 16
+_CONSOLE_SHARE, _LEAST_CONSOLE = 4, 4  # threads of the console: the share of REST's
 _NETWORKS = ("trusted_proxies", "internal_networks")
 LATE_DAYS = 2
 """How much longer than the timeline a silent lead is kept, at least: what still comes of one that is deleted has to be too old by then."""
@@ -49,7 +50,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Processes that `serve` runs side by side on one address, each with threads, connections and bounds of its own; more than one on
     PostgreSQL only."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
-    """Requests of REST in work at once in one process; each may be waiting for a commit. The console has a quarter as many of its own."""
+    """Requests of REST in work at once in one process; each may be waiting for a commit. The console has a quarter as many of its own,
+    at least four."""
     database_connections: Annotated[int, msgspec.Meta(ge=2, le=1_000)] = 20
     """Most connections of one process to PostgreSQL."""
     writer_process: Literal["auto", "on", "off"] = "auto"
@@ -108,6 +110,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 f"{environment_name('lead_retention_days')} (lead_retention_days, {self.lead_retention_days}) has to be at least "
                 f"{LATE_DAYS} days more than {environment_name('retention_days')} (retention_days, {self.retention_days})"
             )
+
+    @property
+    def console_threads(self) -> int:
+        """Requests of the console in work at once in one process."""
+        return max(self.threads // _CONSOLE_SHARE, _LEAST_CONSOLE)
 
     @property
     def retention(self) -> int:

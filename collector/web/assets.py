@@ -12,7 +12,8 @@ from collector.scripts import MODULE, Asset, asset, load, package
 from collector.services import Services
 
 _NAMED = frozenset({"/tracker.js", "/handover.js", "/leadlight.js", "/intercom.js", "/leadlight.tgz"})
-_BEGINNINGS = ("/widget/", "/messenger-", "/rules-")
+_BEGINNINGS = ("/widget/", "/messenger-")
+_RULES = "/rules-"
 
 _HOUR = 3_600
 _YEAR = 365 * 24 * _HOUR
@@ -20,8 +21,13 @@ _SHORTLY = f"public, max-age={_HOUR}"
 
 
 def is_script(path: str) -> bool:
-    """Say whether a path is one of those below, which pages wait for."""
+    """Say whether a path is one of those below that lie in memory, which pages wait for."""
     return path in _NAMED or path.startswith(_BEGINNINGS)
+
+
+def is_rules(path: str) -> bool:
+    """Say whether a path is that of a site's rules, for which the database may be asked."""
+    return path.startswith(_RULES)
 
 
 def blueprint(services: Services) -> Blueprint:

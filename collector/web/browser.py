@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PATHS = ("/collect", "/claim", "/handover", "/handover/take")
 
-_PART = 65_536  # bytes that are inflated at once
+_PART = 65_536  # bytes that are given to be inflated at once, since what is left of them is copied each time; and most that come of them
 
 _encode = msgspec.json.Encoder().encode
 _REASONS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
@@ -187,13 +187,10 @@ def _inflated(asked: TrackerRequest, limit: int) -> bytes:
     if isinstance(body, Problem):
         raise body
     if body is not None and encoding in ("gzip", "deflate"):
-        inflater = zlib.decompressobj(wbits=47)  # either format, by its header
         try:
-            body = b"".join(_parts(inflater, body, limit + 1, asked.room))
+            body = b"".join(_parts(body, encoding, limit + 1, asked.room))
         except zlib.error:
             raise problem(400, Reason.BODY_INVALID, None, f"the body is not {encoding}") from None
-        if len(body) <= limit and (not inflater.eof or inflater.unused_data):
-            raise problem(400, Reason.BODY_INVALID, None, f"the {encoding} body is not whole, or more follows it")
     elif encoding not in ("", "identity", "gzip", "deflate"):
         raise problem(415, Reason.BODY_INVALID, None, "expected gzip, deflate or no Content-Encoding")
     if body is None or len(body) > limit:
@@ -201,13 +198,28 @@ def _inflated(asked: TrackerRequest, limit: int) -> bytes:
     return body
 
 
-def _parts(inflater: "zlib._Decompress", body: bytes, most: int, room: Room | None) -> Iterator[bytes]:
-    """Yield at most so many bytes of what a body inflates to, for each of which there was room."""
-    while most > 0 and (part := inflater.decompress(body, min(most, _PART))):
-        if room is not None and not room(len(part)):
-            raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")])
-        yield part
-        body, most = inflater.unconsumed_tail, most - len(part)
+def _parts(body: bytes, encoding: str, most: int, room: Room | None) -> Iterator[bytes]:
+    """Yield at most so many bytes of what a body inflates to, for each of which there was room.
+
+    Raises:
+        zlib.error: it does not inflate.
+        Problem: 400 where it inflates to less and is not whole, or more follows it; 503 where there is no room.
+    """
+    inflater, rest = zlib.decompressobj(wbits=47), memoryview(body)  # either format, by its header
+    while most > 0 and not inflater.eof:
+        given: bytes | memoryview = inflater.unconsumed_tail
+        if not given:
+            given, rest = rest[:_PART], rest[_PART:]
+        part = inflater.decompress(given, min(most, _PART))
+        if part:
+            if room is not None and not room(len(part)):
+                raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")])
+            yield part
+            most -= len(part)
+        elif not rest:  # not before all of it is given: a part of it may be of headers alone
+            break
+    if most > 0 and (not inflater.eof or inflater.unused_data or rest):
+        raise problem(400, Reason.BODY_INVALID, None, f"the {encoding} body is not whole, or more follows it")
 
 
 def _check_method(method: str) -> None:

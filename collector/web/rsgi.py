@@ -26,7 +26,7 @@ from collector.values.errors import Problem, Reason, problem
 from collector.values.ids import new_nonce
 from collector.web import streams
 from collector.web.api.errors import RETRY_AFTER, is_console, short_page, unexpected
-from collector.web.assets import is_script
+from collector.web.assets import is_rules, is_script
 from collector.web.bodies import ROOM, Bodies, Body, Room
 from collector.web.browser import PATHS, Answer, Responder, TrackerRequest
 from collector.web.streams import BrokenOff, Rest
@@ -42,9 +42,10 @@ _T = TypeVar("_T")
 _READERS = 8
 _CLAIM_SECONDS = 15  # longer than any lock is waited for; where commits are not answered at all, nobody had better wait with them
 _WAITING = 2  # requests of REST that have or wait for one of its threads, in times these; then they are turned away at once
-_CONSOLE_SHARE, _LEAST_CONSOLE = 4, 4  # threads of the console: the share of REST's
 _CONSOLE_WAITING = 8  # as above; a page and what belongs to it are asked for at once
-_SCRIPTS = 8  # threads for what pages load, which is not turned away: most of it lies in memory
+_SCRIPTS = 8  # threads for what pages load, which is not turned away: it lies in memory
+_RULES = 4  # threads for the scripts of rules, which ask the database: what lies in memory must not wait for it
+_RULES_WAITING = 32  # as above; many pages ask at once where a rule was made
 _LIVES, _READY, _REST = "/healthz", "/readyz", "/api/"
 
 
@@ -70,17 +71,28 @@ class _Threads:
 
 
 class RsgiEntry:
-    """An RSGI application: `others` answers what is not the tracker's; `largest` bounds its bodies in bytes."""
+    """An RSGI application: `others` answers what is not the tracker's, in `threads` where it is REST's and `console_threads` where it is
+    the console's; `largest` bounds its bodies in bytes.
+    """
 
-    def __init__(self, responder: Responder, others: "WSGIApplication", *, threads: int, largest: int, close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        responder: Responder,
+        others: "WSGIApplication",
+        *,
+        threads: int,
+        console_threads: int,
+        largest: int,
+        close: Callable[[], None],
+    ) -> None:
         self._responder = responder
         self._others = others
         self._close = close
-        # Strangers may fill the console's threads, whoever has a token REST's: neither is to keep the other waiting, nor pages.
+        # Strangers may fill the console's threads and REST's, where tokens are checked: neither is to keep the other waiting, nor pages.
         self._rest = _Threads("rest", threads, threads * _WAITING)
-        for_console = max(threads // _CONSOLE_SHARE, _LEAST_CONSOLE)
-        self._console = _Threads("console", for_console, for_console * _CONSOLE_WAITING)
+        self._console = _Threads("console", console_threads, console_threads * _CONSOLE_WAITING)
         self._scripts = _Threads("script", _SCRIPTS)
+        self._rules = _Threads("rules", _RULES, _RULES * _RULES_WAITING)
         self._streams = 0
         # Whoever fills the room for REST, which anybody may try to, does not fill the tracker's.
         self._tracker_bodies, self._other_bodies = Bodies(responder.limit), Bodies(largest)
@@ -96,7 +108,7 @@ class RsgiEntry:
         try:
             self._close()
         finally:
-            flask = (one.pool for one in (self._rest, self._console, self._scripts, self._looker))
+            flask = (one.pool for one in (self._rest, self._console, self._scripts, self._rules, self._looker))
             for pool in (*flask, self._deciders, self._claimers, self._readers):
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -140,6 +152,8 @@ class RsgiEntry:
             return self._looker
         if path.startswith(_REST):
             return self._rest
+        if is_rules(path):
+            return self._rules
         return self._scripts if is_script(path) else self._console
 
     async def _stream(self, threads: "_Threads", protocol: "HTTPProtocol", answer: Answer, rest: Rest) -> None:
@@ -155,7 +169,7 @@ class RsgiEntry:
             try:
                 # Who left need not be told, nor who takes nothing; and what broke off is logged, and cannot be said any more.
                 with contextlib.suppress(ConnectionError, TimeoutError):
-                    await streams.send(protocol, answer.status, answer.headers, answer.body, lambda: threads.run(rest.read))
+                    await streams.send(protocol, answer.status, answer.headers, lambda: threads.run(rest.read))
             finally:
                 self._streams -= 1
         finally:
@@ -256,7 +270,7 @@ def _overloaded() -> Problem:
 
 
 def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes | None) -> tuple[Answer, Rest | None]:
-    """Return the answer and, where it is long, what follows."""
+    """Return the answer or, where it is long, its head and what it has to say."""
     path = environ["PATH_INFO"]
     if body is None:
         return _refusal(problem(413, Reason.BODY_TOO_LARGE), path), None
@@ -274,8 +288,8 @@ def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes |
         request_id = new_nonce()
         log_failure(request_id, error)
         return _refusal(unexpected(error), path, request_id), None
-    answer = Answer(started[0], started[1], rest.beginning)
-    if not rest.ended():
-        return answer, rest
+    if rest.is_long():
+        return Answer(started[0], started[1], b""), rest
+    answer = Answer(started[0], started[1], rest.read())
     rest.close()
     return answer, None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
 
 MOST = 16
-"""Long answers on their way at once: each keeps a part or two in memory."""
+"""Long answers on their way at once: each keeps a part or two in memory, of which the first is of WHOLE bytes."""
 
 SECONDS = 30.0
 """How long a client may take nothing before it is given up."""
@@ -40,26 +40,24 @@ class BrokenOff(ConnectionAbortedError):
 
 
 class Rest:
-    """What an application has to say: `beginning` first, then what `read` gives."""
+    """What an application has to say, part by part: the first is all of it, or WHOLE bytes and more. No part is kept once it is read."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
         self._parts = parts
         self._iterator = iter(parts)
         try:
-            self.beginning = self._gathered(WHOLE)
-            self._next = self._gathered(PART)
+            self._ready = [self._gathered(WHOLE), self._gathered(PART)]
         except BaseException:
             self.close()
             raise
 
+    def is_long(self) -> bool:
+        """Say whether more than one part is left, before any is read."""
+        return bool(self._ready[-1])
+
     def read(self) -> bytes:
         """Return the next part, nothing at the end."""
-        part, self._next = self._next, self._gathered(PART) if self._next else b""
-        return part
-
-    def ended(self) -> bool:
-        """Say whether nothing follows."""
-        return not self._next
+        return self._ready.pop(0) if self._ready else self._gathered(PART)
 
     def _gathered(self, least: int) -> bytes:
         gathered: list[bytes] = []
@@ -78,47 +76,84 @@ class Rest:
             close()
 
 
-async def send(
-    protocol: "HTTPProtocol", status: int, headers: list[tuple[str, str]], beginning: bytes, read: Callable[[], Awaitable[bytes]]
-) -> None:
-    """Send a beginning (of more than a pipe holds) and what `read` gives, until it gives nothing.
+async def send(protocol: "HTTPProtocol", status: int, headers: list[tuple[str, str]], read: Callable[[], Awaitable[bytes]]) -> None:
+    """Send what `read` gives, which is more than a pipe holds, until it gives nothing.
 
     Raises:
         OSError: the client left, or took nothing for SECONDS (TimeoutError). What was sent by then breaks off.
     """
-    theirs, ours = os.pipe()
-    sent, part, opened = 0, beginning, False
+    pipe = _Pipe()
+    left = asyncio.create_task(_left(protocol))
     try:
-        os.set_blocking(ours, False)
-        protocol.response_file(status, headers, f"/dev/fd/{theirs}")
-        while part:
-            await _write(ours, part)
-            sent += len(part)
-            if not opened and sent > WHOLE:  # they read from one of their own, and once this is closed it is seen that they left
-                opened = True
-                os.close(theirs)
-            part = await read()
+        protocol.response_file(status, headers, pipe.path)
+        while part := await read():
+            await pipe.write(part, left)
     finally:
-        os.close(ours)
-        if not opened:  # under this number nothing else may be found by whoever opens it late
-            asyncio.get_running_loop().call_later(SECONDS, os.close, theirs)
+        left.cancel()
+        pipe.close()
 
 
-async def _write(pipe: int, part: bytes) -> None:
-    rest = memoryview(part)
-    while rest:
+async def _left(protocol: "HTTPProtocol") -> None:
+    """Wait until the client leaves. granian says so until it has opened the pipe; after that it closes the pipe instead."""
+    await protocol.client_disconnect()
+
+
+class _Pipe:
+    """A pipe that granian opens as a file, by its path. While our own copy of that end is open, it is not seen that it closed its own."""
+
+    def __init__(self) -> None:
+        self._theirs, self._ours = os.pipe()
+        os.set_blocking(self._ours, False)
+        self._opened = False
+        self._written = 0
+        self.path = f"/dev/fd/{self._theirs}"
+
+    async def write(self, part: bytes, left: asyncio.Future[None]) -> None:
+        """Write a part as fast as it is read, unless whoever it is for has `left` before it was opened.
+
+        Raises:
+            OSError: they left, or read nothing for SECONDS (TimeoutError).
+        """
+        rest = memoryview(part)
+        while rest:
+            try:
+                written = os.write(self._ours, rest[:PART])
+            except BlockingIOError:
+                await self._room(left)
+                self._open()  # it was full, and something was read
+            else:
+                rest = rest[written:]
+                self._written += written
+                if self._written > WHOLE:
+                    self._open()
+
+    async def _room(self, left: asyncio.Future[None]) -> None:
+        """Wait until something can be written, or nobody reads any more."""
+        loop, found = asyncio.get_running_loop(), asyncio.Event()
+
+        def leave(_: object) -> None:
+            found.set()
+
+        loop.add_writer(self._ours, found.set)
+        if not self._opened:
+            left.add_done_callback(leave)
         try:
-            rest = rest[os.write(pipe, rest[:PART]) :]
-        except BlockingIOError:
-            await asyncio.wait_for(_room(pipe), SECONDS)
+            await asyncio.wait_for(found.wait(), SECONDS)
+        finally:
+            loop.remove_writer(self._ours)
+            left.remove_done_callback(leave)
+        if not self._opened and left.done():
+            self._open()  # nobody opens it any more
+            raise ConnectionAbortedError("the client left")
 
+    def _open(self) -> None:
+        """Close our copy of their end: they have one of their own, or want none."""
+        if not self._opened:
+            self._opened = True
+            os.close(self._theirs)
 
-async def _room(pipe: int) -> None:
-    """Wait until something can be written, or nobody reads any more."""
-    loop = asyncio.get_running_loop()
-    found = asyncio.Event()
-    loop.add_writer(pipe, found.set)
-    try:
-        await found.wait()
-    finally:
-        loop.remove_writer(pipe)
+    def close(self) -> None:
+        """End what they read."""
+        os.close(self._ours)
+        if not self._opened:  # under this number nothing else may be found by whoever opens it late
+            asyncio.get_running_loop().call_later(SECONDS, os.close, self._theirs)

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -15,6 +16,24 @@ BATCHES = 4
 NOTES = {f"note-{number}": "x" * 250 for number in range(19)}
 """With 1,000 events of these a batch, more is exported than the system keeps for a client who reads nothing."""
 SECONDS = 1
+NO_END = """
+from collector.web import streams
+
+streams.SECONDS, streams.MOST = 3_600, 1
+"""
+BEGINS_LATE = """
+import sys
+
+send = streams.send
+
+async def send_late(protocol, *given):
+    streams.send = send
+    print("begins late", file=sys.stderr, flush=True)
+    await protocol.client_disconnect()
+    await send(protocol, *given)
+
+streams.send = send_late
+"""
 FAULTS = """
 import psycopg
 from collector.domain import export
@@ -66,6 +85,29 @@ def test_a_client_who_reads_nothing_is_given_up_and_holds_up_only_other_exports(
         assert len(whole.json["events"]) == BATCHES * 1_000
         with pytest.raises(json.JSONDecodeError):
             json.loads(slow.read())
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("when", ["before it begins", "early"])
+def test_a_client_who_leaves_makes_room_at_once(collector: Collector, when: str) -> None:
+    contact = somebody(collector, BATCHES)
+    collector.stop()
+    collector.start(NO_END + (BEGINS_LATE if when == "before it begins" else ""))
+    if when == "early":
+        with asked(collector, contact) as answer:
+            assert answer.status == 200
+    else:
+        with contextlib.closing(socket.create_connection(("127.0.0.1", collector.port), PATIENCE_SECONDS)) as connection:
+            token = f"Authorization: Bearer {collector.access_token}"
+            connection.sendall(f"GET /api/contacts/{contact}/export HTTP/1.1\r\nHost: 127.0.0.1\r\n{token}\r\n\r\n".encode())
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while "begins late" not in collector.program.errors:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (whole := collector.client.api("GET", f"/contacts/{contact}/export")).status != 200:
+        assert time.monotonic() < deadline
+    assert len(whole.json["events"]) == BATCHES * 1_000
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,9 @@ class Protocol:
         for start in range(0, len(self._body), 65_536):
             yield self._body[start : start + 65_536]
 
+    async def client_disconnect(self) -> None:
+        await asyncio.Event().wait()  # it stays
+
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.answer = (status, headers, body)
 
@@ -82,7 +85,7 @@ class RsgiServer:
     """Runs requests on an event loop in another thread (Playwright keeps one running in the tests' thread)."""
 
     def __init__(self, responder: Responder, others: Any) -> None:
-        self._entry = RsgiEntry(responder, others, threads=4, largest=10_000_000, close=lambda: None)
+        self._entry = RsgiEntry(responder, others, threads=4, console_threads=4, largest=10_000_000, close=lambda: None)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         protocol = Protocol(environ["wsgi.input"].read())

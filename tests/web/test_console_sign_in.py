@@ -17,6 +17,7 @@ from collector.web.console.attempts import MOST, MOST_ANYWHERE, WINDOW, Attempts
 from tests.support.clock import FakeClock
 from tests.web.test_console_support import EMAIL, OWN_PAGE, PASSWORD, Console, Parsed, console
 
+THREADS = 16
 GENERIC = "That email and password do not belong together."
 
 
@@ -218,12 +219,12 @@ def test_too_many_attempts_for_one_email_have_to_wait(on: Console) -> None:
 
 
 def test_attempts_are_counted_alike_for_emails_nobody_has() -> None:
-    attempts = Attempts(FakeClock())
+    attempts = Attempts(FakeClock(), THREADS)
     assert [attempts.allow("x", "here") for _ in range(MOST + 1)] == [True] * MOST + [False]
 
 
 def test_a_stranger_at_another_address_does_not_lock_the_owner_out() -> None:
-    attempts = Attempts(FakeClock())
+    attempts = Attempts(FakeClock(), THREADS)
     for _ in range(MOST + 1):
         attempts.allow("owner@example.com", "203.0.113.9")
     assert attempts.allow("owner@example.com", "198.51.100.7")
@@ -246,38 +247,43 @@ def test_nobody_but_a_proxy_says_where_somebody_comes_from(on: Console) -> None:
     assert [wrong(on, f"203.0.113.{number}") for number in range(MOST + 1)] == [401] * MOST + [429]
 
 
-def test_more_than_a_few_who_sign_in_at_once_are_told_to_come_again(on: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check takes a core for a while. Who waits for one holds a thread, of which the rest of the collector needs some."""
-    going_on, at_once, more = threading.Event(), 12, 8
-    monkeypatch.setattr(attempts_module, "_PATIENCE_SECONDS", 600)
-    monkeypatch.setattr(accounts, "authenticate", lambda *_: going_on.wait() and None)
-    with ThreadPoolExecutor(at_once + more) as pool:
+@pytest.mark.parametrize(("threads", "at_once"), [(1, 2), (16, 2), (51, 6), (64, 8), (1_000, 12)])
+def test_more_than_a_few_who_sign_in_at_once_are_told_to_come_again(
+    database_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, threads: int, at_once: int
+) -> None:
+    """A check takes a core for a while. Who waits for one holds a thread of the console, half of which others are to find free."""
+    going_on, more = threading.Event(), 8
+    with console(database_url, clock, threads=threads) as on:
+        assert at_once <= on.services.settings.console_threads // 2
+        monkeypatch.setattr(attempts_module, "_PATIENCE_SECONDS", 600)
+        monkeypatch.setattr(accounts, "authenticate", lambda *_: going_on.wait() and None)
+        with ThreadPoolExecutor(at_once + more) as pool:
 
-        def sign_in(number: int) -> TestResponse:
-            data = {"email": f"{number}@example.com", "password": PASSWORD}
-            return on.new_browser().post("/console/sign-in", data=data, headers=OWN_PAGE, base_url=on.base_url)
+            def sign_in(number: int) -> TestResponse:
+                data = {"email": f"{number}@example.com", "password": PASSWORD}
+                return on.new_browser().post("/console/sign-in", data=data, headers=OWN_PAGE, base_url=on.base_url)
 
-        asked = [pool.submit(sign_in, number) for number in range(at_once + more)]
-        try:
-            refused = [one.result() for one in islice(as_completed(asked, timeout=60), more)]
-            assert [(one.status_code, one.headers["Retry-After"]) for one in refused] == [(503, "5")] * more
-            assert [on.sign_in().status_code for _ in range(MOST + 1)] == [503] * (MOST + 1), "what nobody checked is no attempt"
-        finally:
-            going_on.set()
-        assert sorted(one.result().status_code for one in asked) == [401] * at_once + [503] * more
-    monkeypatch.undo()
-    assert on.sign_in(password="wrong").status_code == 401
+            asked = [pool.submit(sign_in, number) for number in range(at_once + more)]
+            try:
+                refused = [one.result() for one in islice(as_completed(asked, timeout=60), more)]
+                assert [(one.status_code, one.headers["Retry-After"]) for one in refused] == [(503, "5")] * more
+                assert [on.sign_in().status_code for _ in range(MOST + 1)] == [503] * (MOST + 1), "what nobody checked is no attempt"
+            finally:
+                going_on.set()
+            assert sorted(one.result().status_code for one in asked) == [401] * at_once + [503] * more
+        monkeypatch.undo()
+        assert on.sign_in(password="wrong").status_code == 401
 
 
 def test_from_all_addresses_together_there_is_an_end_too() -> None:
-    attempts = Attempts(FakeClock())
+    attempts = Attempts(FakeClock(), THREADS)
     allowed = [attempts.allow("owner@example.com", str(number)) for number in range(MOST_ANYWHERE + 1)]
     assert allowed == [True] * MOST_ANYWHERE + [False]
 
 
 def test_the_memory_of_attempts_is_bounded_and_forgets_the_oldest() -> None:
     clock = FakeClock()
-    attempts = Attempts(clock)
+    attempts = Attempts(clock, THREADS)
     for number in range(10_050):
         attempts.allow(f"{number}@example.com", "here")
     assert len(attempts._recent) == 20_000

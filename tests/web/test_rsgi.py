@@ -5,18 +5,20 @@ import gzip
 import json
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 import pytest
 from flask import Flask
 
+from collector.storage.database import Database
 from collector.values.errors import Problem, Reason, problem
 from collector.web import assets, bodies, streams
-from collector.web.assets import is_script
+from collector.web.assets import is_rules, is_script
 from collector.web.browser import Responder, read_body
 from collector.web.rsgi import RsgiEntry
 from collector.web.streams import BrokenOff
@@ -25,8 +27,10 @@ from tests.support.rsgi import Headers, Protocol, Scope, loop
 from tests.support.world import World, world
 
 THREADS = 4
+RULES = "/rules-shop-0123456789ab.js"
 CROWD = 200
 PATIENCE_SECONDS = 30
+FOR_EVER = 3_600
 LIMIT = 1_000_000
 PART = b"x" * 65_536
 PARTS = 1_000
@@ -59,10 +63,28 @@ class Slow(Protocol):
         with os.fdopen(self._file, "rb") as file:
             return file.read()
 
-    def leave(self) -> None:
-        """Hang up after a little more than any pipe holds."""
-        with os.fdopen(self._file, "rb") as file:
-            file.read(2 * streams.WHOLE)
+    def skip(self, size: int) -> None:
+        """Read so many bytes."""
+        while size > 0:
+            size -= len(os.read(self._file, min(size, len(PART))))
+
+    def leave(self, after: int = 2 * streams.WHOLE) -> None:
+        """Hang up after so many bytes; without a word of how many, after a little more than any pipe holds."""
+        self.skip(after)
+        os.close(self._file)
+
+
+class Hasty(Protocol):
+    """A client who leaves before anything of the answer is read."""
+
+    def __init__(self) -> None:
+        super().__init__(b"")
+
+    def response_file(self, status: int, headers: list[tuple[str, str]], path: str) -> None:
+        self.answer = (status, headers, b"")
+
+    async def client_disconnect(self) -> None:
+        pass
 
 
 class Server:
@@ -70,7 +92,9 @@ class Server:
 
     def __init__(self, shop: World, views: dict[str, Callable[[dict[str, Any]], Any]]) -> None:
         self._views = views
-        self._entry = RsgiEntry(Responder(shop.services), self._application, threads=THREADS, largest=LIMIT, close=lambda: None)
+        self._entry = RsgiEntry(
+            Responder(shop.services), self._application, threads=THREADS, console_threads=THREADS, largest=LIMIT, close=lambda: None
+        )
 
     def _application(self, environ: dict[str, Any], start_response: Any) -> Any:
         try:
@@ -118,13 +142,15 @@ def code(answer: Asked) -> str:
         ("the console by another spelling", "/%63onsole/sign-in", ("/api/me", "/tracker.js")),
         ("REST", "/api/events", ("/console/", "/tracker.js")),
         ("REST by another spelling", "/%61pi/events", ("/console/", "/tracker.js")),
+        ("the rules of sites", RULES, ("/api/me", "/console/", "/tracker.js")),
+        ("the rules of sites by another spelling", RULES.replace("r", "%72", 1), ("/api/me", "/console/", "/tracker.js")),
     ],
 )
 def test_who_crowds_one_part_is_turned_away_there_and_keeps_no_other_waiting(
     shop: World, crowded: str, path: str, others: tuple[str, ...]
 ) -> None:
     release = threading.Event()
-    held = dict.fromkeys(("/console/sign-in", "/nowhere", "/api/events"), lambda _: release.wait(PATIENCE_SECONDS) and b"late")
+    held = dict.fromkeys(("/console/sign-in", "/nowhere", "/api/events", RULES), lambda _: release.wait(PATIENCE_SECONDS) and b"late")
     server = Server(shop, {**held, **dict.fromkeys(("/console/", "/api/me", "/tracker.js"), lambda _: b"there")})
     try:
         crowd = [server.begin(path) for _ in range(CROWD)]
@@ -141,9 +167,13 @@ def test_who_crowds_one_part_is_turned_away_there_and_keeps_no_other_waiting(
 
 def test_scripts_are_not_turned_away_however_many_pages_load_them(shop: World) -> None:
     release = threading.Event()
-    server = Server(shop, {"/tracker.js": lambda _: release.wait(PATIENCE_SECONDS) and b"script"})
-    pages = [server.begin("/tracker.js") for _ in range(CROWD)]
-    release.set()
+    server = Server(shop, {"/tracker.js": lambda _: release.wait(PATIENCE_SECONDS) and b"script", "/api/me": lambda _: b"me"})
+    try:
+        pages = [server.begin("/tracker.js") for _ in range(CROWD)]
+        assert server.ask("/api/me")[::2] == (200, b"me"), "asked after all of them, so that these are under way"
+        assert not any(one.done() for one in pages)
+    finally:
+        release.set()
     assert {one.result(PATIENCE_SECONDS)[0] for one in pages} == {200}
 
 
@@ -152,8 +182,26 @@ def test_every_address_of_a_script_counts_as_one(shop: World) -> None:
     app.register_blueprint(assets.blueprint(shop.services))
     rules = [rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("assets.")]
     assert len(rules) >= 8
-    assert [rule for rule in rules if not is_script(rule)] == []
-    assert not any(map(is_script, ("/console/", "/api/me", "/", "/collect", "/tracker.js/", "/readyz")))
+    assert [rule for rule in rules if is_script(rule) == is_rules(rule)] == []
+    assert not any(is_script(path) or is_rules(path) for path in ("/console/", "/api/me", "/", "/collect", "/tracker.js/", "/readyz"))
+
+
+def test_only_the_rules_of_sites_ask_the_database(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Flask("scripts")
+    app.register_blueprint(assets.blueprint(shop.services))
+    views = [rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("assets.")]
+    asked = []
+
+    def read(*_: Any, **__: Any) -> NoReturn:
+        asked.append(path)
+        raise LookupError(path)
+
+    monkeypatch.setattr(Database, "read", read)
+    for view in views:
+        path = view.replace("<site_key>", shop.site.key).replace("<name>", "0123456789ab")
+        app.test_client().get(path)
+    assert len(asked) == 1
+    assert is_rules(asked[0])
 
 
 def test_in_the_console_one_is_turned_away_with_a_page(shop: World) -> None:
@@ -228,15 +276,40 @@ def test_who_takes_nothing_is_given_up_and_no_more_is_read_for_them_than_they_ta
     assert len(client.read()) < PARTS * len(PART)
 
 
-def test_who_leaves_ends_it(shop: World) -> None:
+@pytest.mark.parametrize("after", [len(PART), streams.WHOLE // 2, 2 * streams.WHOLE])
+def test_who_leaves_ends_it(shop: World, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    monkeypatch.setattr(streams, "SECONDS", FOR_EVER)
     long = Long()
     server, client = Server(shop, {"/api/export": lambda _: long}), Slow()
     asked = server.begin("/api/export", client)
     assert client.begun.wait(PATIENCE_SECONDS)
-    client.leave()
+    client.leave(after)
     assert long.closed.wait(PATIENCE_SECONDS)
     asked.result(PATIENCE_SECONDS)
     assert long.taken < PARTS
+
+
+def test_who_leaves_before_it_begins_ends_it_too(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "SECONDS", FOR_EVER)
+    long = Long()
+    Server(shop, {"/api/export": lambda _: long}).begin("/api/export", Hasty()).result(PATIENCE_SECONDS)
+    assert long.closed.is_set()
+    assert long.taken < PARTS
+
+
+def test_what_was_sent_of_a_long_answer_is_kept_no_longer(shop: World) -> None:
+    server, client = Server(shop, {"/api/export": lambda _: Long()}), Slow()
+    tracemalloc.start()
+    try:
+        asked = server.begin("/api/export", client)
+        assert client.begun.wait(PATIENCE_SECONDS)
+        client.skip(2 * streams.WHOLE)
+        kept = [one.size for one in tracemalloc.take_snapshot().traces if one.size >= streams.WHOLE]
+    finally:
+        tracemalloc.stop()
+    assert kept == [], "a part of the size of the first, which was sent"
+    client.leave()
+    asked.result(PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """GET /contacts/{id}/export: everything stored about a person as one JSON document, written as it is read. Times are unix seconds.
 
 A document that breaks off, because the database did or the person was deleted meanwhile, is no JSON. Where nothing of it was sent yet, the
-answer says why.
+answer says why under `leadlight serve`; other WSGI servers break it off.
 """
 
 import json

@@ -20,18 +20,22 @@ MOST_ANYWHERE = 200
 WINDOW = 15 * MINUTE
 _MOST_PLACES = 20_000
 _AT_ONCE = 4  # each check takes 32 MB and a core
-_MOST_WAITING = 8  # for one of those; each holds a thread that others could be answered by
+_MOST_HELD = 12  # who is checked or waits for it holds a thread that others could be answered by
 _PATIENCE_SECONDS = 10.0
 
 
 class Attempts:
-    """Counts attempts in this process. The email need not exist, so that the answer does not tell whether it does."""
+    """Counts attempts in this process. The email need not exist, so that the answer does not tell whether it does.
 
-    def __init__(self, clock: Clock) -> None:
+    Of the console's `threads` at least half are left to those who are signed in already.
+    """
+
+    def __init__(self, clock: Clock, threads: int) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(_AT_ONCE + _MOST_WAITING)
-        self._checks = threading.BoundedSemaphore(_AT_ONCE)
+        held = min(threads // 2, _MOST_HELD)
+        self._places = threading.BoundedSemaphore(held)
+        self._checks = threading.BoundedSemaphore(min(held, _AT_ONCE))
         self._key = os.urandom(16)
         self._recent: OrderedDict[bytes, list[int]] = OrderedDict()
 

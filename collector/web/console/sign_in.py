@@ -24,7 +24,7 @@ class SignIn:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._attempts = Attempts(services.clock)
+        self._attempts = Attempts(services.clock, services.settings.console_threads)
         self._addresses = Addresses.of(services.settings)
 
     def register(self, bp: Blueprint) -> None:
