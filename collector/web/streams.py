@@ -5,7 +5,10 @@ no faster than it sends. So it is given a pipe for a file, and writing into that
 """
 
 import asyncio
+import fcntl
 import os
+import struct
+import termios
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -119,8 +122,10 @@ class _Pipe:
             try:
                 written = os.write(self._ours, rest[:PART])
             except BlockingIOError:
-                await self._room(left)
-                self._open()  # it was full, and something was read
+                if not self._opened and self._in_it() < self._written:
+                    self._open()  # something was read: the next try tells whether anybody reads on
+                else:
+                    await self._room(left)
             else:
                 rest = rest[written:]
                 self._written += written
@@ -145,6 +150,11 @@ class _Pipe:
         if not self._opened and left.done():
             self._open()  # nobody opens it any more
             raise ConnectionAbortedError("the client left")
+
+    def _in_it(self) -> int:
+        """Return how many bytes wait to be read."""
+        (size,) = struct.unpack("i", fcntl.ioctl(self._theirs, termios.FIONREAD, bytes(4)))
+        return int(size)
 
     def _open(self) -> None:
         """Close our copy of their end: they have one of their own, or want none."""

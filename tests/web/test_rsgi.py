@@ -289,6 +289,29 @@ def test_who_leaves_ends_it(shop: World, monkeypatch: pytest.MonkeyPatch, after:
     assert long.taken < PARTS
 
 
+def test_who_reads_all_there_is_and_leaves_before_more_is_written_ends_it_too(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, long = Slow(), Long()
+
+    class System:
+        def write(self, file: int, data: bytes) -> int:
+            monkeypatch.setattr(streams, "os", os)
+            written = os.write(file, data)
+            client.leave(written)
+            return written
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+    monkeypatch.setattr(streams, "SECONDS", FOR_EVER)
+    monkeypatch.setattr(streams, "os", System())
+    server = Server(shop, {"/api/export": lambda _: long})
+    asked = server.begin("/api/export", client)
+    assert client.begun.wait(PATIENCE_SECONDS)
+    assert asked.result(PATIENCE_SECONDS)[0] == 200
+    assert long.closed.is_set()
+    assert long.taken < PARTS
+
+
 def test_who_leaves_before_it_begins_ends_it_too(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "SECONDS", FOR_EVER)
     long = Long()
