@@ -90,7 +90,7 @@ def test_people_are_listed_with_the_words_of_the_interface(on: Console) -> None:
     on.viewed(lead("lead-2"), "/", at=START - 3 * HOUR)
     text = Parsed(on.page("/people")).text
     assert "2 people" in text
-    assert "AL Ada Lovelace ada@shop.example User Not verified less than a minute ago 2 0" in text
+    assert "AL Ada Lovelace ada@shop.example User Not verified just now 2 0" in text
     assert f"{words.short(on.contact_id(lead('lead-2')))} Visitor 3 hours ago 1 0" in text
 
 
@@ -405,3 +405,31 @@ def test_the_snippets_name_the_public_address(database_url: str, clock: FakeCloc
 )  # fmt: skip
 def test_ages_in_words(age: int, said: str) -> None:
     assert words.ago(age) == said
+
+
+@pytest.mark.parametrize(
+    ("path", "section"),
+    [
+        ("/people", "People"),
+        ("/people/{contact}", "People"),
+        ("/people/{contact}/joined", "People"),
+        ("/people/{contact}/why", "People"),
+        ("/segments/new", "Segments"),
+        ("/event-rules", "Events"),
+        ("/messages/looks", "Messages"),
+        ("/install", "Install"),
+    ],
+)
+def test_each_page_is_shown_to_be_of_its_section(on: Console, path: str, section: str) -> None:
+    on.viewed(lead(), "/")
+    page = on.page(path.format(contact=on.contact_id(lead())))
+    assert re.findall(r'aria-current="page">([^<]+)</a>', page) == [section]
+
+
+def test_nobody_is_last_seen_before_the_first_time(on: Console) -> None:
+    """When somebody was active is kept to the minute."""
+    on.clock.now = on.clock.now // MINUTE * MINUTE + 50_000
+    on.viewed(lead(), "/")
+    on.clock.advance(75_000)
+    text = Parsed(on.profile(lead())).text
+    assert "First seen 1 minute ago Last seen 1 minute ago" in text

@@ -14,6 +14,7 @@ from collector.domain.identities import LEAD, USER, marks
 from collector.domain.message_numbers import Behind
 from collector.domain.names import EVENT, PAGE_VIEW, STANDARD_ATTRIBUTES, Names
 from collector.storage.database import Connection
+from collector.values.clock import MINUTE
 from collector.values.questions import Answer
 from collector.values.visit_context import FIRST
 from collector.web.console.words import short
@@ -172,6 +173,9 @@ def _by(name: str, source: int) -> str:
 
 def _card(person: int, members: list[tuple[Any, ...]], name: str, email: str, views: int, visits: int) -> Card:
     own = next(row for row in members if row[0] == person)
+    created_at, active_at = min(row[4] for row in members), own[5]
+    if active_at is not None and active_at < created_at < active_at + MINUTE:  # kept to the minute: nobody is seen before the first time
+        active_at = created_at
     users = [row for row in members if row[1] == USER]
     user_id = users[0][2] if users else ""
     public_id = own[3]
@@ -184,8 +188,8 @@ def _card(person: int, members: list[tuple[Any, ...]], name: str, email: str, vi
         hue=sum(public_id.encode()) % HUES,
         role="Visitor" if own[1] == LEAD else "User",
         unverified=any(row[7] is not None and not row[6] for row in users),
-        created_at=min(row[4] for row in members),
-        active_at=own[5],
+        created_at=created_at,
+        active_at=active_at,
         page_views=int(views),
         visits=int(visits),
     )
