@@ -96,7 +96,7 @@ def check_installed(settings: Settings, *, with_site: bool = False) -> list[str]
             return migrations.told(connection)
     except SettingsError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a driver says: a command ends in one line
         raise unusable(settings, error) from None
 
 
@@ -190,7 +190,7 @@ def upgrade(settings: Settings, *, check: bool, tell: Callable[[str], None]) -> 
     try:
         with closing(Occupancy(url)), closing(Database(url)) as database:
             bring_up_to_date(database, system_clock(), again=True)
-    except Exception as error:
+    except Exception as error:  # whatever a driver says: a command ends in one line
         raise unusable(settings, error) from None
     return len(steps)
 
@@ -204,7 +204,7 @@ def _looked_at(settings: Settings) -> list[str]:
             return migrations.told(connection)
     except SettingsError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a driver says: a command ends in one line
         raise unusable(settings, error) from None
 
 

@@ -284,7 +284,7 @@ def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes |
         rest = Rest(application(environ, start_response))
     except BrokenOff as error:  # nothing of it has been sent
         return _refusal(error.instead, path, error.request_id), None
-    except Exception as error:
+    except Exception as error:  # what Flask could not answer, or broke off before its first byte: granian would say 500 and no more
         request_id = new_nonce()
         log_failure(request_id, error)
         return _refusal(unexpected(error), path, request_id), None

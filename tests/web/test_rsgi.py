@@ -113,7 +113,7 @@ class Server:
         scope.headers = Headers({"content-length": str(len(body)), **(headers or {})})
 
         async def ask() -> Asked:
-            await self._entry.__rsgi__(scope, protocol)  # type: ignore[arg-type]
+            await self._entry.__rsgi__(scope, protocol)  # type: ignore[arg-type]  # stand-ins for granian's own
             return await asyncio.to_thread(answered, protocol)
 
         return asyncio.run_coroutine_threadsafe(ask(), loop())
