@@ -16,7 +16,7 @@ from collector.settings import Settings, SettingsError, config_path, require_sec
 from collector.setup import OneLine, check_file, check_schema, said, shown
 from collector.storage import copying, migrations, time_limits
 from collector.storage.database import Connection, Database
-from collector.storage.drafts import beside, draft, remove_beside
+from collector.storage.drafts import beside, check_log, draft, remove_beside
 from collector.storage.migrations import SchemaError, migrate, pending
 from collector.storage.occupancy import Occupancy, file_of, lock_of
 from collector.storage.rewriting import rewrite
@@ -195,6 +195,7 @@ def _into_file(target: Path, path: Path, keyring: Keyring, replace: bool, deleti
 
 def _look_at(target: Path) -> tuple[bool, bool]:
     """Say whether a database that nobody uses holds data, and whether it cannot be read; everything of it is in its one file then."""
+    check_log(target)
     if not target.exists():
         return False, False
     try:

@@ -95,6 +95,7 @@ DECIDERS, CLAIMERS = 4, 4
 """Threads that decide messages, and that answer claims."""
 _GUEST_MS = 2_000
 _LOOKUPS = 4
+_READERS_MB = 8  # a hundred threads may read at a time, and the system keeps the file in memory too
 
 
 def build(settings: Settings, clock: Clock = system_clock, *, apart: bool = False) -> Services:
@@ -105,7 +106,7 @@ def build(settings: Settings, clock: Clock = system_clock, *, apart: bool = Fals
     """
     require_secret_key(settings)
     occupancy = Occupancy(settings.database_url)
-    database = Database(settings.database_url, connections=settings.database_connections)
+    database = Database(settings.database_url, connections=settings.database_connections, cache_mb=_READERS_MB)
     bring_up_to_date(database, clock())
     keyring = Keyring(settings.secret_key)
     row_ids = RowIds()

@@ -1,5 +1,6 @@
 """Serving: granian in front of the collector, and the collector as a WSGI application for any other server."""
 
+import asyncio
 import atexit
 import logging
 import multiprocessing
@@ -11,7 +12,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from granian.constants import Interfaces
+from granian import _signals
+from granian._granian import WorkerSignal
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
@@ -40,6 +44,8 @@ _GUESTS_SECONDS = 10.0
 
 _SWITCH_SECONDS = 0.001
 """How long a thread may keep the interpreter while another waits for it: the writer's needs it for moments only, and all wait for those."""
+
+_HEAD_BYTES = 65_536  # the most that a request's line and headers may take
 
 _END_SECONDS = 40
 """How long a worker may take to end: it waits for each request under way, and one may wait for a lock of the database without end."""
@@ -73,6 +79,7 @@ def application() -> RsgiEntry:
         for number in processes.ORDERS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, processes.ORDERS)
+        _signals.set_loop_signals = _hears_orders  # granian takes it from there once this application is loaded
     services = _services(apart=True)
     services.writer.died = _end
     guests = _guests(services)
@@ -134,6 +141,9 @@ def serve(settings: Settings) -> None:
         address=settings.host,
         port=settings.port,
         interface=Interfaces.RSGI,
+        http=HTTPModes.http1,  # the other one is a proxy's to speak; without one it lets a few bytes stand for many headers
+        http1_settings=HTTP1Settings(max_buffer_size=_HEAD_BYTES),
+        websockets=False,
         workers=settings.workers,
         respawn_failed_workers=settings.workers > 1,
         workers_kill_timeout=_END_SECONDS,
@@ -175,6 +185,24 @@ class _Server(MPServer):
             super()._respawn_workers(*given, **named)
         if self.interrupt_signal:  # it may have come just before the loop forgot that anything did
             self.main_loop_interrupt.set()
+
+
+def _hears_orders(loop: asyncio.AbstractEventLoop) -> WorkerSignal:
+    """Return what granian's worker waits for, set by the first order to end alone.
+
+    It is a channel that holds one more: the worker of granian's own handler stands still at the third, with all its threads.
+    """
+    event, told = WorkerSignal(), False
+
+    def end() -> None:
+        nonlocal told
+        if not told:
+            told = True
+            event.set()
+
+    for number in processes.ORDERS:
+        loop.add_signal_handler(number, end)
+    return event
 
 
 def _services(*, apart: bool = False) -> Services:

@@ -1,6 +1,5 @@
 """Making an installation ready: a secret key, the schema, a site, an account for the console."""
 
-import os
 import secrets
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +15,7 @@ from collector.services import Services, bring_up_to_date, build
 from collector.settings import Settings, SettingsError, config_path
 from collector.storage import migrations
 from collector.storage.database import Connection, Database
-from collector.storage.drafts import give_to_owner
+from collector.storage.drafts import check_log, draft
 from collector.storage.faults import is_unavailable, outage
 from collector.storage.occupancy import Occupancy, file_of
 from collector.values.clock import system_clock
@@ -33,13 +32,8 @@ def ensure_secret_key(settings: Settings, folder: Path, echo: Callable[[str], No
     text = path.read_text("utf-8") if path.exists() else ""
     if "secret_key" in text:
         raise SettingsError(f"{path} names a secret_key that is empty: take the line out, or put a key there")
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    give_to_owner(descriptor, path)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(f'secret_key = ["{key}"]\n{text}')
-    draft.replace(path)  # whole or not at all
+    with draft(path, overwrite=True) as working:  # it may be the only one who knows the key when the power is cut
+        working.write_text(f'secret_key = ["{key}"]\n{text}', "utf-8")
     echo(f"made a secret key in {path}")
     return msgspec.structs.replace(settings, secret_key=(key,))
 
@@ -66,6 +60,7 @@ def init_site(
         raise SettingsError(
             f"{shown(settings.database_url)} holds an installation whose secret key is not here: set SECRET_KEY to it, or go to its folder"
         )
+    _check_log(settings)
     settings = ensure_secret_key(settings, folder or Path.cwd(), echo)
     services = open_services(settings)
     try:
@@ -78,6 +73,15 @@ def init_site(
     finally:
         services.close()
     return {**made, "console_url": f"{settings.base_url()}/console/"}
+
+
+def _check_log(settings: Settings) -> None:
+    file = file_of(settings.database_url)
+    if file is not None:
+        try:
+            check_log(file)
+        except FileExistsError as error:
+            raise SettingsError(str(error)) from None
 
 
 def check_installed(settings: Settings, *, with_site: bool = False) -> list[str]:

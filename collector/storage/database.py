@@ -38,7 +38,7 @@ SQLITE_PRAGMAS = {
     "secure_delete": 1,  # what is deleted or replaced is overwritten, or a deleted person could be read from the file
     "foreign_keys": 1,
     "temp_store": 2,
-    "cache_size": -64_000,
+    "cache_size": -64_000,  # KB
     "wal_autocheckpoint": 4_000,
 }
 _CUT_LOG_MS = 250
@@ -284,10 +284,11 @@ def _for_postgresql(sql: str) -> str:
 class Database:
     """The database of one installation, chosen by its address. Safe to share between threads."""
 
-    def __init__(self, url: str, *, connections: int = 20, as_it_is: bool = False, statement_ms: int = 0) -> None:
+    def __init__(self, url: str, *, connections: int = 20, as_it_is: bool = False, statement_ms: int = 0, cache_mb: int = 64) -> None:
         """Open it. `as_it_is` is for those who only look: no byte of a file of SQLite changes, nor the mode that it is in.
 
-        `statement_ms` is after how many ms PostgreSQL ends a statement, also one that waits for a lock; 0 for never.
+        `statement_ms` is after how many ms PostgreSQL ends a statement, also one that waits for a lock; 0 for never. `cache_mb`
+        is how much of a file of SQLite each connection keeps in memory, in MB; there are as many as threads that use one at a time.
         """
         if url.startswith("sqlite:///"):
             self.engine: Engine = "sqlite"
@@ -296,7 +297,7 @@ class Database:
                 _make_private(name)
             self._pool: Any = FilePool(
                 _address_to_look_at(Path(name)) if as_it_is else name,
-                pragmas=SQLITE_PRAGMAS,
+                pragmas={**SQLITE_PRAGMAS, "cache_size": -1_000 * cache_mb},
                 check_same_thread=False,
                 cached_statements=512,
                 uri=as_it_is,

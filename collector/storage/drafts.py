@@ -69,6 +69,19 @@ def beside(path: Path) -> list[Path]:
     return [path.with_name(path.name + suffix) for suffix in _BESIDE]
 
 
+def check_log(path: Path) -> None:
+    """Make sure that no log stands there without its database: SQLite takes it for what is left of nothing, and removes it.
+
+    Raises:
+        FileExistsError: one does, of a file that was moved away, and it may hold what was committed last.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size and not (path.exists() and path.stat().st_size):
+        raise FileExistsError(
+            f"{log} stands there without its database and may hold what was committed last: move it to where that went, under its name"
+        )
+
+
 def remove_beside(path: Path) -> None:
     """Remove what SQLite left beside a file that is no database any more."""
     for file in beside(path):

@@ -80,9 +80,13 @@ class _Waited(_Unit):
     def wait(self) -> Any:
         """Return the result, or raise the error, once there is one."""
         self._answered.acquire()
-        if self.error is not None:
-            raise self.error
-        return self.result
+        error, self.error = self.error, None
+        if error is None:
+            return self.result
+        try:
+            raise error
+        finally:
+            del error  # or it would keep this frame, and what led to it, until Python looks for cycles
 
 
 class _Awaited(_Unit):
@@ -94,6 +98,17 @@ class _Awaited(_Unit):
         super().__init__(site, payload, work, size)
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
+
+    def wake(self) -> None:
+        """Let the task go on, from its loop, unless its client went away; what that one sent is committed all the same."""
+        future, error, self.error = self.future, self.error, None
+        del self.future  # as in `_Waited.wait`
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(self.result)
 
 
 class Writer:
@@ -392,6 +407,7 @@ class Writer:
                 self._commit(place, group[middle:])
             return
         self._answer(group, results)
+        results.clear()  # an error comes with the frames that led to it, of which this is one
 
     def _rescued(self, place: int, unit: _Unit, error: Exception) -> Result:
         """Return what becomes of a unit that failed on its own.
@@ -458,8 +474,8 @@ class Writer:
             with contextlib.suppress(NoPartner):
                 return [(result, None) for result in self._partners[place].commit(site, payloads)]
         works = [unit.work for unit in group if unit.work is not None]
-        written, done = (iter(results) for results in commit(self._database, self._bulk, site, payloads, works))
-        return [(next(written), None) if unit.work is None else next(done) for unit in group]
+        written, done = commit(self._database, self._bulk, site, payloads, works)
+        return [(written.pop(), None) if unit.work is None else done.pop() for unit in reversed(group)][::-1]
 
 
 def _answer(group: Sequence[_Unit], results: Sequence[tuple[Any, BaseException | None]] | None) -> None:
@@ -481,9 +497,4 @@ def _answer(group: Sequence[_Unit], results: Sequence[tuple[Any, BaseException |
 
 def _resolve(units: list[_Awaited]) -> None:
     for unit in units:
-        if unit.future.cancelled():  # the client went away; what it sent is committed all the same
-            continue
-        if unit.error is not None:
-            unit.future.set_exception(unit.error)
-        else:
-            unit.future.set_result(unit.result)
+        unit.wake()

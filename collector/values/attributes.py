@@ -63,7 +63,7 @@ def clean_browser_attributes(raw: object, time_zone: tzinfo = UTC) -> tuple[dict
         try:
             name, clean = _browser_attribute(key, value, own_flags, time_zone)
         except Refusal as refusal:
-            refusals.append(refusal)
+            refusals.append(refusal.bare())
             continue
         if name not in cleaned or key != ("created_at",):
             cleaned[name] = clean

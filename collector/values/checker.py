@@ -29,7 +29,7 @@ class Checker:
         try:
             return clean()
         except Refusal as refusal:
-            self.errors.append(refusal)
+            self.errors.append(refusal.bare())
             return None
 
     def optional(self, raw: dict[str, Any], field: str, clean: Callable[[Any], T]) -> T | None:

@@ -100,6 +100,10 @@ class Refusal(Exception):
         self.field = field
         self.message = message or code.meaning
 
+    def bare(self) -> "Refusal":
+        """Return the same to be kept: the one that was raised keeps alive whatever led to it, until Python looks for cycles."""
+        return Refusal(self.code, self.field, self.message)
+
     def as_json(self) -> dict[str, Any]:
         """Return the error object of the one shape."""
         body: dict[str, Any] = {"code": self.code.value, "message": self.message}

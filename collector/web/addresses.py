@@ -49,6 +49,11 @@ class Addresses:
         return address is not None and _among(address, self._internal)
 
 
+def subscriber(address: Address) -> str:
+    """Return what one who has an address has of them: of IPv6 all with the same first 64 bits."""
+    return str(IPv6Network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)
+
+
 def _parsed(text: str) -> Address | None:
     """Return an address, with or without a port, brackets or a zone; an IPv4 address in IPv6's clothes as what it is."""
     host = text[1:].partition("]")[0] if text[:1] == "[" else text

@@ -4,11 +4,13 @@ A reverse proxy that holds requests back until they are whole does the same, but
 """
 
 import asyncio
+import enum
+import gc
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from collector.values.errors import Reason, problem
+from collector.values.errors import Problem, Reason, problem
 
 if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
@@ -25,6 +27,8 @@ Room = Callable[[int], bool]
 ROOM = "leadlight.room"
 """Where a WSGI environment has the `Room` of its body, under a server of ours."""
 
+_CONTAINER, _MEMBER = 192, 64  # bytes that an object or a list of JSON, and each of its members, take once they are decoded, about
+
 _SMALL = 65_536  # bytes for which room is set aside before they come
 _LEAST = 4  # of the largest bodies there is room for
 
@@ -34,6 +38,26 @@ _HEARD = 10
 _LATER = [("Retry-After", "5")]
 
 
+class Missing(enum.Enum):
+    """Why there is no body to be answered. No exception, which would keep alive, wherever it waits to be raised, all that led to it."""
+
+    TOO_LARGE = enum.auto()
+    LATE = enum.auto()
+    NO_ROOM = enum.auto()
+
+    def problem(self) -> Problem:
+        """Return how it is said."""
+        if self is Missing.TOO_LARGE:
+            return problem(413, Reason.BODY_TOO_LARGE)
+        said = f"the body did not arrive within {SECONDS:g} s" if self is Missing.LATE else None
+        return problem(503, Reason.OVERLOADED, None, said, _LATER)
+
+
+def decoded(body: bytes) -> int:
+    """Return about how many bytes JSON takes once it is decoded; what stands in texts may count as well."""
+    return _CONTAINER * (body.count(b"{") + body.count(b"[")) + _MEMBER * body.count(b",")
+
+
 class Bodies:
     """The bodies of all requests of a kind that are under way, each of at most `limit` bytes. Safe to share between threads."""
 
@@ -41,6 +65,7 @@ class Bodies:
         self.limit = limit
         self._most = max(MOST_BYTES, _LEAST * limit)
         self._kept = 0
+        self._answered = 0
         self._lock = threading.Lock()
 
     def take(self, body: "Body", size: int) -> bool:
@@ -54,11 +79,22 @@ class Bodies:
             return True
 
     def give_back(self, body: "Body", *, answered: bool) -> None:
-        """Free the room of a body, for good where it is answered."""
+        """Free the room of a body, for good where it is answered.
+
+        An exception that met its request may keep it until Python looks for cycles, which it does after so many objects, and a body of any
+        size is one: after so many bytes of large ones it is made to look.
+        """
         with self._lock:
             self._kept -= body.kept
+            if body.kept > _SMALL:
+                self._answered += body.kept
             body.kept = 0
             body.answered = answered
+            look = self._answered >= MOST_BYTES
+            if look:
+                self._answered = 0
+        if look:
+            gc.collect()
 
 
 class Body:
@@ -75,12 +111,8 @@ class Body:
         self.kept = 0
         self.answered = False
 
-    async def read(self, protocol: "HTTPProtocol") -> bytes | None:
-        """Return the body, or None where it is larger than the limit; no more than that is kept in memory.
-
-        Raises:
-            Problem: it did not arrive in time, or there is no room for it.
-        """
+    async def read(self, protocol: "HTTPProtocol") -> bytes | Missing:
+        """Return the body, or why there is none; no more than the limit is kept in memory."""
         task, late = asyncio.current_task(), False
 
         def give_up() -> None:
@@ -95,7 +127,7 @@ class Body:
             return await self._heard(protocol)
         except asyncio.CancelledError:
             if late:
-                raise problem(503, Reason.OVERLOADED, None, f"the body did not arrive within {SECONDS:g} s", _LATER) from None
+                return Missing.LATE
             raise
         finally:
             clock.cancel()
@@ -108,8 +140,8 @@ class Body:
         """Set room aside for so many bytes more, from any thread, and say whether there was."""
         return self._all.take(self, size)
 
-    async def _heard(self, protocol: "HTTPProtocol") -> bytes | None:
-        """Hear a body out, as far as may be, and return it where it fits."""
+    async def _heard(self, protocol: "HTTPProtocol") -> bytes | Missing:
+        """Hear a body out, as far as may be, and return it where it fits and there is room."""
         limit, parts, size = self._all.limit, [], 0
         fits = self._declared is None or self._declared <= limit
         room = True
@@ -125,6 +157,6 @@ class Body:
                 else:
                     parts.clear()
                     self._all.give_back(self, answered=False)
-        if fits and not room:
-            raise problem(503, Reason.OVERLOADED, headers=_LATER)
-        return b"".join(parts) if fits else None
+        if not fits:
+            return Missing.TOO_LARGE
+        return b"".join(parts) if room else Missing.NO_ROOM

@@ -25,7 +25,7 @@ from collector.storage.faults import is_unavailable
 from collector.values.errors import Problem, Reason, problem
 from collector.values.ids import new_nonce
 from collector.web.addresses import Addresses
-from collector.web.bodies import ROOM, Room
+from collector.web.bodies import ROOM, Missing, Room, decoded
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -39,14 +39,14 @@ _REASONS = {status.value: f"{status.value} {status.phrase}" for status in HTTPSt
 
 
 class TrackerRequest(msgspec.Struct, frozen=True):
-    """A request of the tracker. `body` is as it was sent, or None where it is larger than the limit, or what kept it from arriving."""
+    """A request of the tracker. `body` is as it was sent, or why there is none."""
 
     method: str
     headers: Headers
     encoding: str
-    body: bytes | Problem | None
+    body: bytes | Missing
     room: Room | None = None
-    """Whom to ask for room where it is inflated; None where nobody counts."""
+    """Whom to ask for room for what becomes of it; None where nobody counts."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -151,9 +151,9 @@ def from_environ(environ: "WSGIEnvironment", limit: int, addresses: Addresses | 
     """Return the request of a WSGI environment; at most one byte more than `limit` is read. Where it comes from is told by `addresses`."""
     length = environ.get("CONTENT_LENGTH") or ""
     known = int(length) if length.isascii() and length.isdigit() else None
-    body: bytes | None = b""
+    body: bytes | Missing = b""
     if known is not None:
-        body = environ["wsgi.input"].read(known) if known <= limit else None
+        body = environ["wsgi.input"].read(known) if known <= limit else Missing.TOO_LARGE
     elif environ.get("wsgi.input_terminated"):  # a server that does not end the input would let us wait for ever
         body = environ["wsgi.input"].read(limit + 1)
     headers = Headers(
@@ -177,25 +177,33 @@ def read_body(environ: "WSGIEnvironment", limit: int) -> bytes:
 
 
 def _inflated(asked: TrackerRequest, limit: int) -> bytes:
-    """Return the body, inflated where it is gzip or deflate.
+    """Return the body, inflated where it is gzip or deflate, with room for what its JSON takes once it is decoded.
 
     Raises:
         Problem: 413 where it is larger than `limit` bytes, 400 or 415 where it does not inflate, 503 where there is no room for it; or
             what kept it from arriving.
     """
     body, encoding = asked.body, asked.encoding.strip().lower()
-    if isinstance(body, Problem):
-        raise body
-    if body is not None and encoding in ("gzip", "deflate"):
+    if body is Missing.TOO_LARGE:
+        raise _too_large(limit)
+    if isinstance(body, Missing):
+        raise body.problem()
+    if encoding in ("gzip", "deflate"):
         try:
             body = b"".join(_parts(body, encoding, limit + 1, asked.room))
         except zlib.error:
             raise problem(400, Reason.BODY_INVALID, None, f"the body is not {encoding}") from None
     elif encoding not in ("", "identity", "gzip", "deflate"):
         raise problem(415, Reason.BODY_INVALID, None, "expected gzip, deflate or no Content-Encoding")
-    if body is None or len(body) > limit:
-        raise problem(413, Reason.BODY_TOO_LARGE, None, f"expected at most {limit} bytes")
+    if len(body) > limit:
+        raise _too_large(limit)
+    if asked.room is not None and not asked.room(decoded(body)):
+        raise Missing.NO_ROOM.problem()
     return body
+
+
+def _too_large(limit: int) -> Problem:
+    return problem(413, Reason.BODY_TOO_LARGE, None, f"expected at most {limit} bytes")
 
 
 def _parts(body: bytes, encoding: str, most: int, room: Room | None) -> Iterator[bytes]:
@@ -213,7 +221,7 @@ def _parts(body: bytes, encoding: str, most: int, room: Room | None) -> Iterator
         part = inflater.decompress(given, min(most, _PART))
         if part:
             if room is not None and not room(len(part)):
-                raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")])
+                raise Missing.NO_ROOM.problem()
             yield part
             most -= len(part)
         elif not rest:  # not before all of it is given: a part of it may be of headers alone

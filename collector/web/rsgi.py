@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # re-exported without saying so
@@ -27,7 +26,7 @@ from collector.values.ids import new_nonce
 from collector.web import streams
 from collector.web.api.errors import RETRY_AFTER, is_console, short_page, unexpected
 from collector.web.assets import is_rules, is_script
-from collector.web.bodies import ROOM, Bodies, Body, Room
+from collector.web.bodies import ROOM, Bodies, Body, Missing, Room
 from collector.web.browser import PATHS, Answer, Responder, TrackerRequest
 from collector.web.streams import BrokenOff, Rest
 
@@ -133,13 +132,15 @@ class RsgiEntry:
         elif scope.path == _LIVES:
             answer = Answer(200, [("Content-Type", "application/json")], b'{"status":"ok"}')
         else:
-            path = unquote_to_bytes(scope.path).decode("latin-1")
+            path = scope.path.encode().decode("latin-1")  # granian has undone the escapes
             threads = self._threads_for(path)
             try:
                 body = await arriving.read(protocol)
+                if isinstance(body, Missing):
+                    raise body.problem()
                 if threads.full():
                     raise _overloaded()
-                answer, rest = await threads.run(_call, self._others, _environ(scope, path, body, arriving.finds_room), body)
+                answer, rest = await threads.run(_call, self._others, _environ(scope, path, body, arriving.finds_room))
                 if rest is not None:
                     await self._stream(threads, protocol, answer, rest)
                     return
@@ -184,11 +185,7 @@ class RsgiEntry:
             gpc=header("sec-gpc", "").strip() == "1",
             internal=self._responder.addresses.is_internal(scope.client.rpartition(":")[0], lambda: _forwarded_for(scope)),
         )
-        body: bytes | Problem | None
-        try:
-            body = await arriving.read(protocol)
-        except Problem as error:
-            body = error
+        body = await arriving.read(protocol)
         asked = TrackerRequest(scope.method, headers, header("content-encoding", ""), body, arriving.finds_room)
         exchange = self._responder.exchange(scope.path, asked)
         try:
@@ -221,7 +218,7 @@ def _forwarded_for(scope: "Scope") -> str:
     return ",".join(scope.headers.get_all("x-forwarded-for"))  # type: ignore[attr-defined]  # which granian does not declare
 
 
-def _environ(scope: "Scope", path: str, body: bytes | None, room: Room) -> dict[str, Any]:
+def _environ(scope: "Scope", path: str, body: bytes, room: Room) -> dict[str, Any]:
     """Return the WSGI environment of a request (PEP 3333)."""
     host, _, port = scope.server.rpartition(":")
     environ: dict[str, Any] = {
@@ -235,7 +232,7 @@ def _environ(scope: "Scope", path: str, body: bytes | None, room: Room) -> dict[
         "REMOTE_ADDR": scope.client.rpartition(":")[0],
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
-        "wsgi.input": io.BytesIO(body or b""),
+        "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
@@ -244,13 +241,14 @@ def _environ(scope: "Scope", path: str, body: bytes | None, room: Room) -> dict[
     }
     if scope.authority:
         environ["HTTP_HOST"] = scope.authority
+    sent: dict[str, list[str]] = {}
     for name, value in scope.headers.items():
-        if "_" in name:  # would pass for a header that only a proxy may set, and that has a hyphen there
-            continue
-        key = name.upper().replace("-", "_")
-        key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
-        environ[key] = f"{environ[key]},{value}" if key in environ and key != "HTTP_HOST" else value
-    if "HTTP_TRANSFER_ENCODING" in environ and body is not None:
+        if "_" not in name:  # would pass for a header that only a proxy may set, and that has a hyphen there
+            sent.setdefault(name.upper().replace("-", "_"), []).append(value)
+    for name, values in sent.items():
+        key = name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
+        environ[key] = values[-1] if key == "HTTP_HOST" else ",".join(values)
+    if "HTTP_TRANSFER_ENCODING" in environ:
         environ["CONTENT_LENGTH"] = str(len(body))  # it is whole by now
     return environ
 
@@ -269,11 +267,9 @@ def _overloaded() -> Problem:
     return problem(503, Reason.OVERLOADED, headers=[RETRY_AFTER])
 
 
-def _call(application: "WSGIApplication", environ: dict[str, Any], body: bytes | None) -> tuple[Answer, Rest | None]:
+def _call(application: "WSGIApplication", environ: dict[str, Any]) -> tuple[Answer, Rest | None]:
     """Return the answer or, where it is long, its head and what it has to say."""
     path = environ["PATH_INFO"]
-    if body is None:
-        return _refusal(problem(413, Reason.BODY_TOO_LARGE), path), None
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:  # noqa: ARG001

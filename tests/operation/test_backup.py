@@ -379,6 +379,27 @@ def test_a_restored_database_takes_nothing_from_the_log_of_the_old_one(filled: C
     assert "all of it adds up" in done(filled, "doctor")
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_the_log_of_a_database_that_was_moved_away_without_it_is_not_removed(filled: Collector, tmp_path: Path) -> None:
+    """What was acknowledged last may stand there alone."""
+    backup = str(tmp_path / "backup.db")
+    done(filled, "backup", backup)
+    filled.start()
+    send(filled, "later", new_event())
+    filled.kill()
+    alone(filled.database_url)
+    file = Path(filled.database_url.removeprefix("sqlite:///"))
+    log = file.with_name(f"{file.name}-wal")
+    moved = file.rename(file.with_name("moved.db"))
+    for words in (("restore", backup), ("restore", backup, "--replace"), ("init", "--site", "Shop", "--origin", "https://shop.example")):
+        assert f"{log} stands there without its database" in refused(filled, *words)
+        assert log.stat().st_size > 0
+        assert not file.exists()
+    log.rename(moved.with_name("moved.db-wal"))
+    done(filled, "restore", backup)
+    assert len(ids_in(f"sqlite:///{moved}")) == len(ids_in(filled.database_url)) + 1
+
+
 def test_a_running_collector_is_not_restored_under(collector: Collector, tmp_path: Path) -> None:
     backup = str(tmp_path / "backup.db")
     done(collector, "backup", backup)

@@ -2,8 +2,10 @@
 
 import contextlib
 import http.client
+import os
 import random
 import secrets
+import signal
 import sqlite3
 import threading
 import time
@@ -19,7 +21,7 @@ from collector.services import WRITERS
 from tests.support.client import Answer, Client
 from tests.support.envelopes import envelope, new_event
 from tests.support.load import reading, stored
-from tests.support.processes import memory
+from tests.support.processes import children, is_pending, memory
 from tests.support.servers import Collector
 
 QUEUE, GROUP = 40, 10
@@ -103,10 +105,17 @@ def test_a_full_queue_is_said_and_what_was_taken_is_stored(collector: Collector)
         assert stored(connection).keys() == taken
 
 
-def test_a_shutdown_writes_and_answers_the_whole_queue(collector: Collector) -> None:
+@pytest.mark.parametrize("orders", [0, 6])
+def test_a_shutdown_writes_and_answers_the_whole_queue(collector: Collector, orders: int) -> None:
+    """Also where its worker was ordered to end over and over: by a terminal, which tells both, and by the server that it belongs to."""
+    (worker,) = children(collector.program.process.pid)
     with held(collector.database_url) as release, ThreadPoolExecutor(CLIENTS + 1) as pool:
         posts = [pool.submit(post, collector) for _ in range(CLIENTS)]
         wait_until_full(collector, posts)
+        for number in ([signal.SIGINT, signal.SIGTERM] * orders)[:orders]:
+            os.kill(worker, number)
+            while is_pending(worker):
+                time.sleep(0.01)
         stopped = pool.submit(collector.stop)
         wait_until_it_listens_no_more(collector)
         release()

@@ -58,6 +58,12 @@ def children(parent: int) -> list[int]:
     return [number for number, above, _ in _running() if above == parent]
 
 
+def is_pending(number: int) -> bool:
+    """Say whether a process was sent a signal that it has not heard yet."""
+    lines = Path(f"/proc/{number}/status").read_text("utf-8").splitlines()
+    return any(int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd:", "ShdPnd:")))
+
+
 def memory(group: int) -> int:
     """Return the bytes of memory that the processes of a group hold now (resident set size)."""
     total = 0
@@ -69,11 +75,15 @@ def memory(group: int) -> int:
 
 
 def _running() -> Iterator[tuple[int, int, int]]:
-    """Yield the id of each process that runs, its parent's and its group's."""
+    """Yield the id of each process that runs, its parent's and its group's.
+
+    It runs until its last thread has ended: what the first one leaves to the others, such as locks of files, is still held.
+    """
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it ended meanwhile
-            state, parent, group = path.read_text("utf-8", "replace").rpartition(")")[2].split()[:3]
-            if state not in "ZX":
+            fields = path.read_text("utf-8", "replace").rpartition(")")[2].split()  # from the third one of proc_pid_stat(5) on
+            state, parent, group, threads = fields[0], fields[1], fields[2], int(fields[17])
+            if state not in "ZX" or threads > 1:
                 yield int(path.parent.name), int(parent), int(group)
 
 

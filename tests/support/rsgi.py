@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from collector.web.browser import Responder
 from collector.web.rsgi import RsgiEntry
@@ -30,7 +29,7 @@ class Scope:
         names |= {key: environ[key] for key in ("CONTENT_TYPE", "CONTENT_LENGTH") if environ.get(key)}
         self.headers = Headers({name.lower().replace("_", "-"): value for name, value in names.items()})
         self.method = environ["REQUEST_METHOD"]
-        self.path = unquote(environ["PATH_INFO"])
+        self.path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
         self.query_string = environ.get("QUERY_STRING", "")
         self.authority = environ.get("HTTP_HOST")
         self.proto = "http"

@@ -275,6 +275,22 @@ def test_more_than_a_few_who_sign_in_at_once_are_told_to_come_again(
         assert on.sign_in(password="wrong").status_code == 401
 
 
+def test_all_addresses_of_one_subscriber_count_as_one(database_url: str, clock: FakeClock) -> None:
+    with console(database_url, clock, trusted_proxies=("127.0.0.1",)) as on:
+        assert [wrong(on, f"2001:db8:1:2::{number:x}") for number in range(MOST + 1)] == [401] * MOST + [429]
+        assert wrong(on, "2001:db8:1:3::1") == 401
+
+
+def test_where_somebody_signed_in_before_strangers_elsewhere_do_not_keep_them_out() -> None:
+    attempts = Attempts(FakeClock(), THREADS)
+    attempts.allow("owner@example.com", "198.51.100.7")
+    attempts.succeeded("owner@example.com", "198.51.100.7")
+    for number in range(MOST_ANYWHERE + 1):
+        attempts.allow("owner@example.com", str(number))
+    assert [attempts.allow("owner@example.com", "198.51.100.7") for _ in range(MOST + 1)] == [True] * MOST + [False]
+    assert not attempts.allow("owner@example.com", "203.0.113.9")
+
+
 def test_from_all_addresses_together_there_is_an_end_too() -> None:
     attempts = Attempts(FakeClock(), THREADS)
     allowed = [attempts.allow("owner@example.com", str(number)) for number in range(MOST_ANYWHERE + 1)]

@@ -15,15 +15,11 @@ from collector.services import Services
 from collector.values.errors import Reason, Refusal, problem
 from collector.values.fields import MAX_DIGITS, shown
 from collector.values.text import replace_unstorable, storable
-from collector.web.bodies import ROOM, Room
 from collector.web.browser import read_body
 
 DEEPEST = 500
 """Levels of nesting; a query of 200 nodes needs about 400."""
 LONGEST_LABEL = 120
-
-_CONTAINER, _MEMBER = 192, 64
-"""Bytes that an object or a list, and each of its members, take once they are decoded, about."""
 
 
 class Repeated(dict[str, Any]):
@@ -43,9 +39,6 @@ def read_json(services: Services) -> Any:
         raise problem(415, Reason.BODY_INVALID, "Content-Type", "expected application/json")
     data = read_body(request.environ, services.settings.body_limit * 8)
     g.body_bytes = len(data)
-    room: Room | None = request.environ.get(ROOM)
-    if room is not None and not room(_decoded(data)):
-        raise problem(503, Reason.OVERLOADED, headers=[("Retry-After", "5")])
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_int=_whole)
     except RecursionError:
@@ -140,11 +133,6 @@ def query_flag(name: str) -> bool:
     if text not in ("", "true", "false", "1", "0"):
         raise problem(400, Reason.FIELD_INVALID, name, "expected true or false")
     return text in ("true", "1")
-
-
-def _decoded(data: bytes) -> int:
-    """Return about how many bytes JSON takes once it is decoded; what stands in texts may count as well."""
-    return _CONTAINER * (data.count(b"{") + data.count(b"[")) + _MEMBER * data.count(b",")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

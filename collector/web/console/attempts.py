@@ -1,7 +1,8 @@
 """How often a password may be tried: a bounded memory of attempts, and a bound on the work of checking them.
 
-Attempts are counted for an email at an address, so that a stranger cannot lock the owner out, and more loosely for the email alone.
-Addresses are kept as digests under a key of this process. Behind a proxy that is not named as one, all of them are the proxy's.
+Attempts are counted for an email at an address, so that a stranger cannot lock the owner out, and more loosely for the email alone, which
+keeps nobody out where they signed in before. An address is what one subscriber has: of IPv6 a network. Addresses are kept as digests under
+a key of this process. Behind a proxy that is not named as one, all of them are the proxy's.
 """
 
 import hashlib
@@ -38,12 +39,15 @@ class Attempts:
         self._checks = threading.BoundedSemaphore(min(held, _AT_ONCE))
         self._key = os.urandom(16)
         self._recent: OrderedDict[bytes, list[int]] = OrderedDict()
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+        """Where somebody signed in, the last one last."""
 
     def allow(self, email: str, address: str) -> bool:
         """Count an attempt, before it is checked so that many at once are no way around; False where there were too many."""
+        place = self._place(email, address)
         with self._lock:
-            here = self._count(self._place(email, address), MOST)
-            return here and self._count(self._place(email, ""), MOST_ANYWHERE)
+            here = self._count(place, MOST)
+            return here and (self._count(self._place(email, ""), MOST_ANYWHERE) or place in self._known)
 
     def take_back(self, email: str, address: str) -> None:
         """Count the last attempt no more: nobody had the time to check it."""
@@ -53,9 +57,14 @@ class Attempts:
                     recent.pop()
 
     def succeeded(self, email: str, address: str) -> None:
-        """Forget the attempts for an email at an address."""
+        """Forget the attempts for an email at an address, and remember who was there."""
+        place = self._place(email, address)
         with self._lock:
-            self._recent.pop(self._place(email, address), None)
+            self._recent.pop(place, None)
+            self._known.pop(place, None)
+            self._known[place] = None
+            if len(self._known) > _MOST_PLACES:
+                self._known.popitem(last=False)
 
     def _count(self, place: bytes, most: int) -> bool:
         now = self._clock()

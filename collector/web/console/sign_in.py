@@ -9,7 +9,7 @@ from collector.domain import accounts
 from collector.domain.accounts import Account
 from collector.services import Services
 from collector.values.clock import MINUTE
-from collector.web.addresses import Addresses
+from collector.web.addresses import Addresses, subscriber
 from collector.web.api.errors import RETRY_AFTER
 from collector.web.console import cookies
 from collector.web.console.attempts import WINDOW, Attempts
@@ -71,7 +71,8 @@ class SignIn:
     def _address(self) -> str:
         """Return where the request comes from, or what the server calls the other end where that is no address."""
         peer = request.remote_addr or ""
-        return str(self._addresses.client(peer, lambda: request.environ.get("HTTP_X_FORWARDED_FOR", "")) or peer)
+        address = self._addresses.client(peer, lambda: request.environ.get("HTTP_X_FORWARDED_FOR", ""))
+        return peer if address is None else subscriber(address)
 
     def _authenticate(self, email: str, password: str) -> Account | None:
         with self._services.database.read() as connection:
