@@ -140,10 +140,10 @@ class Slices:
                 return met - gone
             # COPY takes half of what it costs the server to look out for a conflict at each row, and nearly always all of them are new.
             # So repeats are looked for beforehand: what is sent again waited for its sender's lock.
-            met = self._found(tx, site, number, [row[_ID] for row in rows])
+            met = self._found(tx, site, number, [row[2] for row in rows])
             met -= self._give_up(tx, site, number, met)
             if len(met) < len(rows):
-                tx.copy(f"events_{number}", columns, _packed([row for row in rows if row[_ID] not in met] if met else rows, *arrived))
+                tx.copy(f"events_{number}", columns, _packed([row for row in rows if row[2] not in met] if met else rows, *arrived))
         except psycopg.errors.UniqueViolation as error:
             raise RunAgain("an event was brought by two at once") from error
         except (sqlite3.Error, psycopg.Error) as error:
@@ -162,8 +162,7 @@ class Slices:
                 between = f"SELECT id FROM events_{number} WHERE site = ? AND slice = ? AND id BETWEEN ? AND ? LIMIT {_FEW + 1}"
                 rows = tx.rows(between, (site, number, min(ids), max(ids)))
                 if len(rows) <= _FEW:
-                    found = {bytes(row[0]) for row in rows}.intersection(ids)
-                    return found - self._give_up(tx, site, number, found)
+                    ids = sorted({bytes(row[0]) for row in rows}.intersection(ids))
             found = self._found(tx, site, number, ids)
             return found - self._give_up(tx, site, number, found)
         except (sqlite3.Error, psycopg.Error) as error:
@@ -182,9 +181,9 @@ class Slices:
 
     @staticmethod
     def _give_up(tx: Connection, site: int, number: int, ids: Collection[bytes]) -> set[bytes]:
-        """Delete those of a slice's events that wait to be wiped with who was deleted, and return their ids: nobody knows of these any more.
+        """Delete those of a slice's events that wait to be wiped with who was deleted, and return their ids: nobody knows these any more.
 
-        Else what comes anew with such an id were called known, and lost.
+        What comes anew with such an id would else be called a repeat of what goes.
         """
         gone: set[bytes] = set()
         ordered = sorted(ids)
