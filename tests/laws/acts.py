@@ -254,7 +254,7 @@ called = st.one_of(known, renames, renames, erasures_by_address)
 decided = st.lists(st.one_of(claims, claims, merges, undos, undos, undos, imports, erasures, called, sends), max_size=5)
 then_nights = st.tuples(turns, nights).map(lambda both: (both[0], *both[1]))
 passed = st.one_of(st.tuples(turns), st.tuples(turns, prunes), st.tuples(turns, prunes, prunes), then_nights)
-came_late = st.lists(st.one_of(repeats, repeats, lates, wipes), max_size=3)
+came_late = st.lists(st.one_of(repeats, repeats, erasures, lates, wipes), max_size=4)
 chapters = st.tuples(told, decided, passed, came_late)
 acts = st.lists(chapters, min_size=2, max_size=5).map(lambda book: [act for chapter in book for part in chapter for act in part])
 
