@@ -30,6 +30,8 @@ _TRIAL_BYTES = 65_536
 """More than the room that a full disk leaves in pages already there; random, since PostgreSQL would compress it to nothing."""
 _NIGHT, _LONGEST_NIGHT = 20 * HOUR, 30 * HOUR
 """After how long a round is another night's, and what lies between two rounds counts at most where nights are counted."""
+_AHEAD = DRIFT + HOUR
+"""How far ahead of a right clock (ms) an event of a week may be by its id: REST's happen within the hour, and an id is a day off that."""
 HINT = "Set the clock right, or run `leadlight prune --force`, with the settings of the collectors, where it is"
 _ROUND, _CLOCK, _TRIAL = "round", "clock", "trial"
 """Rows of what went wrong are named `part` and the part."""
@@ -69,7 +71,7 @@ def believed(tx: Connection, sites: Sequence[int], now_ms: int, retention_ms: in
     tx.insert("upkeep", ("part", "at", "upto"), [(_CLOCK, 0, now_ms if last is None else last)], "ON CONFLICT DO NOTHING")
     ((at, before),) = tx.rows(f"SELECT at, upto FROM upkeep WHERE part = ?{tx.lock_suffix()}", (_CLOCK,))
     behind = min(before, last or before) - now_ms
-    if behind > DRIFT:  # by it, the present would go back, and then come again night after night
+    if behind > _AHEAD:  # by it, the present would go back, and then come again night after night
         raise ClockDoubted(f"the clock is {behind // DAY} days behind what was believed, and behind the newest event")
     passed = now_ms - at
     step = min(max(0, passed), _LONGEST_NIGHT) if quiet else passed if 0 <= passed < _NIGHT else WEEK

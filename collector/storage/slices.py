@@ -133,10 +133,15 @@ class Slices:
         arrived = () if number != OVERFLOW else (now_ms,)
         try:
             if tx.engine == "sqlite":
-                return tx.insert_new(f"events_{number}", columns, [row + arrived for row in rows] if arrived else rows, _ID)
+                whole = [row + arrived for row in rows] if arrived else rows
+                met = tx.insert_new(f"events_{number}", columns, whole, _ID)
+                if gone := self._give_up(tx, site, number, met):
+                    tx.insert_new(f"events_{number}", columns, [row for row in whole if row[_ID] in gone], _ID)
+                return met - gone
             # COPY takes half of what it costs the server to look out for a conflict at each row, and nearly always all of them are new.
             # So repeats are looked for beforehand: what is sent again waited for its sender's lock.
             met = self._found(tx, site, number, [row[2] for row in rows])
+            met -= self._give_up(tx, site, number, met)
             if len(met) < len(rows):
                 tx.copy(f"events_{number}", columns, _packed([row for row in rows if row[2] not in met] if met else rows, *arrived))
         except psycopg.errors.UniqueViolation as error:
@@ -157,8 +162,9 @@ class Slices:
                 between = f"SELECT id FROM events_{number} WHERE site = ? AND slice = ? AND id BETWEEN ? AND ? LIMIT {_FEW + 1}"
                 rows = tx.rows(between, (site, number, min(ids), max(ids)))
                 if len(rows) <= _FEW:
-                    return {bytes(row[0]) for row in rows}.intersection(ids)
-            return self._found(tx, site, number, ids)
+                    ids = sorted({bytes(row[0]) for row in rows}.intersection(ids))
+            found = self._found(tx, site, number, ids)
+            return found - self._give_up(tx, site, number, found)
         except (sqlite3.Error, psycopg.Error) as error:
             self._check_behind(error)
             raise
@@ -172,6 +178,29 @@ class Slices:
             sql = f"SELECT id FROM events_{number} WHERE site = ? AND slice = ? AND id {among}"
             found.update(bytes(row[0]) for row in tx.rows(sql, (site, number, *parameters)))
         return found
+
+    @staticmethod
+    def _give_up(tx: Connection, site: int, number: int, ids: Collection[bytes]) -> set[bytes]:
+        """Delete those of a slice's events that wait to be wiped with who was deleted, and return their ids: nobody knows these any more.
+
+        What comes anew with such an id would else be called a repeat of what goes.
+        """
+        gone: set[bytes] = set()
+        ordered = sorted(ids)
+        for start in range(0, len(ordered), _CHUNK):
+            chunk = ordered[start : start + _CHUNK]
+            among, parameters = tx.among(chunk)
+            of = f"FROM events_{number} e LEFT JOIN deletions d ON d.site = e.site AND d.identity = e.identity"
+            where = f"WHERE e.site = ? AND e.slice = ? AND e.id {among}"
+            rows = tx.rows(f"SELECT e.id, d.identity {of} {where}", (site, number, *parameters))
+            if len(rows) < len(chunk):
+                raise RunAgain("an event that was met was wiped just now")
+            waiting = sorted(bytes(event) for event, deleted in rows if deleted is not None)
+            if waiting:
+                among, parameters = tx.among(waiting)
+                tx.run(f"DELETE FROM events_{number} WHERE site = ? AND slice = ? AND id {among}", (site, number, *parameters))
+                gone.update(waiting)
+        return gone
 
     def closable(self, now_ms: int, retention_ms: int) -> list[int]:
         """Return the open slices whose every event is older than a timeline of this length, by a margin that no clock of ours exceeds."""

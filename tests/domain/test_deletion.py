@@ -287,6 +287,19 @@ class TestInterrupted:
         assert world.counts(user()) == {"page-view": 1}
         assert world.counts(user("stays")) == {"page-view": 1}
 
+    @pytest.mark.parametrize("told", [0, 2 * DAY], ids=["at the time of its id", "at another time"])
+    def test_what_is_still_to_be_wiped_is_known_to_nobody_and_comes_anew(self, world: World, told: int) -> None:
+        late, ahead = world.event(), world.event(at=world.clock() + HOUR)
+        sent = [Event(one.id, one.name, one.at - told) for one in (late, ahead)]  # where that is far off, they stand in the overflow
+        assert world.send(user(), *sent, browser=False).events == [True, True]
+        assert begin_to_erase(world, user()) == 2
+        assert world.send(user("other"), late, browser=False).events == [True]
+        assert world.send(user(), ahead, browser=False).events == [True]
+        assert upkeep(world).failed == 0
+        assert world.counts(user("other")) == world.counts(user()) == {"page-view": 1}
+        assert world.send(lead(), late, ahead).events == [False, False]
+        assert is_sound(world)
+
     def test_no_transaction_wipes_more_than_a_step_however_many_weeks_there_are(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:

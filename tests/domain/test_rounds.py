@@ -13,6 +13,7 @@ from collector import upkeep
 from collector.app import create_app
 from collector.domain import pruning, rounds
 from collector.domain.doctor import examine
+from collector.domain.submissions import Event
 from collector.services import Services, build
 from collector.storage import slices
 from collector.storage.database import Connection
@@ -20,7 +21,7 @@ from collector.storage.slices import OPEN, OVERFLOW, PRUNED, WEEK
 from collector.upkeep import Report, round_of
 from collector.values.clock import DAY, HOUR, system_clock
 from tests.support.clock import FakeClock
-from tests.support.world import World, lead, user
+from tests.support.world import World, id_at, lead, user
 from tests.support.world import world as start
 
 SECRET = "secret value"
@@ -175,6 +176,13 @@ class TestClocks:
             world.clock.advance(DAY)
             world.send(user(), world.event())
             assert do(world.services).failed == 0
+
+    def test_what_rest_says_of_the_hour_to_come_puts_no_clock_behind(self, database_url: str, clock: FakeClock) -> None:
+        with start(database_url, clock) as new:
+            said = Event(id_at(clock() + DAY + HOUR), "renewed", clock() + HOUR)  # its id a day off, as browsers' may be in a week
+            assert new.send(user(), said, browser=False).events == [True]
+            assert do(new.services).failed == 0
+            assert troubles(new) == {}
 
     def test_one_that_is_behind_takes_nothing_away_and_leaves_the_present_where_it_is(self, world: World) -> None:
         before, known = world.rows("SELECT upto FROM upkeep WHERE part = 'clock'"), leads(world)

@@ -108,7 +108,7 @@ def test_an_unknown_merge_is_an_error(world: World) -> None:
 acts = st.lists(st.tuples(st.sampled_from(("event", "set")), st.sampled_from(("lead", "user", "other")), st.integers(0, 3)), max_size=8)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings.default.max_examples // 3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=acts, between=acts, after=acts)
 def test_whatever_happened_an_undone_merge_is_as_if_it_had_not(world: World, before: Any, between: Any, after: Any) -> None:
     states = []

@@ -7,6 +7,7 @@ import hypothesis.strategies as st
 from collector.settings import LATE_DAYS
 from collector.storage.slices import DRIFT, WEEK
 from collector.values.clock import DAY, HOUR, MINUTE
+from tests.support.clock import START
 
 RETENTION_DAYS = 14
 LEAD_RETENTION_DAYS = RETENTION_DAYS + LATE_DAYS
@@ -22,7 +23,7 @@ CENTURY = 100 * 365 * DAY
 class Event:
     """Happened `ago` ms before it is sent, or at the edge of that week; its id's clock was wrong by `drift` ms.
 
-    A `repeat` says who is here in a page view that was sent already.
+    Only REST's may lie ahead. A `repeat` says who is here in a page view that was sent already.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Change:
-    """An attribute set `ago` ms before it is sent."""
+    """An attribute set `ago` ms before it is sent; only REST's may lie ahead."""
 
     name: str
     value: object
@@ -45,12 +46,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Said:
-    """What one sender says: a browser with a lead, and a user id where its page asserts one, or REST of a user id or an address."""
+    """What one sender says: a browser with a lead, and a user id, maybe verified, where its page asserts one.
+
+    Or REST, of a user id, an address, or a lead that there is.
+    """
 
     lead: str | None
     user: str | None
     events: tuple[Event, ...] = ()
     changes: tuple[Change, ...] = ()
+    verified: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,12 @@ class Send:
 
 @dataclass(frozen=True)
 class Again:
-    """Something sent before is sent once more, its times corrected by `shift` ms differently."""
+    """Something sent before is sent once more, its times corrected by `shift` ms differently; maybe by another sender."""
 
     process: int
     which: int
     shift: int
+    by: Said | None = None
 
 
 @dataclass(frozen=True)
@@ -98,10 +104,10 @@ class Undo:
 
 @dataclass(frozen=True)
 class Import:
-    """The totals of a user from before are set; `count` 0 takes them away."""
+    """The totals of a user, of who is known by an address, or of a lead from before are set; `count` 0 takes them away."""
 
     process: int
-    user: str
+    who: str
     name: str
     count: int
     ago: int
@@ -183,7 +189,8 @@ leads = st.sampled_from(LEADS)
 users = st.sampled_from(USERS)
 addresses = st.sampled_from(ADDRESSES)
 steps = st.one_of(st.none(), st.integers(0, 4))
-agos = st.sampled_from((0, 1, 17, MINUTE, HOUR, DAY, 3 * DAY, WEEK, 10 * DAY, RETENTION_DAYS * DAY))
+spans = st.sampled_from((0, 1, 17, MINUTE, HOUR, DAY, 3 * DAY, WEEK, 10 * DAY, RETENTION_DAYS * DAY))
+agos = st.one_of(spans, spans, st.sampled_from((-1, -HOUR)))
 edges = st.sampled_from((None, None, -1, 0, 1))
 drifts = st.sampled_from((0, 0, 0, -HOUR, DRIFT, -DRIFT, DRIFT + 1, -DRIFT - 1, 3 * DAY, -10 * DAY, -60 * WEEK, 5 * 365 * DAY, -CENTURY))
 visits = st.sampled_from((None, 0, 1))
@@ -195,15 +202,27 @@ events = st.one_of(
 changes = st.builds(Change, st.sampled_from(ATTRIBUTES), st.sampled_from(("a", "b", 1, None)), agos)
 facts = {"events": st.lists(events, max_size=3).map(tuple), "changes": st.lists(changes, max_size=2).map(tuple)}
 anonymous = st.builds(Said, lead=leads, user=st.none(), **facts)
-signed_in = st.builds(Said, lead=leads, user=users, **facts)
+signed_in = st.builds(Said, lead=leads, user=users, verified=st.booleans(), **facts)
 rest = st.builds(Said, lead=st.none(), user=users, **facts)
 rest_by_address = st.builds(Said, lead=st.none(), user=addresses, **facts)
+rest_of_leads = st.builds(Said, lead=st.none(), user=leads, **facts)
+others = st.one_of(
+    st.builds(Said, lead=leads, user=st.one_of(st.none(), users), verified=st.booleans()),
+    st.builds(Said, lead=st.none(), user=st.sampled_from((*LEADS, *USERS, *ADDRESSES))),
+)
 
-sends = st.builds(Send, processes, st.lists(st.one_of(anonymous, signed_in, rest, rest_by_address), min_size=1, max_size=4).map(tuple))
+saids = st.one_of(anonymous, signed_in, rest, rest_by_address, rest_of_leads)
+sends = st.builds(Send, processes, st.lists(saids, min_size=1, max_size=4).map(tuple))
 merges = st.builds(Merge, processes, leads, users)
 undos = st.builds(Undo, processes, leads)
 imports = st.builds(
-    Import, processes, users, st.sampled_from(NAMES), st.sampled_from((0, 1, 7)), st.sampled_from((0, DAY, 400 * DAY)), agos
+    Import,
+    processes,
+    st.sampled_from((*USERS, *LEADS, *ADDRESSES)),
+    st.sampled_from(NAMES),
+    st.sampled_from((0, 1, 7)),
+    st.sampled_from((0, DAY, 400 * DAY, -HOUR)),
+    spans,
 )
 known = st.builds(Know, processes, addresses)
 renames = st.builds(Rename, processes, addresses, addresses)
@@ -213,10 +232,13 @@ wipes = st.builds(Wipe, processes, steps)
 prunes = st.builds(Prune, processes, st.one_of(st.none(), st.integers(0, 8)), st.booleans())
 upkeeps = st.builds(Upkeep, processes, st.one_of(st.none(), st.none(), st.integers(1, 12)))
 turns = st.builds(Turn, st.sampled_from((1, HOUR, DAY, 3 * DAY, WEEK, 17 * DAY, 24 * DAY, 30 * DAY)))
-repeats = st.builds(Again, processes, st.integers(0, 40), st.sampled_from((0, 0, 1, -HOUR, 20 * HOUR, -20 * HOUR)))
+shifts = st.sampled_from((0, 0, 1, -HOUR, 20 * HOUR, -20 * HOUR))
+repeats = st.builds(Again, processes, st.integers(0, 40), shifts, st.one_of(st.none(), st.none(), others))
 lates = st.builds(Late, processes, users, st.sampled_from((0, 1, DAY, 3 * DAY, WEEK, 3 * WEEK)))
 
-claims = st.builds(lambda process, lead, user: Send(process, (Said(lead, user),)), processes, leads, users)
+claims = st.builds(
+    lambda process, lead, user, verified: Send(process, (Said(lead, user, verified=verified),)), processes, leads, users, st.booleans()
+)
 
 # Upkeep comes by night, mostly after somebody was there, as it believes no clock where nobody is.
 came = users.map(lambda who: (Send(0, (Said(None, who, (Event("page-view", 0, None, 0, None),)),)),))
@@ -232,7 +254,7 @@ called = st.one_of(known, renames, renames, erasures_by_address)
 decided = st.lists(st.one_of(claims, claims, merges, undos, undos, undos, imports, erasures, called, sends), max_size=5)
 then_nights = st.tuples(turns, nights).map(lambda both: (both[0], *both[1]))
 passed = st.one_of(st.tuples(turns), st.tuples(turns, prunes), st.tuples(turns, prunes, prunes), then_nights)
-came_late = st.lists(st.one_of(repeats, repeats, lates, wipes), max_size=3)
+came_late = st.lists(st.one_of(repeats, repeats, erasures, lates, wipes), max_size=4)
 chapters = st.tuples(told, decided, passed, came_late)
 acts = st.lists(chapters, min_size=2, max_size=5).map(lambda book: [act for chapter in book for part in chapter for act in part])
 
@@ -259,4 +281,5 @@ restored = st.builds(
     st.lists(saved, min_size=1, max_size=2),
     meanwhile,
 )
-phases = st.sampled_from((0, 2 * DAY, 3 * DAY))
+phases = st.sampled_from((0, 2 * DAY, 3 * DAY, -START % WEEK - HOUR // 2))
+"""Where in a week a history begins; the last is so near to its end that what lies ahead belongs to the next."""

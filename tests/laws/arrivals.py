@@ -1,5 +1,6 @@
 """One history in two orders of arrival. What decides who belongs to whom comes in one order; facts come when they like to, and again."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -8,8 +9,9 @@ import hypothesis.strategies as st
 
 from collector.domain.identities import LEAD, USER, Key
 from collector.domain.merging import Claim
+from collector.values.clock import HOUR
 from tests.laws import acts
-from tests.laws.play import Message, Play
+from tests.laws.play import Message, Play, named
 
 MOST_ROUNDS = 6
 
@@ -22,10 +24,13 @@ class Round:
     decisions: tuple[acts.Act, ...]
 
 
-decisions = st.one_of(acts.claims, acts.claims, acts.merges, acts.undos, acts.imports, acts.erasures, acts.turns, acts.turns)
-said = st.one_of(acts.anonymous, acts.signed_in, acts.rest)
+# Of what lies ahead it depends on its arrival whether a deletion takes it along or it lets the person come anew: deletions wait for it.
+erasures = acts.erasures.map(lambda act: (acts.Turn(HOUR), act))
+single = st.one_of(acts.claims, acts.claims, acts.merges, acts.undos, acts.imports, acts.turns, acts.turns).map(lambda act: (act,))
+decisions = st.lists(st.one_of(*[single] * 7, erasures), min_size=1, max_size=3).map(lambda parts: tuple(itertools.chain(*parts)))
+said = st.one_of(acts.anonymous, acts.signed_in, acts.rest, acts.rest_of_leads)
 rounds = st.lists(
-    st.builds(Round, st.lists(said, max_size=4).map(tuple), st.lists(decisions, min_size=1, max_size=3).map(tuple)),
+    st.builds(Round, st.lists(said, max_size=4).map(tuple), decisions),
     min_size=2,
     max_size=MOST_ROUNDS,
 )
@@ -49,7 +54,9 @@ def dated(play: Play, history: Sequence[Round]) -> tuple[list[list[Message]], li
 def arrive(play: Play, history: Sequence[Round], facts: Sequence[Sequence[Message]], begins: Sequence[int], random: Random) -> None:
     """Let a history arrive: each fact in its round or a later one while it is in time, some again, cut into commits anyhow."""
     waiting: list[Message] = []
+    spoken_of = sorted({fact.owner for each in facts for fact in each if fact.owner[0] == LEAD and not fact.browser})
     for number, one in enumerate(history):
+        play.meet(*spoken_of)  # REST finds nobody else
         waiting += facts[number]
         last = number + 1 == len(history)
         due = [fact for fact in waiting if last or random.random() < 0.5 or _expires(fact, begins[number + 1], play.model.retention)]
@@ -89,7 +96,7 @@ def _concerned(act: acts.Act) -> tuple[Key, ...]:
         case acts.Undo():
             return ((LEAD, act.lead),)
         case acts.Erase():
-            return ((LEAD if act.who in acts.LEADS else USER, act.who),)
+            return (named(act.who),)
         case acts.Import():
-            return ((USER, act.user),)
+            return (named(act.who),)
     return ()

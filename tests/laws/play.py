@@ -23,6 +23,7 @@ from collector.services import Services, build
 from collector.storage.database import Connection
 from collector.storage.slices import CLOSED, PRUNED, WEEK, numbers_in
 from collector.upkeep import Report, round_of
+from collector.values.clock import HOUR
 from collector.values.errors import Refusal
 from collector.values.ids import event_id_time, new_uuid7, uuid7_bytes
 from tests.laws import acts
@@ -42,6 +43,7 @@ class Message:
     owner: Key
     lead: str | None
     browser: bool = True
+    verified: bool = False
     events: tuple[Event, ...] = ()
     changes: tuple[AttributeChange, ...] = ()
 
@@ -93,7 +95,7 @@ class Play:
         """Let one thing happen to both; whatever can change who belongs to whom, or what is stored where, is looked at at once."""
         match act:
             case acts.Send():
-                self.send(act.process, [self.message(said) for said in act.said])
+                self.send(act.process, [message for said in act.said if self.is_somebody(message := self.message(said))])
             case acts.Again():
                 self.send_again(act)
             case acts.Late():
@@ -128,15 +130,24 @@ class Play:
     def message(self, said: acts.Said) -> Message:
         """Put something said into ids and times of now; what is older than the timeline is not let in."""
         owner = (LEAD, said.lead) if said.user is None else named(said.user)
-        events = (self.event(one) for one in said.events)
-        changes = (AttributeChange({one.name: one.value}, self.clock() - one.ago) for one in said.changes)
-        return Message(owner, said.lead, said.lead is not None, tuple(events), tuple(changes))
+        browser = said.lead is not None
+        events = (self.event(one, browser=browser) for one in said.events)
+        changes = (AttributeChange({one.name: one.value}, min(self.clock() - one.ago, self.latest(browser))) for one in said.changes)
+        return Message(owner, said.lead, browser, said.verified, tuple(events), tuple(changes))
 
-    def event(self, drawn: acts.Event) -> Event:
-        now = self.clock()
-        at = now - drawn.ago
+    def latest(self, browser: bool) -> int:
+        """Return how late something may have happened: a browser's time is corrected, REST's may lie an hour ahead."""
+        return self.clock() if browser else self.clock() + HOUR
+
+    def is_somebody(self, message: Message) -> bool:
+        """Say whether REST finds whom it speaks of: a lead by its contact id, which it has once a browser was there."""
+        return message.browser or message.owner[0] != LEAD or message.owner in self.model.known
+
+    def event(self, drawn: acts.Event, *, browser: bool) -> Event:
+        now, latest = self.clock(), self.latest(browser)
+        at = min(now - drawn.ago, latest)
         if drawn.edge is not None:
-            at = min(max(at // WEEK * WEEK + drawn.edge, now - self.model.retention), now)
+            at = min(max(at // WEEK * WEEK + drawn.edge, now - self.model.retention), latest)
         number = uuid7_bytes(new_uuid7(max(at + drawn.drift, 0)))
         assert number is not None
         visit = None if drawn.visit is None else uuid7_bytes(VISITS[drawn.visit])
@@ -151,6 +162,8 @@ class Play:
                 owner=one.owner,
                 lead=None if one.lead is None else lead(one.lead),
                 browser=one.browser,
+                verified=one.verified,
+                create=one.browser or one.owner[0] != LEAD,
                 events=list(one.events),
                 changes=list(one.changes),
             )
@@ -159,7 +172,7 @@ class Play:
         outcomes = services.writer.record(self.world.site.id, submissions)
         for one, outcome in zip(messages, outcomes, strict=True):
             its_lead = None if one.lead is None else (LEAD, one.lead)
-            told = self.model.send(one.owner, its_lead, one.events, one.changes, now, browser=one.browser)
+            told = self.model.send(one.owner, its_lead, one.events, one.changes, now, browser=one.browser, verified=one.verified)
             assert outcome.error is None
             assert (outcome.claim, outcome.events) == (told.claim, told.events)
 
@@ -167,20 +180,22 @@ class Play:
         if not self.sent:
             return
         first = self.sent[act.which % len(self.sent)]
-        oldest = self.clock() - self.model.retention
-        events = [msgspec.structs.replace(one, at=self.corrected(one.at, act.shift), metadata='{"again":true}') for one in first.events]
-        self.send(act.process, [replace(first, events=tuple(one for one in events if one.at >= oldest))])
+        by = first if act.by is None else replace(self.message(act.by), changes=first.changes)
+        if not self.is_somebody(by):
+            return
+        oldest, latest = self.clock() - self.model.retention, self.latest(by.browser)
+        times = [min(one.at + act.shift, latest) for one in first.events]
+        events = [
+            msgspec.structs.replace(one, at=at, metadata='{"again":true}')
+            for one, at in zip(first.events, times, strict=True)
+            if at >= oldest
+        ]
+        self.send(act.process, [replace(by, events=tuple(events))])
         self.sent.pop()
-
-    def corrected(self, at: int, shift: int) -> int:
-        """Return a time as corrected anew: not later than now, and on the same side of each deletion."""
-        moved = min(at + shift, self.clock())
-        crossed = any(min(at, moved) <= deleted < max(at, moved) for deleted in self.model.deleted.values())
-        return at if crossed else moved
 
     def send_late(self, act: acts.Late) -> None:
         at = self.clock() - self.model.retention - act.ago
-        event = self.event(acts.Event("page-view", 0, None, at - self.clock(), None))
+        event = self.event(acts.Event("page-view", 0, None, at - self.clock(), None), browser=False)
         event = Event(event.id, event.name, at)
         if self.model.place(event) != 0:
             self.send(act.process, [Message((USER, act.user), None, browser=False, events=(event,))])
@@ -211,16 +226,19 @@ class Play:
             assert services.writer.run(site, lambda tx: merging.undo(tx, site, rows[0][0], now)) is self.model.undo((LEAD, act.lead))
 
     def set_bases(self, act: acts.Import) -> None:
+        key = named(act.who)
+        if key[0] == LEAD and key not in self.model.known:
+            return
         services, site, now = self.processes[act.process], self.world.site.id, self.clock()
         last = now - act.ago
         bases = [Base(act.name, act.count, last - act.span, last) if act.count else Base(act.name, 0, None, None)]
         services.names.ensure(site, EVENT, {act.name}, now)
         try:
-            services.writer.run(site, lambda tx: imports.set_bases(tx, site, services.names, services.maker, now, (USER, act.user), bases))
+            services.writer.run(site, lambda tx: imports.set_bases(tx, site, services.names, services.maker, now, key, bases))
             taken = True
         except Refusal:
             taken = False
-        assert taken is self.model.import_bases((USER, act.user), bases, now)
+        assert taken is self.model.import_bases(key, bases, now)
 
     def know(self, act: acts.Know) -> None:
         services, site, now = self.processes[act.process], self.world.site.id, self.clock()
@@ -383,9 +401,12 @@ class Play:
             members=frozenset(senders.values()),
             totals=people.totals(connection, site, names, person.id),
             attributes=attributes.of_person(connection, site, names, person.id),
-            timeline=[(UUID(each.id).bytes, each.name, each.at, senders[each.contact_id], each.metadata) for each in timeline],
+            timeline=[
+                (UUID(each.id).bytes, each.name, each.at, senders[each.contact_id], each.metadata, each.unverified) for each in timeline
+            ],
             visits=(one.visit_count or 0, one.visit_started_at, one.visit_ended_at, one.previous_visit_ended_at),
             active_at=person.active_at,
+            marks=(person.verified, person.unverified),
         )
 
     def public_id(self, key: Key) -> str:

@@ -41,6 +41,8 @@ class Known:
     created_at: int = 0
     birth: int = field(default_factory=itertools.count().__next__)
     active_at: int | None = None
+    proofs: set[bool] = field(default_factory=set)
+    """Of a user id, whether browsers that asserted it proved it."""
     visits: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     """First and last event of each, the last to the minute."""
 
@@ -55,12 +57,13 @@ class Known:
 
 @dataclass(frozen=True)
 class Stored:
-    """An event that was taken: the identity that produced it, its name, time and metadata (JSON text)."""
+    """An event that was taken: the identity that produced it, its name, time, metadata (JSON text), and whether nobody proved its user."""
 
     owner: Key
     name: str
     at: int
     metadata: str | None
+    unverified: bool
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,13 @@ class Seen:
     members: frozenset[Key]
     totals: dict[str, Total]
     attributes: dict[str, object]
-    timeline: list[tuple[bytes, str, int, Key, dict[str, object]]]
-    """Id, name, time, who sent it and metadata of each event, the newest first."""
+    timeline: list[tuple[bytes, str, int, Key, dict[str, object], bool]]
+    """Id, name, time, who sent it, metadata and whether it is unverified of each event, the newest first."""
     visits: tuple[int, int | None, int | None, int | None]
     """How many, start and end of the latest, end of the one before."""
     active_at: int | None
+    marks: tuple[bool, bool]
+    """Whether the user id was verified; whether it was asserted and never verified."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,17 @@ class Model:
         """When upkeep looked at its clock last, and by which present it judged what is old."""
 
     def send(
-        self, owner: Key, lead: Key | None, events: Sequence[Event], changes: Sequence[AttributeChange], now: int, *, browser: bool = True
+        self,
+        owner: Key,
+        lead: Key | None,
+        events: Sequence[Event],
+        changes: Sequence[AttributeChange],
+        now: int,
+        *,
+        browser: bool = True,
+        verified: bool = False,
     ) -> Sent:
-        """Take what a sender did: a browser, or where `browser` is false REST."""
+        """Take what a sender did: a browser, which may have proved its user id, or where `browser` is false REST."""
         self._turn_calendar(now)
         newest = max([one.at for one in events] + [one.at for one in changes], default=now)
         if self._outlived(owner, newest):
@@ -119,14 +132,17 @@ class Model:
         for key in (owner,) if lead is None else (lead, owner):
             self._make(key, now)
         claim = self._claim(lead, owner, asked=False) if lead is not None and owner[0] != LEAD else None
+        asserted = browser and owner[0] == USER
+        if asserted:
+            self.known[owner].proofs.add(verified)
         results: list[bool | Reason] = []
         for event in events:
-            results.append(self._take(owner, event))
+            results.append(self._take(owner, event, unverified=asserted and not verified))
             if browser and results[-1] in (True, False):
                 self.known[owner].note(event)
         for change in changes:
             if change.at > self.known[owner].not_before:
-                source = BROWSER if browser else TRUSTED
+                source = TRUSTED if verified or not browser else BROWSER
                 self.changes += [(owner, name, (source, change.at, _text(value))) for name, value in change.values.items()]
         return Sent(claim, results)
 
@@ -159,13 +175,13 @@ class Model:
         self.known[lead].person = lead
         return True
 
-    def import_bases(self, user: Key, bases: Iterable[Base], now: int) -> bool:
-        """Set imported totals; False where one reaches behind the user's deletion."""
-        bound = self.known[user].not_before if user in self.known else self.deleted.get(user, 0)
+    def import_bases(self, key: Key, bases: Iterable[Base], now: int) -> bool:
+        """Set imported totals of an identity; False where one reaches behind its deletion."""
+        bound = self.known[key].not_before if key in self.known else self.deleted.get(key, 0)
         if bound and any(base.first is not None and base.first <= bound for base in bases):
             return False
-        self._make(user, now)
-        self.imported.update({(user, base.name): base for base in bases})
+        self._make(key, now)
+        self.imported.update({(key, base.name): base for base in bases})
         return True
 
     def know(self, address: str, now: int) -> bool:
@@ -173,7 +189,8 @@ class Model:
         if self._by_email(address):
             return False
         self._make((EMAIL, address), now)
-        self.changes.append(((EMAIL, address), "email", (TRUSTED, now, _text(address))))
+        at = max(now, self.known[(EMAIL, address)].not_before + 1)  # younger than the deletion of who had it
+        self.changes.append(((EMAIL, address), "email", (TRUSTED, at, _text(address))))
         return True
 
     def rename(self, address: str, other: str, now: int) -> bool:
@@ -288,7 +305,7 @@ class Model:
             last = max(times + [base.last for base in mine if base.last is not None])
             totals[name] = Total(count, first, last)
         timeline = [
-            (number, event.name, event.at, event.owner, json.loads(event.metadata or "{}"))
+            (number, event.name, event.at, event.owner, json.loads(event.metadata or "{}"), event.unverified)
             for number, event in own.items()
             if event.at >= now - self.retention
         ]
@@ -299,6 +316,7 @@ class Model:
             timeline=sorted(timeline, key=lambda event: (event[2], event[0]), reverse=True),
             visits=self._visits(members),
             active_at=max((at for key in members if (at := self.known[key].active_at) is not None), default=None),
+            marks=(any(True in self.known[key].proofs for key in members), any(self.known[key].proofs == {False} for key in members)),
         )
 
     def _visits(self, members: frozenset[Key]) -> tuple[int, int | None, int | None, int | None]:
@@ -374,14 +392,14 @@ class Model:
             self.known[lead].person = self.known[user].person
         return claim
 
-    def _take(self, owner: Key, event: Event) -> bool | Reason:
+    def _take(self, owner: Key, event: Event, *, unverified: bool) -> bool | Reason:
         if event.at <= self.known[owner].not_before:
             return Reason.PERSON_DELETED
         if self.place(event) is None:
             return Reason.TOO_OLD
         if event.repeat or event.id in self.events:
             return False
-        self.events[event.id] = Stored(owner, event.name, event.at, event.metadata)
+        self.events[event.id] = Stored(owner, event.name, event.at, event.metadata, unverified)
         return True
 
 
