@@ -91,6 +91,42 @@ BREAKS = (
         ),
     ),
     Break(
+        "merges, undoings, deletions and changes by REST are answered before a slow commit",
+        (
+            (WRITER, "        works = [unit.work for unit", "        works = [_early(unit) for unit"),
+            (
+                WRITER,
+                "def _resolve(units",
+                "def _early(unit: _Unit) -> Work:\n"
+                "    def work(tx: Any) -> Any:\n"
+                "        result = unit.work(tx)\n"
+                "        if not unit.work.__qualname__.startswith('create.'):\n"
+                "            _answer([unit], [(result, None)])\n"
+                "        __import__('time').sleep(0.05)\n"
+                "        return result\n\n"
+                "    return work\n\n\n"
+                "def _resolve(units",
+            ),
+        ),
+        (
+            "outages::killed",
+            "disk::under_the_file",
+            "failover::died",
+        ),
+    ),
+    Break(
+        "what a signed-in browser sends is its lead's",
+        (
+            (
+                TRACKING,
+                "        identity, not_before, client = owner.id,",
+                "        owner = owner if submission.lead is None else self.identities[submission.lead.key]\n"
+                "        identity, not_before, client = owner.id,",
+            ),
+        ),
+        ("durability::kills[sqlite]", "durability::kills[postgresql]"),
+    ),
+    Break(
         "duplicates are counted",
         (
             (TRACKING, "            if len(new) < len(rows):", "            if False:"),

@@ -1,6 +1,7 @@
 """The disk is full, or refuses writes, under load: what was acknowledged stays, meanwhile the answer is 503, and then it goes on."""
 
 import os
+import random
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from collector.storage.database import Connection
 from collector.storage.writer import Overloaded
+from tests.support.acting import Acts, check_acts
 from tests.support.clock import FakeClock
 from tests.support.disks import SmallDisk, immutable, small_disk
 from tests.support.load import Load, check_acknowledged, check_ledger
@@ -68,15 +70,21 @@ def on_small_disk(server: PostgresServer, disk: SmallDisk) -> str:
 
 
 def through_full_disks(collector: Collector, disk: SmallDisk, rounds: int) -> None:
-    load = Load(collector)
+    acts, load = Acts.beside(collector), Load(collector)
     for _ in range(rounds):
-        load.wait_for_acknowledged(100)
+        load.wait_for_acknowledged(50)
+        acts.wait_for(random.randint(1, 20))
         disk.fill()
         load.wait_for_answers(503, 50)
+        acts.wait_for_put_off()
         disk.free()
-        load.wait_for_acknowledged(100)
+        load.wait_for_acknowledged(50)
+        acts.wait_for(1)
     load.finish()
+    acts.finish()
     assert load.lost.total() == 0, load.summary()
+    assert acts.lost == 0, acts.summary()
+    check_acts(collector, acts)
     check_ledger(collector, load)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from collector.services import WRITERS
+from tests.support.acting import Acts, check_acts
 from tests.support.load import Load, check_ledger
 from tests.support.postgres import PostgresServer, Servers, postgres_servers
 from tests.support.proxy import Proxy
@@ -42,14 +43,20 @@ def test_a_standby_takes_over_from_a_primary_that_died(
     """The address names both: postgresql://…@first,second/…?target_session_attrs=read-write."""
     both = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
     collector = start_collector(database_url=f"postgresql://postgres@{both}/postgres?target_session_attrs=read-write")
-    load = Load(collector)
-    load.wait_for_acknowledged(300)
+    acts, load = Acts.beside(collector), Load(collector)
+    load.wait_for_acknowledged(150)
+    acts.wait_for(20)
     primary.kill()
     load.wait_for_answers(503, 20)
+    acts.wait_for_put_off()
     standby.promote()
-    load.wait_for_acknowledged(300)
+    load.wait_for_acknowledged(150)
+    acts.wait_for(10)
     load.finish()
+    acts.finish()
     assert load.lost.total() == 0, load.summary()
+    assert acts.lost == 0, acts.summary()
+    check_acts(collector, acts)
     check_ledger(collector, load)
 
 

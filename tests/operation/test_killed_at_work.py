@@ -11,10 +11,10 @@ from collector.domain.identities import Key
 from collector.storage.database import Database
 from collector.storage.slices import WEEK
 from collector.values.clock import DAY, system_clock
-from tests.support.acting import Acts, Life, Total, check_acts
+from tests.support.acting import SHARED, Acts, Life, check_acts
 from tests.support.clock import FakeClock
 from tests.support.envelopes import new_lead
-from tests.support.load import reading
+from tests.support.load import Total
 from tests.support.processes import Program, run_command
 from tests.support.servers import Collector
 from tests.support.world import lead, user, world
@@ -25,7 +25,6 @@ DELAY = "LEADLIGHT_UPKEEP_DELAY_SECONDS"
 NEVER, AT_ONCE = "86400", "0"
 WEEKS, A_WEEK = 40, 8
 RETURNING, SILENT = 40, 40
-SHARED = ("shared-0", "shared-1", "shared-2")
 SMALL_STEPS = (
     "from collector import upkeep\nfrom collector.domain import deletion, pruning\n"
     "pruning.STEP.update(sqlite=1, postgresql=1)\ndeletion.STEP = 1\nupkeep.PAUSE_SECONDS = 0.02"
@@ -96,8 +95,7 @@ def test_whichever_process_is_killed_acts_that_were_acknowledged_hold_and_none_i
     aged: Aged, database: Database, start_collector: Callable[..., Collector], often: Callable[[int], int]
 ) -> None:
     collector = start_collector(database_url=aged.url, settings={"SECRET_KEY": KEY, DELAY: NEVER})
-    collector.site = {**collector.site, **aged.site}
-    acts = Acts(collector, SHARED, aged.returning)
+    acts = Acts(collector, aged.site, aged.returning)
     acts.wait_for(10)  # among them events of now, by which upkeep believes the clock
     collector.kill()
     for number in range(often(KILLS)):
@@ -121,8 +119,7 @@ def test_whichever_process_is_killed_acts_that_were_acknowledged_hold_and_none_i
     pruned = run_command(["collector", "prune"], collector.folder, collector.environ)
     assert pruned.returncode == 0, pruned.stdout + pruned.stderr
     assert weeks_left(database) == 0
-    with reading(aged.url) as connection:
-        check_acts(connection, acts, aged.shared)
+    check_acts(collector, acts, aged.shared)
     done = run_command(["collector", "doctor"], collector.folder, collector.environ)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {"track", "merge", "undo", "delete"} <= acts.done.keys(), acts.summary()
+    assert {"track", "describe", "merge", "undo", "delete"} <= acts.done.keys(), acts.summary()

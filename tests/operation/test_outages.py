@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.acting import Acts, check_acts
 from tests.support.load import Load, check_ledger
 from tests.support.postgres import PostgresServer, Servers, postgres_servers
 from tests.support.proxy import Proxy
-from tests.support.servers import ORIGIN, Collector, signed_in
+from tests.support.servers import Collector, signed_in
 
 pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
 ROUNDS = 3
+MOST_ROUNDS = 20
 
 StartCollector = Callable[..., Collector]
 Often = Callable[[int], int]
@@ -40,15 +42,19 @@ def proxy(server: PostgresServer) -> Iterator[Proxy]:
 
 def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, start_collector: StartCollector, often: Often) -> None:
     collector = start_collector(database_url=f"{server.url}/postgres")
-    load = Load(collector, [collector.site, collector.init("Second shop", [ORIGIN])])
+    acts, load = Acts.beside(collector), Load(collector)
     for _ in range(often(ROUNDS)):
-        load.wait_for_acknowledged(random.randint(1, 300))
+        load.wait_for_acknowledged(random.randint(1, 150))
+        acts.wait_for(random.randint(1, 20))
         server.kill()
         load.wait_for_answers(503)
+        acts.wait_for_put_off()
         assert collector.client.api("GET", "/contacts").status == 503
         server.start()
         load.wait_for_acknowledged(1)
     load.finish()
+    acts.finish()
+    check_acts(collector, acts)
     check_ledger(collector, load)
     assert "failed: the database cannot be used: OperationalError" in collector.program.errors
     assert '  File "' not in collector.program.errors, "no place in the code is to blame, and there is a line for each request"
@@ -96,12 +102,17 @@ def cut_at_commit(proxy: Proxy, **how: bool) -> None:
 @pytest.mark.parametrize("deliver", [False, True], ids=["before the server has it", "before its answer arrives"])
 def test_a_connection_cut_during_the_commit(deliver: bool, proxy: Proxy, start_collector: StartCollector, often: Often) -> None:
     collector = start_collector(database_url=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
-    load = Load(collector)
-    for _ in range(often(ROUNDS)):
-        load.wait_for_acknowledged(random.randint(1, 100))
+    acts, load = Acts.beside(collector), Load(collector)
+    rounds = 0
+    while rounds < often(ROUNDS) or (deliver and not load.duplicates and rounds < often(MOST_ROUNDS)):  # until it met these events too
+        load.wait_for_acknowledged(random.randint(1, 50))
+        acts.wait_for(random.randint(1, 20))
         cut_at_commit(proxy, deliver=deliver)
+        rounds += 1
     load.wait_for_acknowledged(1)
     load.finish()
+    acts.finish()
+    check_acts(collector, acts)
     assert load.statuses[503] > 0
     if deliver:  # it was committed though nobody was told, and is known again
         assert load.duplicates > 0

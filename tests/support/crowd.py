@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from collector.domain.identities import LEAD, USER, Key
@@ -14,6 +14,7 @@ from collector.storage.database import Connection
 from collector.values.ids import event_id_text
 from tests.support.client import Answer, Client
 from tests.support.envelopes import envelope, new_event, new_lead
+from tests.support.orders import CLAIM, MERGE, UNDO, Act, endings
 from tests.support.servers import Collector
 
 USERS = ("u-0", "u-1", "u-2")
@@ -23,7 +24,7 @@ EXPECTED = {
     "contacts": {200},
     "update": {200},
     "merges": {200},
-    "merge": {200, 400, 404},  # another user's already; became part of a user since it was listed
+    "merge": {200, 400},  # another user's already
     "undo": {200},
 }
 """Which answers there may be, by what is asked."""
@@ -64,6 +65,8 @@ class Shared:
     plans: list[tuple[Key, int, int, str]] = field(default_factory=list)
     """The plans that a server set of users, between which times (ms)."""
     parted: list[Parted] = field(default_factory=list)
+    acts: list[Act] = field(default_factory=list)
+    """What was asked about leads and users, each named by its id or contact id, and answered."""
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
@@ -102,9 +105,13 @@ class Somebody(threading.Thread):
 
     def send(self, sent: dict[str, Any]) -> None:
         """Send an envelope and note what was acknowledged by it."""
+        began = time.monotonic_ns()
         answer = self.expect("collect", self.client().post_json("/collect", {**sent, "sent_at": now()}))
         if answer.status != 202:
             return
+        if "user" in sent:
+            lead, joined = sent["lead"].split(".")[0], answer.json.get("lead") != "rotate"
+            self.shared.acts.append(Act(CLAIM, lead, sent["user"]["id"], began, time.monotonic_ns(), joined))
         if answer.json["refused"]:
             self.shared.wrong.append(f"refused: {answer.json['refused']}")
         owner = (USER, sent["user"]["id"]) if "user" in sent else (LEAD, sent["lead"].split(".")[0])
@@ -171,23 +178,28 @@ class Somebody(threading.Thread):
         leads = [one["id"] for one in contacts if one["role"] == "lead"]
         users = [one["id"] for one in contacts if one["role"] == "user"]
         if leads and users:
-            body = {"from": self.chance.choice(leads), "into": self.chance.choice(users)}
-            self.expect("merge", self.client().api("POST", "/contacts/merge", body))
+            lead, user, began = self.chance.choice(leads), self.chance.choice(users), time.monotonic_ns()
+            answer = self.expect("merge", self.client().api("POST", "/contacts/merge", {"from": lead, "into": user}))
+            self.shared.acts.append(Act(MERGE, lead, user, began, time.monotonic_ns(), answer.status == 200))
 
     def undo(self) -> None:
         """Undo a merge, which may be undone already."""
         listed = self.expect("merges", self.client().api("GET", "/merges?per_page=20"))
         merges = [one["id"] for one in listed.json["data"]] if listed.status == 200 else []
         if merges:
-            undone = self.expect("undo", self.client().api("POST", f"/merges/{self.chance.choice(merges)}/undo", {}))
+            merge, began = self.chance.choice(merges), time.monotonic_ns()
+            undone = self.expect("undo", self.client().api("POST", f"/merges/{merge}/undo", {}))
             if undone.status == 200:
-                self.shared.parted.append(Parted(undone.json["from"], undone.json["into"], now()))
+                lead, user = undone.json["from"], undone.json["into"]
+                self.shared.parted.append(Parted(lead, user, now()))
+                self.shared.acts.append(Act(UNDO, lead, user, began, time.monotonic_ns(), joined=False, merge=merge))
 
 
 def check_the_laws(connection: Connection, client: Client, shared: Shared) -> None:
     """Make sure that what stands in the tables, and what is given out of everybody, is what was acknowledged."""
     check_events(connection, shared)
     check_journal(connection, shared)
+    check_acts(connection, shared)
     rows = connection.rows("SELECT id, principal_id, kind, value, public_id FROM identities")
     contact_ids = {(kind, value): public_id for _, _, kind, value, public_id in rows}
     for number, principal, _, _, contact_id in rows:
@@ -221,6 +233,20 @@ def check_journal(connection: Connection, shared: Shared) -> None:
     parted = {(one.lead, one.user): one.at for one in sorted(shared.parted, key=lambda one: -one.at)}
     late = [(lead, user, at) for lead, user, at in by_browsers if at > parted.get((lead, user), at)]
     assert late == [], "merged by a browser after that was undone"
+
+
+def check_acts(connection: Connection, shared: Shared) -> None:
+    """Whoever a lead belongs to, it can have come to that by what was asked about it, each answered as it was."""
+    sql = "SELECT i.public_id, i.kind, i.value, p.value FROM identities i JOIN identities p ON p.site = i.site AND p.id = i.principal_id"
+    rows = connection.rows(sql)
+    ids = {contact_id: value for contact_id, _, value, _ in rows}
+    acts: dict[str, list[Act]] = {}
+    for act in shared.acts:
+        named = replace(act, lead=ids.get(act.lead, act.lead), user=ids.get(act.user, act.user))
+        acts.setdefault(named.lead, []).append(named)
+    for _, kind, value, person in rows:
+        possible = endings(acts.get(value, [])) if kind == LEAD else {None}
+        assert (None if person == value else person) in possible, f"{value} is part of {person}, though {possible} after {acts.get(value)}"
 
 
 Total = tuple[int, int, int]

@@ -6,11 +6,12 @@ import random
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from collector.domain.identities import LEAD, USER, Key
 from collector.storage.database import Connection, Database
 from collector.values.ids import event_id_text, new_uuid7
 from tests.support.client import JSON, TEXT
@@ -25,18 +26,29 @@ PATIENCE_SECONDS = 60
 NAMES = ("page-view", "added-to-cart", "saved", "searched")
 
 
+class Sent(NamedTuple):
+    """An event as it was sent: to which site (its key), as whose, under which name, and when it happened (ms)."""
+
+    site: str
+    owner: Key
+    name: str
+    at: int
+
+
 class Load:
     """Senders that post until `finish`; what is refused for now, or gets no answer, is sent again under the same ids.
 
     `sites` are what `init` printed of the collector's sites, by default the one it was started with. Most senders are browsers with a
     lead, every third of them signed in; one for each site is a server that posts batches by REST. `acknowledged` holds the ids of
-    events answered with 202, `sent` all; `duplicates` counts those of them that the collector knew already, `statuses` answers, `lost`
-    requests without one; `wrong` describes every answer that should not have been.
+    events answered with 202, `sent` all, with what they say; `claimed` the leads of those who are signed in, each with its user;
+    `duplicates` counts those events that the collector knew already, `statuses` answers, `lost` requests without one; `wrong` describes
+    every answer that should not have been.
     """
 
     def __init__(self, collector: Collector, sites: Sequence[Mapping[str, str]] = (), browsers: int = 8) -> None:
         self.acknowledged: set[str] = set()
-        self.sent: set[str] = set()
+        self.sent: dict[str, Sent] = {}
+        self.claimed: dict[tuple[str, Key], Key] = {}
         self.duplicates = 0
         self.statuses: Counter[int] = Counter()
         self.lost: Counter[str] = Counter()
@@ -123,10 +135,11 @@ class Load:
             self.lost[type(error).__name__] += 1
             self._changed.notify_all()
 
-    def note_sent(self, ids: Sequence[str]) -> None:
-        """Note ids before they are first sent."""
+    def note_sent(self, events: Mapping[str, Sent], lead: Key | None) -> None:
+        """Note events before they are first sent, and the lead that sends them."""
         with self._changed:
-            self.sent.update(ids)
+            self.sent.update(events)
+            self.claimed.update({(one.site, lead): one.owner for one in events.values() if lead not in (None, one.owner)})
 
     def done(self) -> bool:
         """Say whether nothing new is to be sent."""
@@ -153,13 +166,15 @@ class _Sender:
         parts = urlsplit(url)
         self._load = load
         self._site = site
+        self._lead: Key | None = None
         self._connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=ANSWER_SECONDS)
 
     def run(self) -> None:
         """Send until there is to be nothing new."""
         while not self._load.done():
-            ids, send = self.next()
-            self._load.note_sent(ids)
+            events, send = self.next()
+            ids = list(events)
+            self._load.note_sent(events, self._lead)
             while not self._load.given_up():
                 try:
                     answer, body = send()
@@ -173,8 +188,8 @@ class _Sender:
                     break
         self._connection.close()
 
-    def next(self) -> tuple[list[str], Callable[[], tuple[http.client.HTTPResponse, bytes]]]:
-        """Return the ids of new events, and what sends them, once with each call."""
+    def next(self) -> tuple[dict[str, Sent], Callable[[], tuple[http.client.HTTPResponse, bytes]]]:
+        """Return new events by id, and what sends them, once with each call."""
         raise NotImplementedError
 
     def post(self, path: str, value: Any, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
@@ -189,11 +204,13 @@ class _Browser(_Sender):
 
     def __init__(self, load: Load, url: str, site: Mapping[str, str], number: int) -> None:
         super().__init__(load, url, site)
-        self._lead = new_lead()
+        self._secret = new_lead()
+        self._lead = LEAD, self._secret.split(".")[0]
         self._user = {"id": f"visitor-{number}"} if number % 3 == 2 else None
+        self._owner = self._lead if self._user is None else (USER, self._user["id"])
         self._visit = new_uuid7(time.time_ns() // 1_000_000)
 
-    def next(self) -> tuple[list[str], Callable[[], tuple[http.client.HTTPResponse, bytes]]]:
+    def next(self) -> tuple[dict[str, Sent], Callable[[], tuple[http.client.HTTPResponse, bytes]]]:
         page = {"url": f"https://shop.example/lamps/{random.randrange(20)}"}
         events = [
             new_event(random.choice(NAMES), visit=self._visit, page=page, metadata={"path": "/lamps", "position": position})
@@ -202,46 +219,104 @@ class _Browser(_Sender):
 
         def send() -> tuple[http.client.HTTPResponse, bytes]:
             fields = {} if self._user is None else {"user": self._user}
-            return self.post("/collect", envelope(self._site["site_key"], self._lead, *events, **fields), {"Content-Type": TEXT})
+            sent = envelope(self._site["site_key"], self._secret, *events, offset=0, **fields)
+            return self.post("/collect", sent, {"Content-Type": TEXT})
 
-        return [event["id"] for event in events], send
+        return {event["id"]: Sent(self._site["site_key"], self._owner, event["name"], event["at"]) for event in events}, send
 
 
 class _Server(_Sender):
     """A customer's server: batches by REST."""
 
-    def next(self) -> tuple[list[str], Callable[[], tuple[http.client.HTTPResponse, bytes]]]:
+    def next(self) -> tuple[dict[str, Sent], Callable[[], tuple[http.client.HTTPResponse, bytes]]]:
         now = time.time_ns() // 1_000_000
         ids = [new_uuid7(now) for _ in range(5)]
         user = f"customer-{random.randrange(5)}"
         events = [{"id": one, "event_name": "invoice-paid", "user_id": user, "created_at": now // 1000} for one in ids]
+        sent = Sent(self._site["site_key"], (USER, user), "invoice-paid", now // 1000 * 1000)
         headers = {"Content-Type": JSON, "Accept": JSON, "Authorization": f"Bearer {self._site['access_token']}"}
-        return ids, lambda: self.post("/api/events/batch", {"events": events, "create_contacts": True}, headers)
+        return dict.fromkeys(ids, sent), lambda: self.post("/api/events/batch", {"events": events, "create_contacts": True}, headers)
 
 
 def check_ledger(collector: Collector, load: Load) -> None:
-    """Make sure, once `load.finish` returned, that every event ever sent is stored once and counted once, and nothing else is."""
+    """Make sure, once `load.finish` returned, that every event ever sent is stored once and counted once, and nothing else is.
+
+    That holds for the sites that it was sent to.
+    """
     assert load.wrong == [], load.summary()
     check_acknowledged(collector, load)
-    assert load.acknowledged == load.sent, load.summary()
+    assert load.acknowledged == load.sent.keys(), load.summary()
     with reading(collector.database_url) as connection:
-        found = stored(connection)
-        assert set(found) == load.sent, f"{len(set(found) - load.sent)} stored that nobody sent"
+        sites = {one.site for one in load.sent.values()}
+        found = {event for event, one in events(connection) if one.site in sites}
+        assert found == load.sent.keys(), f"{len(found - load.sent.keys())} stored that nobody sent"
 
 
 def check_acknowledged(collector: Collector, load: Load) -> None:
-    """Make sure that every acknowledged event is stored, and that what is stored is stored once and counted once."""
+    """Make sure that every acknowledged event is stored, and that what is stored is stored once, as it was sent, and counted once."""
     with reading(collector.database_url) as connection:
-        found = stored(connection)
-        lost = load.acknowledged - found.keys()
+        found = events(connection)
+        lost = load.acknowledged - {event for event, _ in found}
         assert not lost, f"{len(lost)} of {len(load.acknowledged)} acknowledged events are lost"
-        assert [event for event, times in found.items() if times > 1] == []
-        per_total = "SELECT site, name, identity, count(*) FROM events GROUP BY site, name, identity ORDER BY site, name, identity"
-        counted = "SELECT site, name, identity, own_count FROM totals WHERE own_count > 0 ORDER BY site, name, identity"
-        assert connection.rows(per_total) == connection.rows(counted)
+        assert [event for event, times in Counter(event for event, _ in found).items() if times > 1] == []
+        assert {event: (load.sent[event], one) for event, one in found if load.sent.get(event, one) != one} == {}, "sent, and stored"
+        assert own_totals(connection) == totals_of(one for _, one in found)
         assert connection.value("SELECT sum(count) FROM totals") == len(found)
+        check_claims(connection, load)
     done = run_command(["collector", "doctor"], collector.folder, collector.environ)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def check_claims(connection: Connection, load: Load) -> None:
+    """A lead is part of the user whose claim to it was acknowledged; nobody else is part of anybody who never claimed them."""
+    answered = {(load.sent[event].site, load.sent[event].owner) for event in load.acknowledged}
+    acknowledged = {(site, lead): user for (site, lead), user in load.claimed.items() if (site, user) in answered}
+    senders = {*load.claimed, *((one.site, one.owner) for one in load.sent.values())}
+    joined = {(site, one): person for (site, one), person in principals(connection).items() if (site, one) in senders and one != person}
+    assert acknowledged.items() - joined.items() == set(), "claimed, and not taken in"
+    assert joined.items() - load.claimed.items() == set(), "taken in, though never claimed"
+
+
+def events(connection: Connection) -> list[tuple[str, Sent]]:
+    """Return every event in the database: its id and what is stored."""
+    sql = (
+        "SELECT e.id, s.site_key, i.kind, i.value, n.text, e.at FROM events e JOIN sites s ON s.id = e.site "
+        "JOIN identities i ON i.site = e.site AND i.id = e.identity JOIN names n ON n.site = e.site AND n.id = e.name"
+    )
+    rows = connection.rows(sql)
+    return [(event_id_text(bytes(event)), Sent(site, (kind, value), name, at)) for event, site, kind, value, name, at in rows]
+
+
+Total = tuple[int, int, int]
+"""How often, first and last (ms)."""
+Totals = dict[tuple[str, Key, str], Total]
+"""By site, identity and name."""
+
+
+def totals_of(events: Iterable[Sent]) -> Totals:
+    """Return what events come to."""
+    times: defaultdict[tuple[str, Key, str], list[int]] = defaultdict(list)
+    for one in events:
+        times[one.site, one.owner, one.name].append(one.at)
+    return {whose: (len(each), min(each), max(each)) for whose, each in times.items()}
+
+
+def own_totals(connection: Connection) -> Totals:
+    """Return what each identity did alone, as the totals say it."""
+    sql = (
+        "SELECT s.site_key, i.kind, i.value, n.text, t.own_count, t.own_first, t.own_last FROM totals t JOIN sites s ON s.id = t.site "
+        "JOIN identities i ON i.site = t.site AND i.id = t.identity JOIN names n ON n.site = t.site AND n.id = t.name WHERE t.own_count > 0"
+    )
+    return {(site, (kind, value), name): (count, *when) for site, kind, value, name, count, *when in connection.rows(sql)}
+
+
+def principals(connection: Connection) -> dict[tuple[str, Key], Key]:
+    """Return whose person each identity is part of, by site."""
+    sql = (
+        "SELECT s.site_key, i.kind, i.value, p.kind, p.value FROM identities i JOIN sites s ON s.id = i.site "
+        "JOIN identities p ON p.site = i.site AND p.id = i.principal_id"
+    )
+    return {(site, (kind, value)): (of, whose) for site, kind, value, of, whose in connection.rows(sql)}
 
 
 def stored(connection: Connection) -> Counter[str]:
