@@ -104,11 +104,6 @@ class Grown(FirstVersion):
             (self.site.id, row_id(self.now), secrets.token_bytes(32), "lost", self.now - DAY, self.now),
         )
 
-    @property
-    def weeks(self) -> list[int]:
-        """The weeks whose slices take events."""
-        return sorted(self._slices - {0})
-
     def ended(self, number: int) -> None:
         """Note that a slice takes nothing any more."""
         self._slices.discard(number)

@@ -14,7 +14,7 @@ from collector.storage.database import Connection
 from collector.storage.migrations import run_steps, steps
 from tests.storage.earlier import DAY, EMAIL, MINUTE, RETENTION, SECRET, TRUSTED, WEEK, event_id, row_id
 from tests.storage.grown import Grown, lead_id, page
-from tests.storage.versions import HOUR, add_to_base, drop_week
+from tests.storage.versions import HOUR, add_to_base, close_due, drop_week
 
 HALF_MOVED, UNTOUCHED = 16, 15
 """How many weeks ago those were that pruning, interrupted, has closed and not dropped yet: one half moved, of the other nothing."""
@@ -24,14 +24,9 @@ UPGRADED = {"event": "upgraded", "field": "count", "operator": ">", "value": 0}
 
 def pruning(site: Grown, tx: Connection) -> None:
     """Schema 2: pruning and a deletion, both interrupted; who undid a merge; when an event of the overflow arrived."""
-    due = [number for number in site.weeks if (number + 1) * WEEK + 2 * DAY <= site.now - RETENTION]
+    due = close_due(tx, site.now)
     half = site.now // WEEK - HALF_MOVED
     for number in due:
-        if tx.engine == "postgresql":
-            tx.run(f"ALTER TABLE events_{number} ADD CONSTRAINT slice_closed CHECK (false) NOT VALID")
-        else:
-            tx.run(f"CREATE TRIGGER events_{number}_closed BEFORE INSERT ON events_{number} BEGIN SELECT RAISE(ABORT, 'slice_closed'); END")
-        tx.run("UPDATE slices SET state = 'closed' WHERE slice = ?", (number,))
         site.ended(number)
     for number in due:
         if number < half:

@@ -11,10 +11,23 @@ from collections.abc import Callable
 from typing import Any
 
 from collector.storage.database import Connection
-from tests.storage.earlier import DAY, DEFINITION, EVENT, MINUTE, FirstVersion, Happened, Turn, event_id, make_view, row_id
+from tests.storage.earlier import DAY, DEFINITION, EVENT, MINUTE, RETENTION, WEEK, FirstVersion, Happened, Turn, event_id, make_view, row_id
 
 HOUR = 3_600_000
 _SEEN = {"field": "path", "operator": "is", "value": "/of-nobody"}
+
+
+def close_due(tx: Connection, now_ms: int) -> list[int]:
+    """Let every week that is older than the timeline take no event any more, and return which were closed."""
+    rows = tx.rows("SELECT slice FROM slices WHERE state = 'open' AND slice > 0 ORDER BY slice")
+    due = [week for (week,) in rows if (week + 1) * WEEK + 2 * DAY <= now_ms - RETENTION]
+    for week in due:
+        if tx.engine == "postgresql":
+            tx.run(f"ALTER TABLE events_{week} ADD CONSTRAINT slice_closed CHECK (false) NOT VALID")
+        else:
+            tx.run(f"CREATE TRIGGER events_{week}_closed BEFORE INSERT ON events_{week} BEGIN SELECT RAISE(ABORT, 'slice_closed'); END")
+        tx.run("UPDATE slices SET state = 'closed' WHERE slice = ?", (week,))
+    return due
 
 
 def add_to_base(tx: Connection, site: int, week: int, after: int, upto: int) -> None:
@@ -85,8 +98,8 @@ class PruningVersion(FirstVersion):
         tx.run("DELETE FROM deletions WHERE site = ? AND identity = ?", (self.site.id, identity))
 
     def prune(self, tx: Connection, turn: Turn) -> None:
-        """Move what an identity did in a closed week, or drop a week of which all was moved. One collector is enough for it."""
-        if turn.collector:
+        """Close weeks, else move what an identity did in one, else drop one of which all was moved. One collector is enough for it."""
+        if turn.collector or close_due(tx, turn.now):
             return
         lock = " FOR UPDATE" if tx.engine == "postgresql" else ""
         week = tx.value(f"SELECT slice FROM slices WHERE state = 'closed' ORDER BY slice LIMIT 1{lock}")
@@ -471,24 +484,9 @@ class RoomVersion(SimulationsVersion):
             )
 
 
-VERSIONS: tuple[type[FirstVersion], ...] = (
-    FirstVersion,
-    PruningVersion,
-    VisitsVersion,
-    ChangesVersion,
-    SegmentsVersion,
-    EventRulesVersion,
-    ElementRulesVersion,
-    FormerAddressesVersion,
-    UpkeepVersion,
-    GoalsVersion,
-    MessageVersionsVersion,
-    AnswersVersion,
-    DecisionsVersion,
-    HandoversVersion,
-    SimulationsVersion,
-    RoomVersion,
-)
+NEWEST = RoomVersion
+VERSIONS = tuple(version for version in reversed(NEWEST.__mro__) if issubclass(version, FirstVersion))
+"""Each is made of the one before."""
 
 
 def writer_of(schema: int) -> type[FirstVersion]:
