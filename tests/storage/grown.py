@@ -3,22 +3,14 @@
 What each of them wrote beside that stands in `later`. Nothing here is ever brought up to date: a later schema has to take it.
 """
 
-import base64
 import hashlib
-import hmac
 import json
 import secrets
 from typing import Any
 
-from cryptography.fernet import Fernet
-
 from collector.storage.database import Connection
-from tests.storage.earlier import DAY, EVENT, MINUTE, WEEK, FirstVersion, Happened, event_id, row_id
+from tests.storage.earlier import DAY, EMAIL, EVENT, MINUTE, TRUSTED, WEEK, FirstVersion, Happened, event_id, row_id
 
-TRUSTED = 2
-"""The source of what REST says."""
-EMAIL = 1
-"""The number of the standard attribute."""
 LINK = "https://shop.example/call"
 
 
@@ -112,11 +104,6 @@ class Grown(FirstVersion):
             (self.site.id, row_id(self.now), secrets.token_bytes(32), "lost", self.now - DAY, self.now),
         )
 
-    @property
-    def weeks(self) -> list[int]:
-        """The weeks whose slices take events."""
-        return sorted(self._slices - {0})
-
     def ended(self, number: int) -> None:
         """Note that a slice takes nothing any more."""
         self._slices.discard(number)
@@ -197,15 +184,6 @@ class Grown(FirstVersion):
             (self.site.id, number, public_id, 1, "live", definition["name"], 0, json.dumps(definition), at, at, at),
         )
         return number
-
-    def mac(self, text: str) -> bytes:
-        """Return the digest that a tombstone keeps: of `KIND:VALUE`, or of what marks an address."""
-        return hmac.new(self.secret_key.encode(), f"leadlight.tombstone:{self.site.id}:{text}".encode(), hashlib.sha256).digest()
-
-    def encrypted(self, text: str) -> str:
-        """Return a text as it is kept where it has to be read again."""
-        key = base64.urlsafe_b64encode(hashlib.sha256(b"leadlight.encrypt:" + self.secret_key.encode()).digest())
-        return Fernet(key).encrypt(text.encode()).decode()
 
     def derived_id(self, at: int, *parts: bytes) -> bytes:
         """Return the id of an event that the collector makes itself, for a time and what makes it what it is."""

@@ -12,10 +12,10 @@ from typing import Any
 
 from collector.storage.database import Connection
 from collector.storage.migrations import run_steps, steps
-from tests.storage.earlier import DAY, EVENT, MINUTE, RETENTION, SECRET, WEEK, event_id, row_id
-from tests.storage.grown import EMAIL, TRUSTED, Grown, lead_id, page
+from tests.storage.earlier import DAY, EMAIL, MINUTE, RETENTION, SECRET, TRUSTED, WEEK, event_id, row_id
+from tests.storage.grown import Grown, lead_id, page
+from tests.storage.versions import HOUR, add_to_base, close_due, drop_week
 
-HOUR = 3_600_000
 HALF_MOVED, UNTOUCHED = 16, 15
 """How many weeks ago those were that pruning, interrupted, has closed and not dropped yet: one half moved, of the other nothing."""
 KEEN = {"event": "saved", "field": "count", "operator": ">", "value": 2}
@@ -24,48 +24,20 @@ UPGRADED = {"event": "upgraded", "field": "count", "operator": ">", "value": 0}
 
 def pruning(site: Grown, tx: Connection) -> None:
     """Schema 2: pruning and a deletion, both interrupted; who undid a merge; when an event of the overflow arrived."""
-    due = [number for number in site.weeks if (number + 1) * WEEK + 2 * DAY <= site.now - RETENTION]
+    due = close_due(tx, site.now)
     half = site.now // WEEK - HALF_MOVED
     for number in due:
-        if tx.engine == "postgresql":
-            tx.run(f"ALTER TABLE events_{number} ADD CONSTRAINT slice_closed CHECK (false) NOT VALID")
-        else:
-            tx.run(f"CREATE TRIGGER events_{number}_closed BEFORE INSERT ON events_{number} BEGIN SELECT RAISE(ABORT, 'slice_closed'); END")
-        tx.run("UPDATE slices SET state = 'closed' WHERE slice = ?", (number,))
         site.ended(number)
     for number in due:
         if number < half:
-            _move(site, tx, number, 2**63 - 1)
-            _drop(tx, number)
+            add_to_base(tx, site.site.id, number, -1, 2**63 - 1)
+            drop_week(tx, number)
     cursor = tx.value(f"SELECT min(identity) FROM events_{half} WHERE site = ?", (site.site.id,))
-    _move(site, tx, half, cursor)
+    add_to_base(tx, site.site.id, half, -1, cursor)
     tx.run("INSERT INTO slice_sites (site, slice, moved) VALUES (?, ?, ?)", (site.site.id, half, cursor))
     _delete_gone(site, tx)
     site.merge_by_mistake(tx, "watch", "uma", site.now - 2 * DAY, by="rest")
     site.happens(tx, site.people["lone"], "saved", site.now - 2 * DAY, number=event_id(site.now + 900 * DAY))
-
-
-def _move(site: Grown, tx: Connection, number: int, upto: int) -> None:
-    rows = tx.rows(
-        f"SELECT name, identity, count(*), max(at), min(at) FROM events_{number} WHERE site = ? AND identity > ? AND identity <= ? "
-        "GROUP BY name, identity ORDER BY name, identity",
-        (site.site.id, -1, upto),
-    )
-    for name, identity, count, last, first in rows:
-        tx.run(
-            "UPDATE totals SET base_count = base_count + ?, base_last = larger(coalesce(base_last, ?), ?), "
-            "base_first = lesser(coalesce(base_first, ?), ?) WHERE site = ? AND name = ? AND identity = ?",
-            (count, last, last, first, first, site.site.id, name, identity),
-        )
-
-
-def _drop(tx: Connection, number: int) -> None:
-    tx.run("UPDATE slices SET state = 'pruned' WHERE slice = ? AND state = 'closed'", (number,))
-    if tx.engine == "sqlite":
-        tx.run("DROP VIEW IF EXISTS events")
-        kept = [row[0] for row in tx.rows("SELECT slice FROM slices WHERE state IN ('open', 'closed') ORDER BY slice")]
-        tx.run("CREATE VIEW events AS " + " UNION ALL ".join(f"SELECT {EVENT} FROM events_{one}" for one in kept))
-    tx.run(f"DROP TABLE IF EXISTS events_{number}")
 
 
 def _delete_gone(site: Grown, tx: Connection) -> None:

@@ -1,14 +1,21 @@
-"""No statement crosses sites: whatever is sent while serving says of which site's rows it is, as a value."""
+"""No statement crosses sites: whatever is sent while serving says of which site's rows it is, as a value.
 
-from collections.abc import Iterator
+And what is written while serving is what upgrades are tried with.
+"""
+
+from collections.abc import Collection, Iterator
 
 import pytest
 
 from collector.domain.doctor import examine
+from collector.values.clock import DAY
 from tests.storage.catalogue import of_sites
+from tests.storage.earlier import RETENTION, Happened, Turn, event_id
 from tests.storage.traffic import Traffic
+from tests.storage.upgrades import columns
+from tests.storage.versions import NEWEST
 from tests.support.clock import FakeClock
-from tests.support.statements import crossings, heard
+from tests.support.statements import crossings, heard, plain, unlike, written
 from tests.web.test_console_support import Console, console
 
 WEEKLY = "DELETE FROM slice_sites WHERE slice = ?"
@@ -29,7 +36,11 @@ def on(database_url: str, clock: FakeClock) -> Iterator[Console]:
         yield running
 
 
-def test_a_statement_says_of_which_sites_rows_it_is(on: Console) -> None:
+BY_COMMANDS = {"accounts", "account_sites", "schema_migrations"}
+"""What no collector writes while it serves."""
+
+
+def test_a_statement_says_of_which_sites_rows_it_is_and_writes_what_upgrades_are_tried_with(on: Console) -> None:
     tables = of_sites(on.world)
     with heard() as statements:
         Traffic(on).run()
@@ -40,6 +51,30 @@ def test_a_statement_says_of_which_sites_rows_it_is(on: Console) -> None:
     unknown = [(table, sql) for table, sql in found if not any(table == one and part in sql for one, part in SERVING)]
     assert unknown == []
     assert {key for key in SERVING if any(key[0] == table and key[1] in sql for table, sql in found)} == SERVING.keys()
+    check_versions(on, statements)
+
+
+def check_versions(on: Console, statements: Collection[str]) -> None:
+    """The newest of `versions` writes whatever the product does: what that writes beside or otherwise is a version more."""
+    now, database = on.clock(), on.services.database
+    newest = NEWEST("a secret key", now)
+    with database.read() as connection:
+        tables = {plain(table) for table in columns(connection)}
+    with heard() as known:
+        database.transact(lambda tx: newest.install(tx, now))
+        for at in (now - 1_000 * DAY, now):
+            database.transact(lambda tx, at=at: newest.make_slices(tx, at))  # type: ignore[misc]
+            sent = [Happened(event_id(at - RETENTION + ahead), "saved", at - RETENTION) for ahead in (0, 900 * DAY)]
+            database.transact(lambda tx, at=at, sent=sent: newest.post(tx, "lead", "lead", sent, at))  # type: ignore[misc]
+        database.transact(lambda tx: newest.set_plan(tx, "lead", "pro", now))
+        database.transact(lambda tx: newest.show(tx, "lead", now))
+        database.transact(lambda tx: newest.merge(tx, "lead", "bob", now))
+        database.transact(lambda tx: newest.refuse(tx, "lead", "eve", now))
+        for number in range(3):  # a week is closed, moved and dropped
+            for task in newest.tasks():
+                database.transact(lambda tx, task=task, number=number: task(tx, Turn(0, number, now)))  # type: ignore[misc]
+    assert unlike(written(statements), written(known), tables) == set()
+    assert tables - written(known).inserted.keys() == BY_COMMANDS
 
 
 def test_the_doctor_goes_through_site_by_site_once_it_knows_them_all(on: Console) -> None:

@@ -127,3 +127,46 @@ def _made_here(arm: str) -> set[str]:
 def plain(table: str) -> str:
     """Return what a table is called that may be one of a week."""
     return "events" if re.fullmatch(r"events_\d+", table) else table
+
+
+class Written(NamedTuple):
+    """What statements write: the columns of each INSERT by table, the columns set in each table, and the tables deleted from."""
+
+    inserted: dict[str, set[frozenset[str]]]
+    changed: dict[str, set[str]]
+    deleted: set[str]
+
+
+_INSERT = re.compile(r"\s*INSERT INTO (\w+) \(([^)]*)\)")
+_CHANGE = re.compile(r"\s*UPDATE (\w+)\b|\s*INSERT INTO (\w+)\b.*\bDO UPDATE\b", re.DOTALL)
+_SET = re.compile(r"(?:\bSET|,)\s+(\w+) = ")
+_DELETE = re.compile(r"\s*DELETE FROM (\w+)")
+
+
+def written(statements: Collection[str]) -> Written:
+    """Return what statements write."""
+    found = Written({}, {}, set())
+    for sql in statements:
+        if (insert := _INSERT.match(sql)) is not None:
+            found.inserted.setdefault(plain(insert[1]), set()).add(frozenset(insert[2].split(", ")))
+        if (change := _CHANGE.match(sql)) is not None:
+            found.changed.setdefault(plain(change[1] or change[2]), set()).update(_SET.findall(sql))
+        if (delete := _DELETE.match(sql)) is not None:
+            found.deleted.add(plain(delete[1]))
+    return found
+
+
+def unlike(new: Written, known: Written, tables: Collection[str]) -> set[str]:
+    """Return, in words, what is written into these tables now and was not. An INSERT may leave columns out that stay null."""
+    inserts = {
+        f"INSERT INTO {table} ({', '.join(sorted(columns))})"
+        for table in new.inserted.keys() & set(tables)
+        for columns in new.inserted[table]
+        if not any(columns <= one for one in known.inserted.get(table, ()))
+    }
+    changes = {
+        f"UPDATE {table} SET {column}"
+        for table in new.changed.keys() & set(tables)
+        for column in new.changed[table] - known.changed.get(table, set())
+    }
+    return inserts | changes | {f"DELETE FROM {table}" for table in (new.deleted - known.deleted) & set(tables)}
