@@ -19,17 +19,23 @@ POISON = {"metadata": {"kind": "poison"}}
 
 
 @pytest.fixture(params=["on", "off"], ids=["written apart", "written where it is served"])
-def fleet(request: pytest.FixtureRequest, start_collector: Callable[..., Collector]) -> list[Collector]:
-    """Three collectors on a database that takes nothing poisonous."""
-    settings = {"LEADLIGHT_WRITER_PROCESS": request.param}
-    first = start_collector(settings=settings)
-    others = [start_collector(database_url=first.database_url, folder=first.folder, settings=settings) for _ in range(2)]
-    for other in others:
-        other.site = first.site
-    database = Database(first.database_url)
+def collector(request: pytest.FixtureRequest, start_collector: Callable[..., Collector]) -> Collector:
+    """A collector on a database that takes nothing poisonous."""
+    started = start_collector(settings={"LEADLIGHT_WRITER_PROCESS": request.param})
+    database = Database(started.database_url)
     database.transact(refuse_poison)
     database.close()
-    return [first, *others]
+    return started
+
+
+@pytest.fixture
+def fleet(collector: Collector, start_collector: Callable[..., Collector]) -> list[Collector]:
+    """Three collectors on such a database."""
+    settings = {"LEADLIGHT_WRITER_PROCESS": collector.environ["LEADLIGHT_WRITER_PROCESS"]}
+    others = [start_collector(database_url=collector.database_url, folder=collector.folder, settings=settings) for _ in range(2)]
+    for other in others:
+        other.site = collector.site
+    return [collector, *others]
 
 
 def refuse_poison(tx: Connection) -> None:
@@ -51,8 +57,8 @@ def refuse_poison(tx: Connection) -> None:
         )
 
 
-def count(fleet: list[Collector], name: str) -> int:
-    found = fleet[0].client.api("GET", f"/events/top?event_name={name}&per_page=50").json["data"]
+def count(collector: Collector, name: str) -> int:
+    found = collector.client.api("GET", f"/events/top?event_name={name}&per_page=50").json["data"]
     return sum(one["count"] for one in found)
 
 
@@ -72,7 +78,7 @@ def test_among_the_events_of_browsers(fleet: list[Collector]) -> None:
     with ThreadPoolExecutor(CLIENTS) as pool:
         answers = [answer for found in pool.map(post, range(CLIENTS)) for answer in found]
     assert answers == [(202, EVENTS - 1, [(0, "internal")])] * 3 * CLIENTS
-    assert count(fleet, "came") == 3 * CLIENTS * (EVENTS - 1)
+    assert count(fleet[0], "came") == 3 * CLIENTS * (EVENTS - 1)
 
 
 def test_among_the_events_of_a_server(fleet: list[Collector]) -> None:
@@ -93,32 +99,32 @@ def test_among_the_events_of_a_server(fleet: list[Collector]) -> None:
     with ThreadPoolExecutor(CLIENTS) as pool:
         answers = list(pool.map(post, range(CLIENTS)))
     assert answers == [(202, EVENTS - 1, [(0, "internal", None)])] * CLIENTS
-    assert count(fleet, "came") == CLIENTS * (EVENTS - 1)
+    assert count(fleet[0], "came") == CLIENTS * (EVENTS - 1)
 
 
-def test_an_attribute_among_the_events_of_a_browser(fleet: list[Collector]) -> None:
+def test_an_attribute_among_the_events_of_a_browser(collector: Collector) -> None:
     lead = f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
     items: list[dict[str, Any]] = [new_event("came") for _ in range(4)]
     items.insert(2, {"type": "identify", "at": items[0]["at"], "attributes": {"custom_attributes": {"plan": "poison"}}})
     items.insert(4, {"type": "identify", "at": items[0]["at"], "attributes": {"custom_attributes": {"colour": "red"}}})
-    answer = fleet[0].client.post_json("/collect", envelope(fleet[0].site_key, lead, *items))
+    answer = collector.client.post_json("/collect", envelope(collector.site_key, lead, *items))
     assert (answer.status, answer.json["accepted"]) == (202, 5)
     assert [(one["index"], one["code"]) for one in answer.json["refused"]] == [(2, "internal")]
-    (contact,) = fleet[0].client.api("GET", "/contacts").json["data"]
+    (contact,) = collector.client.api("GET", "/contacts").json["data"]
     assert contact["custom_attributes"] == {"colour": "red"}
 
 
-def test_an_event_of_a_server_that_brings_somebody_is_written_whole_or_not_at_all(fleet: list[Collector]) -> None:
+def test_an_event_of_a_server_that_brings_somebody_is_written_whole_or_not_at_all(collector: Collector) -> None:
     event = {"event_name": "came", "email": "ada@example.com", "create_contact": True, **POISON}
-    answer = fleet[0].client.api("POST", "/events", event)
+    answer = collector.client.api("POST", "/events", event)
     assert (answer.status, answer.json["errors"][0]["code"]) == (500, "internal")
-    assert fleet[0].client.api("GET", "/contacts").json["data"] == []
+    assert collector.client.api("GET", "/contacts").json["data"] == []
 
 
-def test_a_browser_keeps_what_it_sent_where_nothing_of_it_can_be_written(fleet: list[Collector]) -> None:
+def test_a_browser_keeps_what_it_sent_where_nothing_of_it_can_be_written(collector: Collector) -> None:
     """Then it may be the collector's fault, and what is refused is never sent again."""
     lead = f"{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(16)}"
     events = [new_event("came", **POISON) for _ in range(EVENTS)]
-    answer = fleet[0].client.post_json("/collect", envelope(fleet[0].site_key, lead, *events))
+    answer = collector.client.post_json("/collect", envelope(collector.site_key, lead, *events))
     assert (answer.status, answer.json["errors"][0]["code"]) == (500, "internal")
-    assert count(fleet, "came") == 0
+    assert count(collector, "came") == 0
