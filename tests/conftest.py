@@ -10,12 +10,10 @@ from typing import Any
 
 import hypothesis
 import pytest
-from flask import Flask
-from jinja2 import BytecodeCache
-from jinja2.bccache import Bucket
 
 from tests.support.client import Client
 from tests.support.clock import FakeClock
+from tests.support.compiling import compile_once
 from tests.support.disks import quick_folder
 from tests.support.postgres import new_database, postgres_server
 from tests.support.servers import Collector
@@ -29,20 +27,6 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("leadlight-long", hypothesis.settings.get_profile("leadlight"), max_examples=5_000)
 hypothesis.settings.load_profile("leadlight")
-
-
-class Templates(BytecodeCache):
-    """Templates as they were compiled for the application of an earlier test; there are thousands of these."""
-
-    def __init__(self) -> None:
-        self._compiled: dict[tuple[str, str], bytes] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        if code := self._compiled.get((bucket.key, bucket.checksum)):
-            bucket.bytecode_from_string(code)
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self._compiled[(bucket.key, bucket.checksum)] = bucket.bytecode_to_string()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
         tempfile.tempdir = None  # looked for anew
     if config.getoption("--long"):
         hypothesis.settings.load_profile("leadlight-long")
-    Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": Templates()}
+    compile_once()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
