@@ -164,7 +164,8 @@ PROMISES = (
         "acts are answered before a slow commit",
         answered_before_commit(f"                {A_MOMENT}", works_alone=True),
         saying(
-            "0 merges in the journal of a lead that was merged",
+            # Whoever was told so looks, and it is not there.
+            r"wrong \['(0 merges in the journal|0 identities of|show: 200)",
             "killed_at_work::none_is_half_done[sqlite]",
             "killed_at_work::none_is_half_done[postgresql]",
         ),
@@ -172,10 +173,7 @@ PROMISES = (
     Break(
         "answered when it is taken",
         answered_when_taken(1),
-        {
-            **saying(LOST, "durability::kills[sqlite]", "durability::kills[postgresql]"),
-            "disk::middle": r"isinstance\(sent\.exception\(\), Overloaded\)",
-        },
+        saying(r"isinstance\(sent\.exception\(\), Overloaded\)", "disk::middle"),
     ),
     Break(
         "every other group is answered when it is taken",
