@@ -91,7 +91,7 @@ def outcomes(report: str) -> dict[str, Outcome]:
 
 def _said(told: str) -> str:
     """Return of a traceback what was raised, and the statement that raised it: no other line of the code."""
-    lines = told.splitlines()
+    lines = [line for line in told.splitlines() if line.strip("^ ")]  # but for marks under a statement
     raised = [line.startswith("E  ") for line in lines]
     statements = [*raised[1:], False]
     return "\n".join(line.removeprefix("E").strip() for line, *kept in zip(lines, raised, statements, strict=True) if any(kept))

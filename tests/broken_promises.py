@@ -156,9 +156,12 @@ PROMISES = (
             "durability::kills[postgresql]",
             "writer_processes::loses_and_doubles[sqlite]",
             "writer_processes::loses_and_doubles[postgresql]",
-            "writer_processes::they_end[sqlite]",
-            "writer_processes::they_end[postgresql]",
         ),
+    ),
+    Break(
+        "answered a moment before it is handed over",  # whoever writes would still commit it, if it had it
+        answered_when_taken(1, f"        {A_MOMENT}"),
+        saying(LOST, "writer_processes::they_end[sqlite]", "writer_processes::they_end[postgresql]"),
     ),
     Break(
         "acts are answered before a slow commit",

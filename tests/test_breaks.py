@@ -27,7 +27,7 @@ def test_each_edit_finds_its_text_once_and_leaves_a_program(one: Break, tmp_path
 
 
 LOST = "3 events are lost"
-RED = f"load.py:7: in check\n    assert not lost, words\nE   AssertionError: {LOST}\nE   assert not [1, 2, 3]"
+RED = f"load.py:7: in check\n    assert not lost, words\n    ^^^^^^^^^^^^^^^\nE   AssertionError: {LOST}\nE   assert not [1, 2, 3]"
 TOLD = (
     ("green", None, ""),
     ("red", "failure", RED),
