@@ -1,7 +1,10 @@
-"""The deliberate breaks of the crash tests keep up with the code, so that they can be made whenever somebody asks."""
+"""The deliberate breaks of the crash tests keep up with the code, so that they can be made whenever somebody asks; and how it is judged
+whether a test has noticed one.
+"""
 
 import ast
 import shutil
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,43 @@ def test_each_edit_finds_its_text_once_and_leaves_a_program(one: Break, tmp_path
         text = (tmp_path / name).read_text("utf-8")
         assert text != (breaks.ROOT / name).read_text("utf-8")
         ast.parse(text, name)
+
+
+LOST = "3 events are lost"
+RED = f"load.py:7: in check\n    assert not lost, words\n    ^^^^^^^^^^^^^^^\nE   AssertionError: {LOST}\nE   assert not [1, 2, 3]"
+TOLD = (
+    ("green", None, ""),
+    ("red", "failure", RED),
+    ("red and not put away", "failure", RED),
+    ("red and not put away", "error", "disks.py:3: in free\nE   OSError: busy"),
+    ("red of something else", "failure", f'test_disk.py:9: in test\n    check("{LOST}")\nload.py:7: in check\n    add(1)\nE   ValueError'),
+    ("never begun", "error", f"test_disk.py:5: in collector\n    start()\nE   RuntimeError: {LOST}"),
+    ("left out", "skipped", f"test_disk.py:5: {LOST}"),
+)
+"""What pytest wrote down of tests: name, kind, and the text of it."""
+
+
+def report() -> str:
+    """Return that in JUnit's XML."""
+    suite = ET.Element("testsuite")
+    for name, kind, text in TOLD:
+        case = ET.SubElement(suite, "testcase", classname="tests.operation.test_disk", name=name)
+        if kind is not None:
+            ET.SubElement(case, kind, message=LOST).text = text
+    return ET.tostring(suite, "unicode")
+
+
+def test_only_a_test_that_failed_and_says_what_is_wanted_has_noticed_a_break() -> None:
+    found = {name.partition("::")[2]: outcome for name, outcome in breaks.outcomes(report()).items()}
+    wanted = {name: LOST for name, _, _ in TOLD} | {"missing": LOST}
+    assert breaks.judged(wanted, found) == {
+        "green": "green",
+        "red of something else": f"failed, not failed of '{LOST}'",
+        "never begun": f"error, not failed of '{LOST}'",
+        "left out": f"skipped, not failed of '{LOST}'",
+        "missing": f"absent, not failed of '{LOST}'",
+    }
+    assert found["red"].said == f"assert not lost, words\nAssertionError: {LOST}\nassert not [1, 2, 3]"
 
 
 def test_each_crash_test_is_named_by_some_break() -> None:

@@ -1,13 +1,10 @@
 """The group commit: acknowledged means committed, and one failure costs nobody else."""
 
-import asyncio
-import gc
 import os
 import signal
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -493,36 +490,3 @@ def test_nothing_at_work_is_settled(database: Database) -> None:
     writer.settle()
     writer.close()
     writer.settle()
-
-
-def test_an_error_keeps_nothing_alive_of_whoever_met_it(database: Database) -> None:
-    """It comes with the frames that led to it, and Python looks for cycles after so many objects, however large they are."""
-
-    class Asked:
-        pass
-
-    def fail(tx: Connection) -> None:
-        raise ValueError("a conflict")
-
-    def ask() -> "weakref.ref[Asked]":
-        asked = Asked()
-        with pytest.raises(ValueError, match="a conflict"):
-            writer.run(1, fail)
-        return weakref.ref(asked)
-
-    async def await_it() -> "weakref.ref[Asked]":
-        asked = Asked()
-        with pytest.raises(ValueError, match="a conflict"):
-            await writer.done(1, fail)
-        return weakref.ref(asked)
-
-    writer = Writer(database, Rows(), queue_limit=10, group_limit=10)
-    gc.collect()
-    gc.disable()
-    try:
-        met = [ask(), asyncio.run(await_it())]
-        writer.run(1, lambda _: None)  # so that its thread has come to the end of those
-        assert [one() for one in met] == [None, None]
-    finally:
-        gc.enable()
-        writer.close()

@@ -104,14 +104,14 @@ def _apply(content: bytearray, offset: int, data: bytes | None) -> None:
 
 
 @contextmanager
-def forgetful_disk() -> Iterator[ForgetfulDisk]:
-    """Watch every file that SQLite opens in this process meanwhile. The files have to be new.
+def forgetful_disk(disk: ForgetfulDisk | None = None) -> Iterator[ForgetfulDisk]:
+    """Watch every file that SQLite opens in this process meanwhile. The files have to be new, if it is to be known what is left of them.
 
     Raises:
         RuntimeError: this Python's SQLite cannot be reached.
     """
     vfs = _default_vfs()
-    disk = ForgetfulDisk()
+    disk = disk or ForgetfulDisk()
     opened: dict[int, str] = {}
     tables: dict[int, Any] = {}  # kept: SQLite goes on calling them until the files are closed
     real_open = _Open(vfs.open)

@@ -69,6 +69,16 @@ class Proxy:
             self._traps.append(trap)
         return trap
 
+    def hold_at(self, text: bytes) -> "_Trap":
+        """Pass nothing on any more of the next connection on which the client sends `text`, from there on: neither side is told.
+
+        Returns what can be waited for: `wait()` until it happened.
+        """
+        trap = _Trap(text, deliver=False, tell_server=True, hold=True)
+        with self._changed:
+            self._traps.append(trap)
+        return trap
+
     def wait_for_connection(self, seconds: float = 30) -> None:
         """Wait until somebody is connected."""
         with self._changed:
@@ -134,10 +144,11 @@ class Proxy:
 
 
 class _Trap:
-    """A cut that waits for its moment."""
+    """A cut that waits for its moment, or with `hold` the beginning of silence."""
 
-    def __init__(self, text: bytes, deliver: bool, tell_server: bool) -> None:
+    def __init__(self, text: bytes, deliver: bool, tell_server: bool, hold: bool = False) -> None:
         self.text = text
+        self.hold = hold
         self.deliver = deliver
         self.tell_server = tell_server
         self.worked = False
@@ -187,6 +198,12 @@ class _Pair:
                 self.lossy = True
                 continue
             self._trap = trap = self._proxy.trap_for(data)
+            if trap is not None and trap.hold:
+                trap.worked = True
+                trap.sprung.set()
+                while self._client.recv(_CHUNK):
+                    pass
+                return
             if trap is not None and not trap.deliver:
                 self._spring(trap)
                 return
