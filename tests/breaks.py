@@ -19,7 +19,18 @@ from tests.broken import BREAKS, Break
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = tuple(
     f"tests/operation/test_{name}.py"
-    for name in ("durability", "outages", "disk", "failover", "overload", "poison", "writer_processes", "bodies", "killed_at_work")
+    for name in (
+        "durability",
+        "outages",
+        "disk",
+        "failover",
+        "overload",
+        "poison",
+        "workers",
+        "writer_processes",
+        "bodies",
+        "killed_at_work",
+    )
 )
 
 

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
+from tests.broken_early import COMMITS, SLOWLY, WRITER, WRITING, Edits, early_apart, early_where_served
+
 DATABASE = "collector/storage/database.py"
 FAULTS = "collector/storage/faults.py"
 POOLS = "collector/storage/pools.py"
-WRITER = "collector/storage/writer.py"
-COMMITS = "collector/storage/commits.py"
-WRITING = "collector/writing.py"
 WRITER_PROCESS = "collector/writer_process.py"
 SERVICES = "collector/services.py"
 TRACKING = "collector/domain/tracking.py"
@@ -21,25 +20,8 @@ class Break:
     """What is broken, by which edits (file, text, other text), and which tests must fail: `module::part of the name`."""
 
     name: str
-    edits: tuple[tuple[str, str, str], ...]
+    edits: Edits
     tests: tuple[str, ...]
-
-
-def early(then: str) -> tuple[tuple[str, str, str], ...]:
-    """Edits by which a writer's process answers before it commits, and does something in between."""
-    last = "                done = [_behind_savepoint(tx, work) for work in works]\n"
-    answered = "            voice.answer(pen.write(data))\n"
-    return (
-        (COMMITS, last, f"{last}                if payloads:\n                    bulk.answer_early(written)\n{then}"),
-        (
-            WRITING,
-            answered,
-            "            sent = []\n"
-            "            Ledger.answer_early = lambda _, found: sent or (sent.append(1), voice.answer(Answer(found)))\n"
-            "            answer = pen.write(data)\n"
-            "            if not sent:\n                voice.answer(answer)\n",
-        ),
-    )
 
 
 NO_ROOM_NEEDED = (BODIES, "            if body.answered or self._kept + size > self._most:\n", "            if False:\n")
@@ -76,19 +58,48 @@ BREAKS = (
         ),
     ),
     Break(
-        "answered before the commit",
-        early(""),
+        "answered before the commit, apart",
+        early_apart(),
         ("outages::before the server has it", "disk::under_the_file", "disk::read_only[sqlite]"),
     ),
     Break(
-        "answered before a slow commit",
-        early("                __import__('time').sleep(0.05)\n"),
+        "answered before the commit, where it is served",
+        early_where_served(),
+        ("outages::before the server has it", "disk::under_the_file", "disk::read_only[sqlite]"),
+    ),
+    Break(
+        "answered before a slow commit, apart",
+        early_apart(SLOWLY),
         (
             "durability::kills[sqlite]",
             "durability::kills[postgresql]",
             "writer_processes::loses_and_doubles[sqlite]",
             "writer_processes::loses_and_doubles[postgresql]",
         ),
+    ),
+    Break(
+        "answered before a slow commit, where it is served",
+        early_where_served(SLOWLY),
+        (
+            "durability::kills[sqlite]",
+            "durability::kills[postgresql]",
+            "workers::kills[postgresql]",
+            "writer_processes::loses_and_doubles[sqlite]",
+            "writer_processes::loses_and_doubles[postgresql]",
+        ),
+    ),
+    Break(
+        "who meets a lock does not wait for it",
+        (
+            (DATABASE, '"busy_timeout": SQLITE_BUSY_SECONDS * 1_000,', '"busy_timeout": 0,'),
+            (POOLS, "lock_timeout = '{LOCK_SECONDS}s'", "lock_timeout = '1ms'"),
+        ),
+        ("durability::kills[sqlite]", "durability::kills[postgresql]", "workers::kills[postgresql]"),
+    ),
+    Break(
+        "a worker that died is not replaced",
+        (("collector/serving.py", "respawn_failed_workers=settings.workers > 1", "respawn_failed_workers=False"),),
+        ("workers::kills[postgresql]",),
     ),
     Break(
         "duplicates are counted",
@@ -260,6 +271,7 @@ BREAKS = (
             "overload::whole_queue[postgresql]",
             "durability::in_order[sqlite]",
             "durability::in_order[postgresql]",
+            "workers::in_order[postgresql]",
         ),
     ),
     Break(
