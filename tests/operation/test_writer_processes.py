@@ -55,20 +55,20 @@ def test_there_are_as_many_as_the_database_takes_transactions_of_one_process(sta
 def test_whoever_kills_one_loses_and_doubles_nothing(start_collector: Callable[..., Collector], often: Callable[[int], int]) -> None:
     collector = start_collector(settings=APART, changes="from collector import writer_process\nwriter_process._REST_SECONDS = 3600")
     load = Load(collector)
-    worker = children(collector.program.process.pid)
-    for _ in range(often(KILLS)):
-        load.wait_for_acknowledged(random.randint(1, 200))
-        wait_until(lambda: writers(collector) != [])
-        os.kill(random.choice(writers(collector)), signal.SIGKILL)
-    load.wait_for_acknowledged(1)
-    assert children(collector.program.process.pid) == worker, "it was not started anew"
     wait_until(lambda: nobody_starts_more(collector))  # then who serves writes
     load.wait_for_acknowledged(random.randint(1, 200))
     assert writers(collector) == []
     collector.kill()
     load.wait_for_lost()
     collector.start()
+    worker = children(collector.program.process.pid)
+    for _ in range(often(KILLS)):
+        load.wait_for_acknowledged(random.randint(1, 200))
+        wait_until(lambda: writers(collector) != [])
+        os.kill(random.choice(writers(collector)), signal.SIGKILL)
+    load.wait_for_acknowledged(1)
     load.finish()
+    assert children(collector.program.process.pid) == worker, "it was not started anew"
     check_ledger(collector, load)
 
 
@@ -78,7 +78,7 @@ def nobody_starts_more(collector: Collector) -> bool:
         with contextlib.suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
     engine = "sqlite" if collector.database_url.startswith("sqlite") else "postgresql"
-    return collector.program.errors.count("this process writes for the next") == WRITERS[engine]
+    return collector.program.errors.count("this process writes for the next") >= WRITERS[engine]
 
 
 def test_what_one_was_at_that_is_killed_is_done_by_the_next(start_collector: Callable[..., Collector]) -> None:
