@@ -30,6 +30,7 @@ MODULES = tuple(
         "failover",
         "overload",
         "poison",
+        "workers",
         "writer_processes",
         "bodies",
         "killed_at_work",

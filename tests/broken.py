@@ -20,6 +20,8 @@ BODIES = "collector/web/bodies.py"
 PRUNING = "collector/domain/pruning.py"
 CONSOLE = "collector/web/console/failures.py"
 
+ENGINES = ("sqlite", "postgresql")
+
 NO_ROOM_NEEDED = (BODIES, "            if body.answered or self._kept + size > self._most:\n", "            if False:\n")
 
 NO_TIME_LIMIT = (BODIES, "call_later(SECONDS, give_up)", "call_later(SECONDS * 1_000, give_up)")
@@ -201,8 +203,9 @@ BREAKS = (
             ),
         ),
         {
-            **saying(r"== 0|QUEUE <= len", "overload::whole_queue[sqlite]", "overload::whole_queue[postgresql]"),
+            **saying(r"== 0|QUEUE <= len", *(f"overload::whole_queue[{engine}-{orders}]" for engine in ENGINES for orders in (0, 6))),
             **saying(r"collector.stop\(\) == 0", "durability::in_order[sqlite]", "durability::in_order[postgresql]"),
+            **saying(r"== 0|lost", "workers::in_order[postgresql]"),
         },
     ),
     Break(

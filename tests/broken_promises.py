@@ -154,9 +154,23 @@ PROMISES = (
             LOST,
             "durability::kills[sqlite]",
             "durability::kills[postgresql]",
+            "workers::kills[postgresql]",
             "writer_processes::loses_and_doubles[sqlite]",
             "writer_processes::loses_and_doubles[postgresql]",
         ),
+    ),
+    Break(
+        "who meets a lock does not wait for it",
+        (
+            (DATABASE, '"busy_timeout": SQLITE_BUSY_SECONDS * 1_000,', '"busy_timeout": 0,'),
+            (POOLS, "lock_timeout = '{LOCK_SECONDS}s'", "lock_timeout = '1ms'"),
+        ),
+        saying("503|waited in vain", "durability::kills[sqlite]", "durability::kills[postgresql]", "workers::kills[postgresql]"),
+    ),
+    Break(
+        "a worker that died is not replaced",
+        (("collector/serving.py", "respawn_failed_workers=settings.workers > 1", "respawn_failed_workers=False"),),
+        saying("waited in vain|wrong|could be delivered|assert", "workers::kills[postgresql]"),
     ),
     Break(
         "answered a moment before it is handed over",  # whoever writes would still commit it, if it had it

@@ -140,7 +140,8 @@ def database_url(new_database_url: Callable[[], str]) -> str:
 def start_collector(tmp_path: Path, new_database_url: Callable[[], str]) -> Iterator[Callable[..., Collector]]:
     """Starts real collectors, each by default on a database of its own; all are ended after the test.
 
-    Keyword arguments are those of `tests.support.servers.Collector`: `database_url`, `origins`, `site`, `settings` (environment), `folder`.
+    Keyword arguments are those of `tests.support.servers.Collector`: `database_url`, `origins`, `site`, `settings` (environment),
+    `changes`, `folder`.
     """
     with ExitStack() as stack:
         started = 0

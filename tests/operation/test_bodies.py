@@ -30,10 +30,7 @@ def start(start_collector: Callable[..., Collector]) -> Start:
     """Starts a collector with as little room for bodies as may be, and so many seconds for each."""
 
     def begin(seconds: float) -> Collector:
-        collector = start_collector()
-        collector.stop()
-        collector.start(BOUNDED.format(seconds=seconds))
-        return collector
+        return start_collector(changes=BOUNDED.format(seconds=seconds))
 
     return begin
 

@@ -18,28 +18,42 @@ from collector.writing import Pen
 from tests.support.clock import FakeClock
 from tests.support.load import Load, check_acknowledged, check_ledger, reading, stored
 from tests.support.power import forgetful_disk
-from tests.support.servers import ORIGIN, Collector
+from tests.support.servers import APART, WHERE_SERVED, Collector
 from tests.support.world import World, lead, world
 
-ROUNDS = 3
 CUTS = 20
 VISITORS = 4
 FULL = 2
 
 
-def test_whoever_kills_the_collector_loses_and_doubles_nothing(
-    start_collector: Callable[..., Collector], often: Callable[[int], int]
-) -> None:
-    collector = start_collector()
-    load = Load(collector, [collector.site, collector.init("Second shop", [ORIGIN])])
-    for _ in range(often(ROUNDS)):
+@pytest.fixture
+def fleet(start_collector: Callable[..., Collector]) -> list[Collector]:
+    """Three collectors on one database, on SQLite on one file; not all of them write in the same way."""
+    first = start_collector(settings=APART)
+    others = [start_collector(database_url=first.database_url, folder=first.folder, settings=way) for way in (WHERE_SERVED, APART)]
+    return [first, *others]
+
+
+def test_whoever_kills_collectors_loses_and_doubles_nothing(fleet: list[Collector], often: Callable[[int], int]) -> None:
+    """One after the other, while the rest go on with the same people; each comes back to write in the other way. At last all of them."""
+    load = Load(fleet[0], [one.site for one in fleet[:2]], others=fleet[1:])
+    *earlier, last = [fleet[number % len(fleet)] for number in range(often(len(fleet)))]
+    for one in earlier:
         load.wait_for_acknowledged(random.randint(1, 400))
-        collector.kill()
-        load.wait_for_lost()
-        collector.start()
+        one.kill()
+        load.wait_for_everybody(202, without=one)
+        one.start_the_other_way()
+    load.wait_for_acknowledged(random.randint(1, 400))
+    last.kill()
+    load.wait_for_everybody(202, without=last)
+    assert load.statuses[503] == load.lost["TimeoutError"] == 0, load.summary()
+    for one in fleet:
+        one.kill()
+    load.wait_for_lost()
+    last.start_the_other_way()
     load.wait_for_acknowledged(1)
     load.finish()
-    check_ledger(collector, load)
+    check_ledger(last, load)
 
 
 def test_a_shutdown_in_order_answers_what_was_taken(start_collector: Callable[..., Collector]) -> None:

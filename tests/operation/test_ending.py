@@ -32,9 +32,7 @@ def test_an_order_never_waits_for_what_it_interrupts(handler: str) -> None:
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
 def test_a_request_that_waits_without_end_does_not_keep_a_collector_from_ending(start_collector: Callable[..., Collector]) -> None:
-    collector = start_collector()
-    collector.stop()
-    collector.start("from collector import serving\nserving._END_SECONDS = 1")
+    collector = start_collector(changes="from collector import serving\nserving._END_SECONDS = 1")
     with psycopg.connect(collector.database_url, autocommit=True) as watching, psycopg.connect(collector.database_url) as holding:
         holding.execute("LOCK TABLE identities IN ACCESS EXCLUSIVE MODE")
         with ThreadPoolExecutor(1) as pool:
@@ -68,10 +66,8 @@ def test_an_order_to_end_ends_a_start_too(tmp_path: Path, number: signal.Signals
 
 def test_a_process_that_cannot_write_any_more_ends_so_that_it_is_replaced(start_collector: Callable[..., Collector]) -> None:
     """What the writer died of was no outage, and only a new process has another writer."""
-    collector = start_collector()
-    collector.stop()
-    collector.start(
-        "from collector.storage.writer import Writer\n"
+    collector = start_collector(
+        changes="from collector.storage.writer import Writer\n"
         "way = Writer._transactions\n"
         "def fail(self, group):\n"
         "    if any(unit.work is None for unit in group):\n"

@@ -12,7 +12,7 @@ from tests.support.acting import Acts, check_acts
 from tests.support.load import Load, check_ledger
 from tests.support.postgres import PostgresServer, Servers, postgres_servers
 from tests.support.proxy import Proxy
-from tests.support.servers import Collector, writers
+from tests.support.servers import APART, WHERE_SERVED, Collector, writers
 
 pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
 MANY = 16  # at once
@@ -83,9 +83,11 @@ def test_a_standby_without_which_nothing_is_committed_is_gone_and_comes_back(
     primary: PostgresServer, standby: PostgresServer, start_collector: Callable[..., Collector]
 ) -> None:
     """The server answers all the while, but never to a commit. Whoever waits for one there must not leave it waiting and ask again."""
-    collector = start_collector(database_url=f"{primary.url}/postgres", settings={"LEADLIGHT_WRITER_PROCESS": "on"})
-    collector.stop()
-    collector.start("from collector import writer_process\nwriter_process.PATIENCE_SECONDS = 8")
+    collector = start_collector(
+        database_url=f"{primary.url}/postgres",
+        settings=APART,
+        changes="from collector import writer_process\nwriter_process.PATIENCE_SECONDS = 8",
+    )
     load = Load(collector)
     load.wait_for_acknowledged(300)
     at_work = writers(collector)
@@ -115,15 +117,15 @@ def test_a_collector_ends_where_its_commits_wait_for_a_standby_that_is_gone(
     assert collector.program.stop() == 0
 
 
-@pytest.mark.parametrize("apart", ["on", "off"], ids=["written apart", "written where it is served"])
+@pytest.mark.parametrize("way", [APART, WHERE_SERVED], ids=["written apart", "written where it is served"])
 def test_a_standby_that_lacks_a_new_name_gives_its_number_to_no_other_events(
-    primary: PostgresServer, standby: PostgresServer, start_collector: Callable[..., Collector], apart: str
+    primary: PostgresServer, standby: PostgresServer, start_collector: Callable[..., Collector], way: dict[str, str]
 ) -> None:
     """Replication that nobody waits for: the last commits of the primary are lost with it, and what a collector remembers of them."""
     both = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
     collector = start_collector(
         database_url=f"postgresql://postgres@{both}/postgres?target_session_attrs=read-write",
-        settings={"LEADLIGHT_WRITER_PROCESS": apart},
+        settings=way,
     )
     assert send(collector, "before") == 202
     primary.set("synchronous_standby_names", "''")

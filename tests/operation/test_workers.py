@@ -1,6 +1,7 @@
 """Several processes of one collector on one address: on PostgreSQL they share the work and end together."""
 
 import os
+import random
 import secrets
 import signal
 import subprocess
@@ -13,10 +14,12 @@ import pytest
 
 from tests.support.client import Client
 from tests.support.envelopes import envelope, new_event
+from tests.support.load import Load, check_ledger
 from tests.support.servers import Collector
 
 pytestmark = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
 WORKERS = 3
+KILLS = 3
 
 
 @pytest.fixture
@@ -62,9 +65,16 @@ def test_they_take_what_comes_once_and_end_in_order(collector: Collector) -> Non
     assert collector.stop() == 0
 
 
-def test_one_that_dies_is_replaced(collector: Collector) -> None:
-    before = workers(collector)
-    assert len(before) == WORKERS
-    os.kill(min(before), signal.SIGKILL)  # what had just connected to it is cut off
-    wait_for_all(collector, without=min(before))
-    assert collector.client.api("GET", "/me").status == 200
+def test_whoever_kills_one_loses_and_doubles_nothing_and_it_is_replaced(collector: Collector, often: Callable[[int], int]) -> None:
+    """Others go on meanwhile, with the same people: everybody has several connections, which lead to one worker or another."""
+    load = Load(collector, others=[collector] * (WORKERS - 1))
+    for _ in range(often(KILLS)):
+        load.wait_for_acknowledged(random.randint(1, 200))
+        killed = random.choice(sorted(workers(collector)))
+        os.kill(killed, signal.SIGKILL)
+        load.wait_for_everybody(202)
+        wait_for_all(collector, without=killed)
+    load.finish()
+    assert load.lost.total() > 0, load.summary()
+    assert load.statuses[503] == load.lost["TimeoutError"] == 0, load.summary()
+    check_ledger(collector, load)

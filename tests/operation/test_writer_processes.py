@@ -20,7 +20,7 @@ from collector.domain.limits import NewPeople
 from collector.domain.submissions import AttributeChange, Submission
 from collector.services import WRITERS
 from collector.settings import Settings
-from collector.storage.database import Database
+from collector.storage.database import Connection, Database
 from collector.storage.faults import ElsewhereError, is_unavailable, reason
 from collector.storage.occupancy import Occupancy, Occupied
 from collector.storage.writer import Writer
@@ -29,9 +29,8 @@ from tests.support.clock import FakeClock
 from tests.support.envelopes import envelope, new_event
 from tests.support.load import Load, check_acknowledged, check_ledger, reading, stored
 from tests.support.processes import STOP_SECONDS, children, members
-from tests.support.servers import Collector, writers
+from tests.support.servers import APART, Collector, writers
 
-APART = {"LEADLIGHT_WRITER_PROCESS": "on"}
 KILLS = 5
 SECRET = "a secret of no installation"
 
@@ -54,8 +53,14 @@ def test_there_are_as_many_as_the_database_takes_transactions_of_one_process(sta
 
 
 def test_whoever_kills_one_loses_and_doubles_nothing(start_collector: Callable[..., Collector], often: Callable[[int], int]) -> None:
-    collector = start_collector(settings=APART)
+    collector = start_collector(settings=APART, changes="from collector import writer_process\nwriter_process._REST_SECONDS = 3600")
     load = Load(collector)
+    wait_until(lambda: nobody_starts_more(collector))  # then who serves writes
+    load.wait_for_acknowledged(random.randint(1, 200))
+    assert writers(collector) == []
+    collector.kill()
+    load.wait_for_lost()
+    collector.start()
     worker = children(collector.program.process.pid)
     for _ in range(often(KILLS)):
         load.wait_for_acknowledged(random.randint(1, 200))
@@ -67,13 +72,25 @@ def test_whoever_kills_one_loses_and_doubles_nothing(start_collector: Callable[.
     check_ledger(collector, load)
 
 
+def nobody_starts_more(collector: Collector) -> bool:
+    """Kill those who write now, and say whether nobody will replace them for a while, as two ended over one group."""
+    for number in writers(collector):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    engine = "sqlite" if collector.database_url.startswith("sqlite") else "postgresql"
+    return collector.program.errors.count("this process writes for the next") >= WRITERS[engine]
+
+
 def test_what_one_was_at_that_is_killed_is_done_by_the_next(start_collector: Callable[..., Collector]) -> None:
     collector = start_collector(settings=APART)
     assert send(collector) == 202
-    with ThreadPoolExecutor(1) as pool, holding(collector.database_url):
-        waiting = pool.submit(send, collector)
-        time.sleep(0.5)  # until it waits for the lock; where it does not yet, the test shows less
+    with ThreadPoolExecutor(1) as pool, holding(collector.database_url) as held:
         before = writers(collector)
+        read = [read_by(number) for number in before]
+        waiting = pool.submit(send, collector)
+        wait_until(lambda: [read_by(number) for number in before] != read)  # one has been handed it
+        if held.engine == "postgresql":
+            wait_until(lambda: held.rows("SELECT 1 FROM pg_locks WHERE relation = 'identities'::regclass AND NOT granted") != [])
         for number in before:
             os.kill(number, signal.SIGKILL)
         wait_until(lambda: bool(set(writers(collector)) - set(before)))
@@ -83,9 +100,7 @@ def test_what_one_was_at_that_is_killed_is_done_by_the_next(start_collector: Cal
 
 
 def test_one_that_was_stopped_is_given_up(start_collector: Callable[..., Collector]) -> None:
-    collector = start_collector(settings=APART)
-    collector.stop()
-    collector.start("from collector import writer_process\nwriter_process.PATIENCE_SECONDS = 3")
+    collector = start_collector(settings=APART, changes="from collector import writer_process\nwriter_process.PATIENCE_SECONDS = 3")
     before = writers(collector)
     for number in before:
         os.kill(number, signal.SIGSTOP)
@@ -95,16 +110,21 @@ def test_one_that_was_stopped_is_given_up(start_collector: Callable[..., Collect
 
 
 @contextlib.contextmanager
-def holding(url: str) -> Iterator[None]:
-    """Keep everybody from writing."""
+def holding(url: str) -> Iterator[Connection]:
+    """Keep everybody from writing, by the connection that is returned."""
     database = Database(url)
     try:
         with database.write() as tx:
             if tx.engine == "postgresql":
                 tx.run("LOCK TABLE identities IN EXCLUSIVE MODE")
-            yield
+            yield tx
     finally:
         database.close()
+
+
+def read_by(process: int) -> str:
+    """How much a process has read so far (proc(5), `rchar`): who waits for work reads nothing."""
+    return Path(f"/proc/{process}/io").read_text("ascii").splitlines()[0]
 
 
 def test_they_end_with_whoever_started_them(start_collector: Callable[..., Collector]) -> None:

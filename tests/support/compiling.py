@@ -37,4 +37,4 @@ def compile_once() -> None:
             compiled[key] = compile_anew(rule, append_unknown)
         return compiled[key]
 
-    Rule._compile_builder = compile_builder  # type: ignore[method-assign]  # the function takes its rule each time it is called
+    Rule._compile_builder = compile_builder  # type: ignore[assignment, method-assign]  # the function takes its rule each time it is called

@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from collector.domain.identities import LEAD, USER, Key
 from collector.storage.database import Connection, Database
@@ -39,13 +38,16 @@ class Load:
     """Senders that post until `finish`; what is refused for now, or gets no answer, is sent again under the same ids.
 
     `sites` are what `init` printed of the collector's sites, by default the one it was started with. Most senders are browsers with a
-    lead, every third of them signed in; one for each site is a server that posts batches by REST. `acknowledged` holds the ids of
-    events answered with 202, `sent` all, with what they say; `claimed` the leads of those who are signed in, each with its user;
-    `duplicates` counts those events that the collector knew already, `statuses` answers, `lost` requests without one; `wrong` describes
-    every answer that should not have been.
+    lead, every third of them signed in; one for each site and collector is a server that posts batches by REST. Where there are `others`
+    on the same database, everybody sends to one after the other, as behind a load balancer. `acknowledged` holds the ids of events answered
+    with 202, `sent` all, with what they say; `claimed` the leads of those who are signed in, each with its user; `duplicates` counts those
+    events that the collector knew already, `statuses` answers, `lost` requests without one; `wrong` describes every answer that should not
+    have been.
     """
 
-    def __init__(self, collector: Collector, sites: Sequence[Mapping[str, str]] = (), browsers: int = 8) -> None:
+    def __init__(
+        self, collector: Collector, sites: Sequence[Mapping[str, str]] = (), browsers: int = 8, others: Sequence[Collector] = ()
+    ) -> None:
         self.acknowledged: set[str] = set()
         self.sent: dict[str, Sent] = {}
         self.claimed: dict[tuple[str, Key], Key] = {}
@@ -53,13 +55,16 @@ class Load:
         self.statuses: Counter[int] = Counter()
         self.lost: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self._answered: defaultdict[int, set[int]] = defaultdict(set)
+        self._answered: defaultdict[int, set[tuple[int | None, int]]] = defaultdict(set)
         self._changed = threading.Condition()
         self._finishing = threading.Event()
         self._given_up = threading.Event()
         sites = sites or [collector.site]
-        senders: list[_Sender] = [_Server(self, collector.url, site) for site in sites]
-        senders += [_Browser(self, collector.url, sites[number % len(sites)], number) for number in range(browsers)]
+        fleet = [collector, *others]
+        self._ports = [one.port for one in fleet]
+        turns = [[*fleet[number:], *fleet[:number]] for number in range(len(fleet))]
+        senders: list[_Sender] = [_Server(self, turn, site) for site in sites for turn in turns]
+        senders += [_Browser(self, turns[number % len(turns)], sites[number % len(sites)], number) for number in range(browsers)]
         self._threads = [threading.Thread(target=sender.run, daemon=True) for sender in senders]
         for thread in self._threads:
             thread.start()
@@ -76,11 +81,16 @@ class Load:
             wanted = self.statuses[status] + more
             self._wait(lambda: self.statuses[status] >= wanted, f"{more} answers with status {status}")
 
-    def wait_for_everybody(self, status: int) -> None:
-        """Wait until every sender got an answer with this status, whatever it was waiting for when this was asked."""
+    def wait_for_everybody(self, status: int, without: Collector | None = None) -> None:
+        """Wait until every sender got an answer with this status from every collector, whatever it was waiting for when this was asked.
+
+        One that does not run may be left out.
+        """
+        ports = [port for port in self._ports if without is None or port != without.port]
         with self._changed:
             answered = self._answered[status] = set()
-            self._wait(lambda: len(answered) == len(self._threads), f"an answer {status} for everybody")
+            everybody = {(thread.ident, port) for thread in self._threads for port in ports}
+            self._wait(lambda: everybody <= answered, f"an answer {status} for everybody")
 
     def wait_for_lost(self, more: int = 1) -> None:
         """Wait until so many more requests have got no answer than now."""
@@ -110,11 +120,11 @@ class Load:
             f"no answer {dict(self.lost)}, wrong {self.wrong[:5]}"
         )
 
-    def note(self, ids: Sequence[str], status: int, headers: Any, body: bytes) -> bool:
-        """Note an answer, and return whether it is the last word on these events."""
+    def note(self, ids: Sequence[str], port: int, status: int, headers: Any, body: bytes) -> bool:
+        """Note an answer of who listens there, and return whether it is the last word on these events."""
         with self._changed:
             self.statuses[status] += 1
-            self._answered[status].add(threading.get_ident())
+            self._answered[status].add((threading.get_ident(), port))
             if status == 202:
                 told = json.loads(body)
                 self.duplicates += told["duplicates"]
@@ -160,14 +170,13 @@ class Load:
 
 
 class _Sender:
-    """Somebody who sends one request after the other over a kept connection."""
+    """Somebody who sends one request after the other, over a kept connection to each collector in turn."""
 
-    def __init__(self, load: Load, url: str, site: Mapping[str, str]) -> None:
-        parts = urlsplit(url)
+    def __init__(self, load: Load, fleet: Sequence[Collector], site: Mapping[str, str]) -> None:
         self._load = load
         self._site = site
         self._lead: Key | None = None
-        self._connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=ANSWER_SECONDS)
+        self._connections = [http.client.HTTPConnection("127.0.0.1", one.port, timeout=ANSWER_SECONDS) for one in fleet]
 
     def run(self) -> None:
         """Send until there is to be nothing new."""
@@ -179,14 +188,18 @@ class _Sender:
                 try:
                     answer, body = send()
                 except (OSError, http.client.HTTPException) as error:
-                    self._connection.close()
+                    self._connections[0].close()
                     self._load.note_lost(error)
+                    last_word = False
                 else:
-                    if self._load.note(ids, answer.status, answer.headers, body):
-                        break
+                    last_word = self._load.note(ids, self._connections[0].port, answer.status, answer.headers, body)
+                self._connections.append(self._connections.pop(0))
+                if last_word:
+                    break
                 if not self._load.rest():
                     break
-        self._connection.close()
+        for connection in self._connections:
+            connection.close()
 
     def next(self) -> tuple[dict[str, Sent], Callable[[], tuple[http.client.HTTPResponse, bytes]]]:
         """Return new events by id, and what sends them, once with each call."""
@@ -194,16 +207,16 @@ class _Sender:
 
     def post(self, path: str, value: Any, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
         """Send one request and read the answer."""
-        self._connection.request("POST", path, json.dumps(value), headers)
-        answer = self._connection.getresponse()
+        self._connections[0].request("POST", path, json.dumps(value), headers)
+        answer = self._connections[0].getresponse()
         return answer, answer.read()
 
 
 class _Browser(_Sender):
     """A page with the tracker: one to five events in an envelope."""
 
-    def __init__(self, load: Load, url: str, site: Mapping[str, str], number: int) -> None:
-        super().__init__(load, url, site)
+    def __init__(self, load: Load, fleet: Sequence[Collector], site: Mapping[str, str], number: int) -> None:
+        super().__init__(load, fleet, site)
         self._secret = new_lead()
         self._lead = LEAD, self._secret.split(".")[0]
         self._user = {"id": f"visitor-{number}"} if number % 3 == 2 else None
@@ -236,6 +249,15 @@ class _Server(_Sender):
         sent = Sent(self._site["site_key"], (USER, user), "invoice-paid", now // 1000 * 1000)
         headers = {"Content-Type": JSON, "Accept": JSON, "Authorization": f"Bearer {self._site['access_token']}"}
         return dict.fromkeys(ids, sent), lambda: self.post("/api/events/batch", {"events": events, "create_contacts": True}, headers)
+
+
+def both_ways(collector: Collector, load: Load) -> Iterator[None]:
+    """Come twice: with the collector as it serves, and once it serves everybody again after it was killed and writes the other way."""
+    yield
+    collector.kill()
+    collector.start_the_other_way()
+    load.wait_for_everybody(202)
+    yield
 
 
 def check_ledger(collector: Collector, load: Load) -> None:

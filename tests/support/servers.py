@@ -10,10 +10,15 @@ from tests.support.client import Client
 from tests.support.processes import Program, children, free_port, run_command
 
 ORIGIN = "https://shop.example"
+_WAY = "LEADLIGHT_WRITER_PROCESS"
+APART = {_WAY: "on"}
+"""The setting by which what browsers send is written by processes of their own."""
+WHERE_SERVED = {_WAY: "off"}
+"""The setting by which the process that serves writes, as it does on one processor."""
 
 
 class Collector:
-    """A collector with one site, started by `init` and `serve`; see the attributes.
+    """A collector with one site, started by `init` and `serve` (after `changes`, as `start` has them); see the attributes.
 
     `url` the address on 127.0.0.1; `client` speaks to it with the site's access token; `site_key`, `access_token`,
     `identity_secret`, `console_url`, `console_email`, `console_password` are what `init` printed (`site` holds them all).
@@ -26,6 +31,7 @@ class Collector:
         origins: Sequence[str] = (ORIGIN,),
         site: str = "Shop",
         settings: Mapping[str, str] | None = None,
+        changes: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -33,7 +39,7 @@ class Collector:
         self.environ = {"DATABASE_URL": database_url, **(settings or {})}
         self.port = free_port()
         self.site = self.init(site, origins)
-        self.program = self._serve()
+        self.program = self._serve(changes)
 
     def init(self, site: str, origins: Sequence[str]) -> dict[str, str]:
         """Add a site and return what `init` printed.
@@ -54,7 +60,7 @@ class Collector:
             text = f"-- standard output:\n{done.stdout}\n-- standard error:\n{done.stderr}"
             raise RuntimeError(f"init failed ({done.returncode})\n{text}") from None
 
-    def _serve(self, changes: str = "") -> Program:
+    def _serve(self, changes: str) -> Program:
         module = "collector"
         if changes:
             module = "changed_collector"
@@ -124,6 +130,11 @@ class Collector:
         """
         assert not self.program.running, "it is running"
         self.program = self._serve(changes)
+
+    def start_the_other_way(self) -> None:
+        """Do as `start` does, and write where it serves if it wrote in processes of their own, and the other way round."""
+        self.environ[_WAY] = APART[_WAY] if self.environ[_WAY] == WHERE_SERVED[_WAY] else WHERE_SERVED[_WAY]
+        self.start()
 
 
 class Demo:
