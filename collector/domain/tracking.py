@@ -249,11 +249,12 @@ class _Group:
             return submission
         person = self.identities[submission.owner].principal_id
         events, changed = list(submission.events), []
+        shown = deliveries.shown(self.tx, self.site, person, submission.reports)
         for report in submission.reports:
             if report.action != deliveries.ANSWERED:
-                outcome.reports.append(deliveries.record(self.tx, self.site, person, report))
+                outcome.reports.append(deliveries.record(self.tx, self.site, person, report, shown))
                 continue
-            taken = answers.take(self.tx, self.site, person, report, self.slices.oldest(self.now))
+            taken = answers.take(self.tx, self.site, person, report, shown, self.slices.oldest(self.now))
             outcome.reports.append(True if isinstance(taken, answers.Taken) else taken)
             if isinstance(taken, answers.Taken):
                 events.append(Event(taken.event_id, answers.EVENT_NAME, report.at, page=taken.page, metadata=taken.metadata))
