@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 
 from collector.domain import deliveries
-from collector.domain.deliveries import Report
-from collector.domain.identities import marks
+from collector.domain.deliveries import Report, Shown
 from collector.storage.database import Connection
 from collector.values.attributes import clean_attribute
 from collector.values.errors import Reason, Refusal
@@ -31,18 +30,23 @@ class Taken(msgspec.Struct, frozen=True):
     attributes: Mapping[str, Any]
 
 
-def take(tx: Connection, site: int, person: int, report: Report, oldest: int) -> Taken | bool | Reason:
+def take(tx: Connection, site: int, person: int, report: Report, among: Shown, oldest: int) -> Taken | bool | Reason:
     """Keep an answer: what it becomes where it is the first, False where the delivery has one, a reason where it is refused.
 
     It happened in the page of the view that asked, where that is not older than `oldest` (ms).
     The event's id is that of the delivery, so that a delivery makes one event whatever is repeated.
     """
-    row = tx.row(
-        "SELECT coalesce(v.definition, m.definition), d.claimed_at, d.view, s.salt FROM deliveries d "
-        "JOIN auto_messages m ON m.site = d.site AND m.id = d.message AND m.public_id = ? JOIN sites s ON s.id = d.site "
-        "LEFT JOIN auto_message_versions v ON v.site = d.site AND v.message = d.message AND v.version = d.version "
-        "WHERE d.site = ? AND d.nonce = ? AND d.arm = ? AND d.identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)",
-        (report.message, site, report.nonce, deliveries.SHOWN, site, person),
+    of = among.get((report.message, report.nonce))
+    row = (
+        None
+        if of is None
+        else tx.row(
+            "SELECT coalesce(v.definition, m.definition), d.claimed_at, d.view, s.salt FROM deliveries d "
+            "JOIN auto_messages m ON m.site = d.site AND m.id = d.message JOIN sites s ON s.id = d.site "
+            "LEFT JOIN auto_message_versions v ON v.site = d.site AND v.message = d.message AND v.version = d.version "
+            "WHERE d.site = ? AND d.identity = ? AND d.message = ? AND d.n = ?",
+            (site, of.identity, of.message, of.n),
+        )
     )
     if row is None:
         return Reason.DELIVERY_UNKNOWN
@@ -55,7 +59,7 @@ def take(tx: Connection, site: int, person: int, report: Report, oldest: int) ->
         attributes = {} if question.attribute is None else dict([clean_attribute(question.attribute, answer)])
     except Refusal as refusal:
         return refusal.code
-    taken = deliveries.record(tx, site, person, msgspec.structs.replace(report, answer=answer))
+    taken = deliveries.record(tx, site, person, msgspec.structs.replace(report, answer=answer), among)
     if taken is not True:
         return taken
     metadata, _ = clean_metadata({"message": report.message, "answer": answer})
@@ -66,12 +70,12 @@ def take(tx: Connection, site: int, person: int, report: Report, oldest: int) ->
 
 def attribute_names(connection: Connection, site: int, messages: Collection[str]) -> set[str]:
     """Return the attributes that answers to these messages (public ids) may set, by canonical name, in whichever version."""
-    some = marks(list(messages))
+    among, parameters = connection.among(sorted(messages))
     rows = connection.rows(
-        f"SELECT definition FROM auto_messages WHERE site = ? AND public_id IN ({some}) UNION ALL "
+        f"SELECT definition FROM auto_messages WHERE site = ? AND public_id {among} UNION ALL "
         "SELECT v.definition FROM auto_message_versions v JOIN auto_messages m ON m.site = v.site AND m.id = v.message "
-        f"WHERE v.site = ? AND m.public_id IN ({some})",
-        (site, *messages, site, *messages),
+        f"WHERE v.site = ? AND m.public_id {among}",
+        (site, *parameters, site, *parameters),
     )
     questions = (question_of(definition) for (definition,) in rows)
     return {name for question in questions if question is not None and (name := question.attribute_name) is not None}

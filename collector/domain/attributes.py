@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from collector.domain import identities, visits
-from collector.domain.identities import EMAIL, LEAD, USER, Identity, Members, marks
+from collector.domain.identities import EMAIL, LEAD, USER, Identity, Members
 from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES, NameGone, Names
 from collector.storage.database import Connection
 from collector.storage.questions import Question
@@ -90,43 +90,89 @@ def apply(tx: Connection, site: int, names: Names, identity: Identity, values: M
     Raises:
         NameGone: an attribute has no number.
     """
-    if not values:
-        return []
-    numbers = {names.number(site, ATTRIBUTE, name): name for name in values}
+    return apply_all(tx, site, names, identity, [(values, at_ms)], source)[0]
+
+
+def apply_all(
+    tx: Connection,
+    site: int,
+    names: Names,
+    identity: Identity,
+    changes: Sequence[tuple[Mapping[str, Any], int]],
+    source: int,
+    said: visits.Says | None = None,
+) -> list[list[str]]:
+    """Set attributes of an identity several times, each with its time (ms), as `apply` does one after the other: what they come to is
+    written and folded once, since folding reads what all the person's identities have. `said` as in `refold`.
+
+    Returns for each change what `apply` does.
+
+    Raises:
+        NameGone: an attribute has no number.
+    """
+    numbers = {name: _number_of(names, site, name) for values, _ in changes for name in values}
+    if not numbers:
+        return [[] for _ in changes]
     own: dict[int, Own] = {}
-    persons: dict[int, tuple[str, int]] = {}
+    persons: dict[int, tuple[str, int, int]] = {}
+    among, parameters = tx.among(sorted(numbers.values()))
     rows = tx.rows(
         f"SELECT attr, identity, own_value, own_at, own_source, value, source, set_at FROM attributes "
-        f"WHERE site = ? AND identity IN (?, ?) AND attr IN ({marks(list(numbers))})",
-        (site, identity.id, identity.principal_id, *numbers),
+        f"WHERE site = ? AND identity IN (?, ?) AND attr {among}",
+        (site, identity.id, identity.principal_id, *parameters),
     )
     for attr, number, value, at, rank, folded, folded_source, folded_at in rows:
         if number == identity.id and value is not None:
             own[attr] = (value, at, rank)
-        adopts = identity.kind == LEAD and folded == _NULL and (folded_at or 0) < at_ms
-        if number == identity.principal_id and folded is not None and not adopts:
-            persons[attr] = (folded, folded_source)
-    changed: list[tuple[int, Own]] = []
-    outranked: list[str] = []
-    for attr, name in numbers.items():
-        if attr is None:
-            raise NameGone
-        new: Own = (_json(values[name]), at_ms, source)
-        present = own.get(attr)
-        shown, by = persons.get(attr, (new[0], source))
-        is_outranked = present is not None and present[2] > source and present[0] != new[0]
-        if is_outranked or (by > source and shown != new[0]):
-            outranked.append(name)
-        if present is None or _order(new) > _order(present):
-            changed.append((attr, new))
+        if number == identity.principal_id and folded is not None:
+            persons[attr] = (folded, folded_source, folded_at or 0)
+    unset = [attr for attr, (shown, by, _) in persons.items() if shown == _NULL and by > source]
+    is_again = identity.kind == LEAD and len(changes) > 1 and unset
+    unset_at = _last_unset(tx, site, identity.principal_id, unset, source) if is_again else {}
+    changed: dict[int, Own] = {}
+    outranked: list[list[str]] = []
+    for values, at_ms in changes:
+        outranked.append([])
+        for name, value in values.items():
+            attr = numbers[name]
+            new: Own = (_json(value), at_ms, source)
+            present = own.get(attr)
+            shown, by, since = persons.get(attr, (new[0], source, 0))
+            # What was unset before is adopted from a lead, and stands there for the changes that follow.
+            adopted = attr in changed and changed[attr][0] != _NULL and changed[attr][1] > unset_at.get(attr, since)
+            gives_way = identity.kind == LEAD and shown == _NULL and (since < at_ms or adopted)
+            is_outranked = present is not None and present[2] > source and present[0] != new[0]
+            if is_outranked or (by > source and shown != new[0] and not gives_way):
+                outranked[-1].append(name)
+            if present is None or _order(new) > _order(present):
+                own[attr] = changed[attr] = new
     tx.run_many(
         "INSERT INTO attributes (site, attr, identity, own_value, own_at, own_source) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (site, attr, identity) DO UPDATE SET own_value = excluded.own_value, own_at = excluded.own_at, "
         "own_source = excluded.own_source",
-        [(site, attr, identity.id, *new) for attr, new in sorted(changed)],
+        [(site, attr, identity.id, *new) for attr, new in sorted(changed.items())],
     )
-    refold(tx, site, [identity.principal_id], [attr for attr, _ in changed])
+    refold(tx, site, [identity.principal_id], changed, said=said)
     return outranked
+
+
+def _last_unset(tx: Connection, site: int, person: int, attrs: Collection[int], source: int) -> dict[int, int]:
+    """Return when such attributes of a person were unset last (ms), at any of its identities by a source not below this one."""
+    among, parameters = tx.among(sorted(attrs))
+    return dict(
+        tx.rows(
+            f"SELECT attr, max(own_at) FROM attributes WHERE site = ? AND attr {among} AND own_value = ? AND own_source >= ? "
+            "AND identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?) GROUP BY attr",
+            (site, *parameters, _NULL, source, site, person),
+        )
+    )
+
+
+def _number_of(names: Names, site: int, name: str) -> int:
+    number = names.number(site, ATTRIBUTE, name)
+    if number is None:
+        raise NameGone
+    return number
 
 
 def refold(
@@ -135,11 +181,11 @@ def refold(
     people: Sequence[int],
     attrs: Collection[int],
     members: Members | None = None,
-    said: Mapping[int, visits.Said] | None = None,
+    said: visits.Says | None = None,
 ) -> None:
     """Work out the values of people (principal ids, locked by the caller) anew from what their identities have of their own.
 
-    `members`, their identities, and what their first and latest visits say are looked up where they are not given.
+    `members`, their identities, are looked up where they are not given; `said` is asked what their first and latest visits say.
     """
     found = [
         (site, one.attr, one.person, *one.folded)
@@ -161,15 +207,13 @@ def standing(
     people: Sequence[int],
     attrs: Collection[int],
     members: Members | None = None,
-    said: Mapping[int, visits.Said] | None = None,
+    said: visits.Says | None = None,
 ) -> Iterator[Standing]:
     """Yield those of these attributes that these people (principal ids) have in any way; see `refold`."""
     if not people or not attrs:
         return
     members = identities.members(connection, site, people) if members is None else members
-    if said is None:
-        of_visits = not OF_VISITS.keys().isdisjoint(attrs)
-        said = visits.contexts(connection, site, visits.parts(connection, site, members)) if of_visits else {}
+    of_visits = {} if OF_VISITS.keys().isdisjoint(attrs) else (said or visits.Sayings(connection, site))(members)
     found: dict[tuple[int, int], tuple[list[tuple[str, Own]], list[Folded]]] = {}
     of_attrs, attr_parameters = connection.among(sorted(attrs))
     numbers = sorted(members)
@@ -187,11 +231,11 @@ def standing(
             if identity == person:
                 folded.append(Folded(*stored))
     visited: dict[tuple[int, int], str] = {}
-    for person, (first, latest) in said.items():
+    for person, (first, latest) in of_visits.items():
         values = described(first, latest)
         visited.update({(person, attr): values[name] for attr, name in OF_VISITS.items() if name in values and attr in attrs})
     for key in found.keys() | visited.keys():
-        if key[1] in _OF_FIRST and (one := said.get(key[0])) is not None and one.first is None:
+        if key[1] in _OF_FIRST and (one := of_visits.get(key[0])) is not None and one.first is None:
             continue  # as it was
         own, folded = found.get(key, ([], []))
         yield Standing(*key, own, visited.get(key), folded[0] if folded else UNSET)
@@ -202,7 +246,8 @@ def fold_own(own: Collection[tuple[str, Own]], visited: str | None = None) -> Fo
     if not own and visited is not None:  # nearly always, of those that visits give
         return _said(visited)
     candidates = [(source, _RANKS[kind], at, value) for kind, (value, at, source) in own]
-    unset = [one for one in candidates if one[3] == _NULL]
+    # Of each source and kind of identity the last one: it takes away whatever the others do.
+    unset = {one[:2]: one for one in sorted(candidates) if one[3] == _NULL}.values()
     known = [one for one in candidates if one[3] != _NULL and not any(_takes_away(null, one) for null in unset)]
     source, _, at, text = max(known or unset, default=(None, 0, None, _NULL))
     if text == _NULL and visited is not None:
@@ -231,14 +276,14 @@ def _takes_away(null: tuple[int, int, int, str], value: tuple[int, int, int, str
     return null > value and (value[1] != _RANKS[LEAD] or value[2] <= null[2])
 
 
-def absorb(tx: Connection, site: int, lead_id: int, principal_id: int) -> None:
-    """Take a lead's attributes into the person that now owns it (the pointer has moved already)."""
-    attrs = [row[0] for row in tx.rows("SELECT attr FROM attributes WHERE site = ? AND identity = ?", (site, lead_id))]
+def give_up(tx: Connection, site: int, lead_id: int) -> set[int]:
+    """Leave a lead nothing but its own values, since it has become part of another person; return which these are, to be folded there."""
+    attrs = {row[0] for row in tx.rows("SELECT attr FROM attributes WHERE site = ? AND identity = ?", (site, lead_id))}
     tx.run(
         "UPDATE attributes SET value = NULL, num = NULL, folded = NULL, set_at = NULL, source = NULL WHERE site = ? AND identity = ?",
         (site, lead_id),
     )
-    refold(tx, site, [principal_id], {*attrs, *OF_VISITS})
+    return attrs
 
 
 def of_person(connection: Connection, site: int, names: Names, principal_id: int) -> dict[str, Any]:

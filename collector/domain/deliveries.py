@@ -132,35 +132,67 @@ def insert(tx: Connection, site: int, delivery: Delivery) -> None:
     tx.run(f"INSERT INTO deliveries (site, {_COLUMNS}) VALUES ({', '.join('?' * (len(values) + 1))})", (site, *values))
 
 
-def record(tx: Connection, site: int, person: int, report: Report) -> bool | Reason:
+class Reported(msgspec.Struct):
+    """The delivery that a report is about: its key, and which actions are noted already."""
+
+    identity: int
+    message: int
+    n: int
+    noted: set[str]
+
+
+Shown = dict[tuple[str, str], Reported]
+"""What of it a person was shown, by message (public id) and nonce."""
+
+
+def shown(tx: Connection, site: int, person: int, reports: Collection[Report]) -> Shown:
+    """Return the deliveries that reports are about, of those that a person was shown; who is held out was shown nothing.
+
+    All at once: to look for each among what all the person's identities have would take as long as both are many.
+    """
+    if not reports:
+        return {}
+    of_messages, messages = tx.among(sorted({one.message for one in reports}))
+    of_nonces, nonces = tx.among(sorted({one.nonce for one in reports}))
+    sql = (
+        f"SELECT m.public_id, d.nonce, d.identity, d.message, d.n, {', '.join(f'd.{action}_at' for action in ACTIONS)} FROM deliveries d "
+        f"JOIN auto_messages m ON m.site = d.site AND m.id = d.message AND m.public_id {of_messages} "
+        f"WHERE d.site = ? AND d.nonce {of_nonces} AND d.arm = ? "
+        "AND d.identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)"
+    )
+    found: Shown = {}
+    for message, nonce, identity, number, n, *times in tx.rows(sql, (*messages, site, *nonces, SHOWN, site, person)):
+        noted = {action for action, at in zip(ACTIONS, times, strict=True) if at is not None}
+        found[message, nonce] = Reported(identity, number, n, noted)
+    return found
+
+
+def record(tx: Connection, site: int, person: int, report: Report, among: Shown | None = None) -> bool | Reason:
     """Note a report: True where it is new, False where it was known, a reason where this person has no such delivery.
 
     A click or an answer implies that it was seen. The first answer that arrives stays, whatever times later ones claim.
+    The person's delivery is looked up where it is not given.
     """
-    row = tx.row(
-        f"SELECT d.identity, d.message, d.n, d.{report.action}_at FROM deliveries d "
-        "JOIN auto_messages m ON m.site = d.site AND m.id = d.message AND m.public_id = ? "
-        "WHERE d.site = ? AND d.nonce = ? AND d.arm = ? AND d.identity IN (SELECT id FROM identities WHERE site = ? AND principal_id = ?)",
-        (report.message, site, report.nonce, SHOWN, site, person),
-    )
-    if row is None:  # who is held out was shown nothing
+    of = (shown(tx, site, person, [report]) if among is None else among).get((report.message, report.nonce))
+    if of is None:
         return Reason.DELIVERY_UNKNOWN
-    identity, message, n, present = row
+    key, known = (site, of.identity, of.message, of.n), report.action in of.noted
     if report.action == "clicked" and report.link:
-        _note_link(tx, (site, identity, message, n), report.link[:LONGEST_LINK], report.at)
+        _note_link(tx, key, report.link[:LONGEST_LINK], report.at)
     if report.action == ANSWERED:
-        if present is not None:
+        if known:
             return False
         sql = "UPDATE deliveries SET answer = ? WHERE site = ? AND identity = ? AND message = ? AND n = ?"
-        tx.run(sql, (json.dumps(report.answer, ensure_ascii=False), site, identity, message, n))
-    columns = {"seen_at", f"{report.action}_at"} if report.action in ("clicked", ANSWERED) else {f"{report.action}_at"}
-    for column in sorted(columns):
+        tx.run(sql, (json.dumps(report.answer, ensure_ascii=False), *key))
+    actions = {"seen", report.action} if report.action in ("clicked", ANSWERED) else {report.action}
+    for column in sorted(f"{action}_at" for action in actions):
         tx.run(
             f"UPDATE deliveries SET {column} = ? WHERE site = ? AND identity = ? AND message = ? AND n = ? "
             f"AND ({column} IS NULL OR {column} > ?)",
-            (report.at, site, identity, message, n, report.at),
+            (report.at, *key, report.at),
         )
-    return present is None
+    of.noted |= actions
+    return not known
 
 
 def _note_link(tx: Connection, key: tuple[int, int, int, int], link: str, at: int) -> None:

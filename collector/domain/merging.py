@@ -5,6 +5,8 @@ claim by another user is journalled as refused, as far as there is room for that
 says what its identity did alone; the pair is then blocked from merging again by itself.
 """
 
+from collections import Counter
+from collections.abc import Collection, Sequence
 from enum import Enum
 
 from collector.domain import attributes, changes, identities, visits
@@ -31,16 +33,47 @@ class Claim(Enum):
     BLOCKED = "blocked"
     """The pair's merge was undone; it does not merge again by itself."""
     FULL = "full"
-    """The user has as many leads as merge by themselves; this one stays a person of its own, which it may go on being."""
+    """The user has as many leads or visits as merge by themselves; this one stays a person of its own, which it may go on being."""
 
 
 MOST = 1_000
 """Leads of one person from which on no more merge by themselves, unless the user is proved. Who has more is no person but an account that
-everybody uses, or somebody who wants the collector to be slow: each merge reads what all of them have."""
+everybody uses, or somebody who wants the collector to be slow: each merge reads what all of them have. So the visits of both together are
+bounded as those of one person are (`visits.MOST`)."""
 
 REFUSALS = 100
 """Refused claims that are journalled of one lead, and into one person, of those with a proof and without one each. The site's public key is
 enough to be refused without end; so who was refused before those cannot be pushed out by it, nor who is proved kept out."""
+
+
+class Folding:
+    """What the merges of one transaction leave to be folded, once for each person: a fold reads what all its identities have."""
+
+    def __init__(self) -> None:
+        self._attributes: dict[int, set[int]] = {}
+        self._visits: Counter[int] = Counter()
+
+    def add(self, lead: Identity, target: int, attrs: Collection[int]) -> None:
+        """Note that a lead, with values of these attributes, has become part of a person."""
+        self._attributes.setdefault(target, set()).update(attrs)
+        self._visits[target] += lead.visit_count or 0
+
+    def visits(self, person: int) -> int:
+        """Return how many visits leads have brought a person that are not added to its own yet."""
+        return self._visits[person]
+
+    def fold(self, tx: Connection, site: int) -> None:
+        """Fold what people's identities have of attributes and visits. They are locked by the caller."""
+        for person, attrs in sorted(self._attributes.items()):
+            _refold(tx, site, [person], attrs)
+
+
+def _refold(tx: Connection, site: int, people: Sequence[int], attrs: Collection[int]) -> None:
+    """Fold these attributes and the visits of people anew."""
+    members = identities.members(tx, site, people)
+    made = visits.parts(tx, site, members)
+    attributes.refold(tx, site, people, {*attrs, *attributes.OF_VISITS}, members, lambda _: visits.contexts(tx, site, made))
+    visits.write(tx, site, made)
 
 
 def claim_lead(
@@ -55,8 +88,10 @@ def claim_lead(
     by: str,
     reason: str,
     asked: bool = False,
+    folding: Folding | None = None,
 ) -> Claim:
-    """Merge a lead into a user's person where the rules allow it. Both identities and their principals are locked by the caller.
+    """Merge a lead into a user's person where the rules allow it. Both identities and their principals are locked by the caller, who
+    folds what `folding` has noted; where there is none, it is done at once.
 
     `by` says who (`browser`, `rest`, `console`), `reason` why (`identify`, `contacts_merge`). `asked` by somebody who knows what
     they do, a pair merges again although it was undone before.
@@ -70,18 +105,29 @@ def claim_lead(
         "SELECT 1 FROM merges WHERE site = ? AND lead = ? AND target = ? AND blocked = 1", (site, lead.id, user.principal_id)
     ):
         return Claim.BLOCKED
-    if not (asked or verified) and _is_full(tx, site, user.principal_id):
+    later = Folding() if folding is None else folding
+    if not (asked or verified) and _is_full(tx, site, lead, user.principal_id, later):
         _refuse(tx, site, lead, user, row_ids, now_ms, verified=verified, by=by, reason=Reason.LEADS_LIMIT)
         return Claim.FULL
-    _absorb(tx, site, lead, user)
+    _absorb(tx, site, lead, user, later)
+    if folding is None:
+        later.fold(tx, site)
     changes.note(tx, site, (lead.id, lead.principal_id), now_ms)
     _journal(tx, site, lead, user, row_ids, now_ms, outcome="merged", verified=verified, by=by, reason=reason)
     return Claim.MERGED
 
 
-def _is_full(tx: Connection, site: int, person: int) -> bool:
-    sql = "SELECT 1 FROM identities WHERE site = ? AND principal_id = ? LIMIT 1 OFFSET ?"
-    return tx.row(sql, (site, person, MOST)) is not None
+def _is_full(tx: Connection, site: int, lead: Identity, person: int, folding: Folding) -> bool:
+    members = "SELECT id, visit_count FROM identities WHERE site = ? AND principal_id = ? LIMIT ?"
+    sql = f"SELECT count(*), max(CASE WHEN id = ? THEN visit_count END) FROM ({members}) m"
+    ((identities_of, number),) = tx.rows(sql, (person, site, person, MOST + 1))
+    if identities_of > MOST:
+        return True
+    made = (number or 0) + folding.visits(person) + (lead.visit_count or 0)
+    if made * (identities_of + 1) <= visits.MOST:  # whatever parts the others have in them: so nearly always nothing is to be counted
+        return False
+    parts, whole = visits.count(tx, site, [lead.id, person])
+    return whole > visits.MOST or parts > visits.MOST * visits.PARTS_EACH
 
 
 def merge_contacts(tx: Connection, site: int, lead_id: str, user_id: str, row_ids: RowIds, now_ms: int, *, by: str) -> Claim:
@@ -143,18 +189,17 @@ def detach(tx: Connection, site: int, lead_id: int, target: int, now_ms: int) ->
     )
     _refold_totals(tx, site, lead_id, target)
     touched = {row[0] for row in tx.rows("SELECT attr FROM attributes WHERE site = ? AND identity = ?", (site, lead_id))}
-    attributes.refold(tx, site, [lead_id, target], {*touched, *attributes.OF_VISITS})
     for person in (lead_id, target):
         tx.run(
             "UPDATE identities SET active_at = (SELECT max(own_active_at) FROM identities WHERE site = ? AND principal_id = ?) "
             "WHERE site = ? AND id = ?",
             (site, person, site, person),
         )
-    visits.fold(tx, site, [lead_id, target])
+    _refold(tx, site, [lead_id, target], touched)
     changes.note(tx, site, (lead_id, target), now_ms)
 
 
-def _absorb(tx: Connection, site: int, lead: Identity, user: Identity) -> None:
+def _absorb(tx: Connection, site: int, lead: Identity, user: Identity, folding: Folding) -> None:
     if lead.kind != LEAD:
         raise ValueError("only a lead merges into another person")
     target = user.principal_id
@@ -174,8 +219,7 @@ def _absorb(tx: Connection, site: int, lead: Identity, user: Identity) -> None:
     )
     tx.run("UPDATE totals SET count = NULL, last = NULL, first = NULL WHERE site = ? AND identity = ?", (site, lead.id))
     lead.principal_id = target
-    attributes.absorb(tx, site, lead.id, target)
-    visits.fold(tx, site, [target])
+    folding.add(lead, target, attributes.give_up(tx, site, lead.id))
 
 
 def _refold_totals(tx: Connection, site: int, lead_id: int, person: int) -> None:

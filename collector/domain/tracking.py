@@ -5,13 +5,14 @@ in ascending order; whoever else changes that waits there (`identities`). Only e
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from collector.domain import answers, attributes, changes, deliveries, identities, staff, totals, visits
 from collector.domain.identities import USER, Identity, Key, Maker, NewIdentity
 from collector.domain.limits import Bound
-from collector.domain.merging import claim_lead
+from collector.domain.merging import Folding, claim_lead
 from collector.domain.names import ATTRIBUTE, EVENT, Names
 from collector.domain.submissions import AttributeChange, Event, Outcome, Submission, halves, joined
 from collector.storage.database import Connection, Database
@@ -131,6 +132,9 @@ class _Group:
         self.maker = maker
         self.now = now
         self.known = prepared.known
+        self.folding = Folding()
+        self.said = visits.Sayings(tx, site)
+        """For when visits are written."""
         self.identities: dict[Key, Identity] = {}
 
     def write(self, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
@@ -143,12 +147,13 @@ class _Group:
         accepted = [(submission, outcome) for submission, outcome in pairs if outcome.error is None and outcome.contact_id is not None]
         for submission, outcome in accepted:
             self.claim(submission, outcome)
+        self.folding.fold(self.tx, self.site)
         accepted = [(self.report(submission, outcome), outcome) for submission, outcome in accepted]
         admitted = self.admit(accepted)
         followed = self.touch(admitted)
         self.insert_events(admitted.homes)
-        if followed is not None and followed.said:
-            attributes.refold(self.tx, self.site, sorted(followed.said), attributes.OF_VISITS, followed.members, followed.said)
+        if followed is not None and (said := followed.said):
+            attributes.refold(self.tx, self.site, sorted(said), attributes.OF_VISITS, followed.members, lambda _: said)
         for submission, outcome in accepted:
             self.set_attributes(submission, outcome)
             if submission.internal:
@@ -230,6 +235,7 @@ class _Group:
                 verified=submission.verified,
                 by=submission.by,
                 reason="identify",
+                folding=self.folding,
             )
         if submission.browser and owner.kind == USER:
             self.mark_verification(owner, verified=submission.verified)
@@ -249,11 +255,12 @@ class _Group:
             return submission
         person = self.identities[submission.owner].principal_id
         events, changed = list(submission.events), []
+        shown = deliveries.shown(self.tx, self.site, person, submission.reports)
         for report in submission.reports:
             if report.action != deliveries.ANSWERED:
-                outcome.reports.append(deliveries.record(self.tx, self.site, person, report))
+                outcome.reports.append(deliveries.record(self.tx, self.site, person, report, shown))
                 continue
-            taken = answers.take(self.tx, self.site, person, report, self.slices.oldest(self.now))
+            taken = answers.take(self.tx, self.site, person, report, shown, self.slices.oldest(self.now))
             outcome.reports.append(True if isinstance(taken, answers.Taken) else taken)
             if isinstance(taken, answers.Taken):
                 events.append(Event(taken.event_id, answers.EVENT_NAME, report.at, page=taken.page, metadata=taken.metadata))
@@ -396,16 +403,17 @@ class _Group:
         """Set attributes in order; what a trusted source set stays."""
         source = attributes.TRUSTED if submission.verified or not submission.browser else attributes.BROWSER
         owner = self.identities[submission.owner]
+        wanted: dict[int, tuple[dict[str, Any], int]] = {}
         for place, change in enumerate(submission.changes):
             if change.at <= owner.not_before:
                 outcome.outdated.append(place)
                 continue
-            allowed = {name: value for name, value in change.values.items() if (ATTRIBUTE, name) in self.numbers}
-            outcome.protected += [(place, name, Reason.NAME_LIMIT) for name in change.values if name not in allowed]
-            outranked = attributes.apply(self.tx, self.site, self.names, owner, allowed, change.at, source)
-            outcome.protected += [(place, name, Reason.ATTRIBUTE_PROTECTED) for name in outranked]
-        for change in submission.answered:
-            attributes.apply(self.tx, self.site, self.names, owner, change.values, change.at, source)
+            wanted[place] = {name: value for name, value in change.values.items() if (ATTRIBUTE, name) in self.numbers}, change.at
+        answered = [(change.values, change.at) for change in submission.answered]
+        outranked = attributes.apply_all(self.tx, self.site, self.names, owner, [*wanted.values(), *answered], source, self.said)
+        for (place, (allowed, _)), protected in zip(wanted.items(), outranked, strict=False):  # what answers set is not told
+            outcome.protected += [(place, name, Reason.NAME_LIMIT) for name in submission.changes[place].values if name not in allowed]
+            outcome.protected += [(place, name, Reason.ATTRIBUTE_PROTECTED) for name in protected]
 
     def mark_internal(self, submission: Submission, outcome: Outcome) -> None:
         """Note that this browser is one of the site's own people's, unless something is known of that.

@@ -6,7 +6,8 @@ when the one before ended. Ends are kept to the minute, so that a page view in t
 Each keeps the context of its first event (`values.visit_context`): what the first and the latest visit say are attributes.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -22,7 +23,13 @@ IDLE = 30 * MINUTE
 MOST = 10_000
 """How many visits one person has at most: whoever invents numbers must not make what is read of them grow without end.
 
-What a lead began while its person had so many is not among its own visits after the merge was undone either.
+What a lead began while its person had so many is not among its own visits after the merge was undone either. Leads that would bring more
+do not merge by themselves. Only who is proved, or somebody who knows what they do, brings a person beyond that.
+"""
+
+PARTS_EACH = 2
+"""Where somebody signs in, the lead and the user each have a part of the visit. Whoever lets many leads name the same visits, which count
+once, has no more parts of them kept than so many times `MOST`.
 """
 
 Key = tuple[int, bytes]
@@ -84,6 +91,10 @@ class Said(NamedTuple):
     latest: str
 
 
+Says = Callable[[identities.Members], Mapping[int, Said]]
+"""Tells what the visits of these people say, by principal id, as far as they made any."""
+
+
 class Followed(NamedTuple):
     """What visits add up to now, by principal id, where that is not what stands there; and of whom the first or latest one is another, or
     begins otherwise: what these say, and the identities of these people.
@@ -103,7 +114,7 @@ def follow(tx: Connection, site: int, spans: Mapping[Key, Span], principals: Map
     known = _stored(tx, site, sorted(spans))
     changes = {key: change for key, span in sorted(spans.items()) if (change := _changed(span, known.get(key))) is not None}
     members = identities.members(tx, site, {principals[identity] for identity, _ in changes})
-    changes = {key: one for key, one in changes.items() if one.before or not _has_too_many(members, principals[key[0]])}
+    _keep_within_bounds(tx, site, changes, members, principals)
     rows = [(site, *key, *one.after[:2], one.after[2] or None) for key, one in changes.items()]
     tx.insert("visits", ("site", "identity", "visit", "started_at", "ended_at", "context"), rows, _WIDEN)
     people: dict[int, list[_Change]] = {}
@@ -152,29 +163,80 @@ def _changed(span: Span, stored: tuple[int, int, str] | None) -> _Change | None:
     return _Change(stored, (started, end, context)) if end > ended else None
 
 
-def _has_too_many(members: identities.Members, person: int) -> bool:
-    return (members[person].visits.number or 0) >= MOST
+def _keep_within_bounds(
+    connection: Connection, site: int, changes: dict[Key, _Change], members: identities.Members, principals: Mapping[int, int]
+) -> None:
+    """Take visits that begin where their person has as many as one has out of the changes."""
+    begun: dict[int, list[Key]] = {}
+    for key, change in changes.items():
+        if change.before is None:
+            begun.setdefault(principals[key[0]], []).append(key)
+    sizes = Counter(member.person for member in members.values())
+    for person, keys in begun.items():
+        number, room = members[person].visits.number or 0, MOST * PARTS_EACH
+        if (number + len(keys)) * sizes[person] > room:  # else it has not so many parts, as nearly nobody has
+            room -= count(connection, site, [person])[0]
+        new: set[bytes] = set()
+        for key in keys:
+            if room > 0 and number + len(new) + (key[1] not in new) <= MOST:
+                new.add(key[1])
+                room -= 1
+            else:
+                del changes[key]
+
+
+def count(connection: Connection, site: int, people: Sequence[int]) -> tuple[int, int]:
+    """Return how many parts of visits these people (principal ids) have together, and of how many visits; not beyond what one may have."""
+    among, parameters = connection.among(people)
+    parts_of = (
+        "SELECT v.visit FROM identities i CROSS JOIN visits v "
+        f"WHERE i.site = ? AND i.principal_id {among} AND v.site = i.site AND v.identity = i.id LIMIT ?"
+    )
+    row = connection.row(f"SELECT count(*), count(DISTINCT visit) FROM ({parts_of}) p", (site, *parameters, MOST * PARTS_EACH + 1))
+    return (0, 0) if row is None else (row[0], row[1])
 
 
 def _whole_changes(
     connection: Connection, site: int, changes: Mapping[Key, _Change], members: identities.Members, principals: Mapping[int, int]
 ) -> Iterator[tuple[int, _Change]]:
     """Yield how each visit of a person changes, with what other identities of the person's have of it."""
+    by_visit: dict[int, dict[bytes, list[int]]] = {}
+    for identity, visit in changes:
+        by_visit.setdefault(principals[identity], {}).setdefault(visit, []).append(identity)
+    unchanged: dict[tuple[int, bytes], list[tuple[int, int, str]]] = {}
+    elsewhere = _elsewhere(connection, site, changes, members, by_visit)
+    for (identity, visit), part in _stored(connection, site, elsewhere).items():
+        unchanged.setdefault((members[identity].person, visit), []).append(part)
+    for person, visits in by_visit.items():
+        for visit, changed in visits.items():
+            others = unchanged.get((person, visit), [])
+            before = [one for identity in changed if (one := changes[identity, visit].before) is not None]
+            after = [changes[identity, visit].after for identity in changed]
+            yield person, _Change(_together([*others, *before]), _together([*others, *after]) or after[0])
+
+
+def _elsewhere(
+    connection: Connection,
+    site: int,
+    changes: Mapping[Key, _Change],
+    members: identities.Members,
+    by_visit: Mapping[int, Collection[bytes]],
+) -> list[Key]:
+    """Return where other identities of a person's may have a part of a visit that changes.
+
+    Whoever has many and changes many has each asked for what it has, since most have no part in most of them.
+    """
     of: dict[int, list[int]] = {}
     for number, member in members.items():
         of.setdefault(member.person, []).append(number)
-    by_visit: dict[tuple[int, bytes], list[int]] = {}
-    for identity, visit in changes:
-        by_visit.setdefault((principals[identity], visit), []).append(identity)
-    elsewhere = [
-        (identity, visit) for (person, visit), changed in by_visit.items() for identity in of[person] if (identity, visit) not in changes
-    ]
-    unchanged = _stored(connection, site, sorted(elsewhere))
-    for (person, visit), changed in by_visit.items():
-        others = [unchanged[identity, visit] for identity in of[person] if (identity, visit) in unchanged]
-        before = [one for identity in changed if (one := changes[identity, visit].before) is not None]
-        after = [changes[identity, visit].after for identity in changed]
-        yield person, _Change(_together([*others, *before]), _together([*others, *after]) or after[0])
+    found: list[Key] = []
+    for person, visits in by_visit.items():
+        if len(visits) * len(of[person]) <= _CHUNK + (members[person].visits.number or 0):
+            found += [(identity, visit) for visit in visits for identity in of[person] if (identity, visit) not in changes]
+            continue
+        made = parts(connection, site, {number: members[number] for number in of[person]})[person]
+        found += [(identity, visit) for identity, visit, _, _ in made if visit in visits and (identity, visit) not in changes]
+    return sorted(found)
 
 
 def _together(found: Sequence[tuple[int, int, str]]) -> tuple[int, int, str] | None:
@@ -243,7 +305,11 @@ def joined(found: Iterable[Part]) -> list[Whole]:
 
 def fold(tx: Connection, site: int, people: Collection[int]) -> None:
     """Work out anew what the visits of people (principal ids) add up to. They are locked by the caller."""
-    found = parts(tx, site, identities.members(tx, site, people))
+    write(tx, site, parts(tx, site, identities.members(tx, site, people)))
+
+
+def write(tx: Connection, site: int, found: Parts) -> None:
+    """Write down what the visits of people add up to; these are all of theirs."""
     tx.update(
         "identities",
         site,
@@ -284,6 +350,24 @@ def contexts(connection: Connection, site: int, found: Parts) -> dict[int, Said]
         ]
     stored = _stored(connection, site, sorted({key for pair in ends.values() for keys in pair for key in keys}))
     return {person: Said(*(max(stored[key][2] for key in keys) for keys in pair)) for person, pair in ends.items()}
+
+
+class Sayings:
+    """What the visits of people say, read once for each of them: for as long as they do not change. A `Says`."""
+
+    def __init__(self, connection: Connection, site: int) -> None:
+        self._connection = connection
+        self._site = site
+        self._known: dict[int, Said | None] = {}
+
+    def __call__(self, members: identities.Members) -> Mapping[int, Said]:
+        """Return what the visits of these people say."""
+        unknown = {number: member for number, member in members.items() if member.person not in self._known}
+        if unknown:
+            found = contexts(self._connection, self._site, parts(self._connection, self._site, unknown))
+            self._known.update({member.person: found.get(member.person) for member in unknown.values()})
+        people = {member.person for member in members.values()}
+        return {person: said for person in people if (said := self._known[person]) is not None}
 
 
 def _stored(connection: Connection, site: int, keys: Sequence[Key]) -> dict[Key, tuple[int, int, str]]:

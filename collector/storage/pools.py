@@ -46,8 +46,19 @@ class ListeningConnection(psycopg.Connection[Any]):
     """A connection that asks whether the server is still there when it has heard nothing for a while."""
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
-        """Wait for an answer, as psycopg does everywhere."""
-        return super().wait(self._listening(gen), *arguments, **options)
+        """Wait for an answer, as psycopg does everywhere.
+
+        Raises:
+            psycopg.DataError: the driver could not send it, although nothing is wrong with the connection: it has too many parameters, say.
+                That is called an OperationalError too, as is a server that is gone.
+        """
+        try:
+            return super().wait(self._listening(gen), *arguments, **options)
+        except psycopg.OperationalError as error:
+            if error.sqlstate is not None or self.closed:
+                raise
+            unsent = str(error)
+        raise psycopg.DataError(unsent)  # out here, or the other would be among its causes
 
     def _listening(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         try:

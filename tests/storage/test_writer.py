@@ -216,6 +216,9 @@ def test_a_value_the_database_cannot_take_fails_alone_and_is_no_outage(database:
         with pytest.raises(Exception, match="index row") as failed:
             writer.run(1, lambda tx: tx.run("INSERT INTO long_keys (text) VALUES (?)", (incompressible,)))
         assert not isinstance(failed.value, Overloaded)
+        with pytest.raises(Exception, match="number of parameters") as failed:  # its driver does not even send that
+            writer.run(1, lambda tx: tx.value(f"SELECT 1 WHERE 1 IN ({', '.join('?' * 70_000)})", list(range(70_000))))
+        assert not isinstance(failed.value, Overloaded)
     with pytest.raises(Exception, match="no_such_table") as failed:
         writer.run(1, lambda tx: tx.run("INSERT INTO no_such_table (a) VALUES (1)"))
     assert not isinstance(failed.value, Overloaded)
