@@ -10,6 +10,9 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
+AHEAD = HOUR
+"""How far ahead of the collector's clock REST may say that something happened (ms)."""
+
 
 def system_clock() -> int:
     """Return the machine's time in milliseconds since 1970 UTC."""
