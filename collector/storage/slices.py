@@ -42,7 +42,7 @@ EVENT_COLUMNS = ("site", "slice", "id", "identity", "name", "at", "unverified", 
 EventRow = tuple[int, int, bytes, int, int, int, int, bytes | None, str | None, str | None]
 """An event as EVENT_COLUMNS has it."""
 
-_ID, _AT = EVENT_COLUMNS.index("id"), EVENT_COLUMNS.index("at")
+_ID = EVENT_COLUMNS.index("id")
 _FIXED = struct.Struct(">hiqiqi16siqiqiqih")
 """How COPY has the columns of an event that are never null, each behind its length; before them, how many columns there are."""
 _LENGTH = struct.Struct(">i")
@@ -162,7 +162,7 @@ class Slices:
         Asked for after they were looked for: what was not there any more was pruned by then. Nothing is pruned at the age of a day.
         """
         if number == OVERFLOW:
-            oldest = min((row[_AT] for row in rows if row[_ID] not in met), default=now_ms)
+            oldest = min((at for _, _, event_id, _, _, at, *_ in rows if event_id not in met), default=now_ms)
             if oldest < now_ms - DRIFT and oldest < _overflow_from(tx):
                 self.forget()
                 raise RunAgain("the overflow was pruned")

@@ -22,7 +22,6 @@ from collector.domain.submissions import Event, Submission
 from collector.domain.tracking import Ledger
 from collector.services import Services, build
 from collector.settings import Settings
-from collector.storage.database import Connection
 from collector.storage.slices import CLOSED, DRIFT, OPEN, OVERFLOW, PRUNED, WEEK, ends
 from collector.values.clock import DAY, HOUR
 from collector.values.errors import Reason
@@ -280,42 +279,6 @@ class TestTheEndOfAWeek:
         assert {week for week, state in states(world).items() if state == PRUNED} == pruned
         assert is_sound(world)
 
-    @pytest.mark.parametrize("noticed", [True, False], ids=["started since", "that has not noticed"])
-    def test_nor_counts_anything_again_that_was_pruned_from_the_overflow(
-        self, world: World, start_another: Callable[..., Services], noticed: bool
-    ) -> None:
-        now = world.clock()
-        of_rest, ahead = event(now, now - 5 * DAY), event(now - 2 * DAY, now + HOUR)
-        record(world.services, world, of_rest, ahead)
-        world.clock.advance(RETENTION + 2 * DRIFT)
-        longer = start_another(retention_days=90)
-        for services in (world.services, longer):
-            services.slices.ensure(world.clock())
-        list(pruner(world.services))
-        assert places(world) == {}
-        if noticed:
-            longer = start_another(retention_days=90)
-        later = event(now - 2 * DAY, now + HOUR + 1)
-        assert record(longer, world, later, of_rest, ahead) == [True, Reason.TOO_OLD, Reason.TOO_OLD]
-        assert world.counts(user()) == {"page-view": 3}
-        assert is_sound(world)
-
-    def test_what_is_no_older_than_the_timeline_is_never_refused_for_what_was_pruned(self, world: World) -> None:
-        record(world.services, world, event(world.clock() - 2 * DAY, world.clock() + HOUR))
-        world.clock.advance(RETENTION + DRIFT + 1)  # no sooner it is pruned
-        list(pruner(world.services))
-        assert places(world) == {}
-        oldest = event(world.clock(), world.clock() - RETENTION)
-        assert record(world.services, world, oldest, again(oldest, oldest.at)) == [True, False]
-
-    def test_where_nothing_was_pruned_a_longer_timeline_takes_what_is_older(
-        self, world: World, start_another: Callable[..., Services]
-    ) -> None:
-        now = world.clock()
-        record(world.services, world, event(now, now - 5 * DAY))
-        list(pruner(world.services))
-        assert record(start_another(retention_days=90), world, event(now, now - 60 * DAY)) == [True]
-
     def test_reads_are_the_same_before_and_after(self, world: World) -> None:
         begin = world.clock()
         for number in range(60):
@@ -488,51 +451,3 @@ def set_base(world: World, key: Key, count: int) -> None:
     base = Base("page-view", count, now - 2 * YEAR, now - YEAR) if count else Base("page-view", 0, None, None)
     services.names.ensure(site, EVENT, {"page-view"}, now)
     services.writer.run(site, lambda tx: imports.set_bases(tx, site, services.names, services.maker, now, key, [base]))
-
-
-class TestPruningTheOverflow:
-    @pytest.fixture
-    def due(self, world: World) -> list[Key]:
-        """Three people with an event each in the overflow, and nothing else that is due."""
-        keys = [user(f"u-{number}") for number in range(3)]
-        for key in keys:
-            record(world.services, world, event(world.clock() + 5 * YEAR, world.clock()), key=key)
-        world.clock.advance(RETENTION + DRIFT)
-        list(pruner(world.services))
-        assert len(places(world)) == 3
-        world.clock.advance(1)
-        return keys
-
-    def prune(self, world: World, meanwhile: Callable[[], Any] = lambda: None) -> list[int]:
-        """Prune in steps of two, and return what each transaction touched; `meanwhile` comes before each."""
-        services, touched = world.services, []
-
-        def transact(work: Callable[[Connection], int]) -> int:
-            meanwhile()
-            touched.append(services.written.transact(work))
-            return touched[-1]
-
-        list(pruning.prune(services.written, services.slices, transact, world.clock(), RETENTION))
-        return touched
-
-    def test_nobody_waits_while_it_is_looked_for_what_is_due(self, world: World, due: list[Key]) -> None:
-        """The look goes through the whole overflow, so that it is no part of a transaction: none finds nothing."""
-        fresh = [event(world.clock() + 5 * YEAR, world.clock()) for _ in range(5)]
-        record(world.services, world, *fresh)
-        assert self.prune(world) == [2, 1]
-        assert self.prune(world) == []
-        assert places(world).keys() == {event_id_text(one.id) for one in fresh}
-        assert is_sound(world)
-
-    def test_who_is_deleted_after_the_look_is_left_to_be_wiped(self, world: World, due: list[Key]) -> None:
-        services, site = world.services, world.site.id
-        people = [world.person(key).id for key in due]
-
-        def delete_all() -> None:
-            while people:
-                delete = functools.partial(deletion.delete_person, person=people.pop(), clock=world.clock)
-                services.written.transact(lambda tx, delete=delete: delete(tx, site, services.keyring))
-
-        assert self.prune(world, delete_all) == [0]
-        assert sum(deletion.wipe(services.written, services.slices, services.written.transact, site)) == 3
-        assert is_sound(world)
