@@ -15,15 +15,16 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 import psycopg
 
 from collector.storage import statistics
 from collector.storage.database import Connection, Database
-from collector.storage.faults import RunAgain, is_locked
+from collector.storage.faults import ClockUnset, RunAgain, is_locked
 from collector.storage.migrations import translated
-from collector.values.clock import AHEAD, DAY
+from collector.values.clock import AHEAD, DAY, EARLIEST
 from collector.values.ids import event_id_time
 
 WEEK = 7 * DAY
@@ -104,7 +105,12 @@ class Slices:
 
         To make one takes a lock that an ANALYZE may hold for long. It is waited for where the next week has none yet; what is for later
         weeks is tried again later.
+
+        Raises:
+            ClockUnset: the time is none that can be.
         """
+        if now_ms < EARLIEST:
+            raise ClockUnset(f"the machine's clock says {datetime.fromtimestamp(now_ms / 1_000, UTC):%Y-%m-%d}")
         wanted = {OVERFLOW, *range((now_ms - self._retention - DRIFT) // WEEK, now_ms // WEEK + _WEEKS_AHEAD + 1)}
         known = self._known
         if wanted <= known.open | known.ended:
