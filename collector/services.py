@@ -23,6 +23,7 @@ from collector.domain.tracking import Ledger
 from collector.settings import Settings, require_secret_key
 from collector.simulations import Simulations
 from collector.storage.database import Database
+from collector.storage.faults import ClockUnset
 from collector.storage.migrations import migrate
 from collector.storage.occupancy import Occupancy
 from collector.storage.slices import Slices
@@ -113,7 +114,8 @@ def build(settings: Settings, clock: Clock = system_clock, *, apart: bool = Fals
     # The writer has connections of its own: readers must never keep it waiting for one.
     written = Database(settings.database_url, connections=4)
     slices = Slices(written, settings.retention)
-    slices.ensure(clock())
+    with contextlib.suppress(ClockUnset):  # who waits for the time to be set is told so, each time, and answered once it is
+        slices.ensure(clock())
     guests = lookups = database  # readers of a file wait for nobody
     if database.engine == "postgresql":
         lookups = Database(settings.database_url, connections=_LOOKUPS)

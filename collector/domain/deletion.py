@@ -10,13 +10,14 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 from collector.domain import changes, former_addresses, identities, tombstones
+from collector.domain.attributes import TRUSTED
 from collector.domain.identities import EMAIL, LEAD, Identity, Key, marks
 from collector.domain.names import STANDARD_ATTRIBUTES
 from collector.domain.secrets import Keyring
 from collector.domain.tombstones import CONTACT
 from collector.storage.database import Connection, Database
 from collector.storage.slices import Slices
-from collector.values.clock import Clock
+from collector.values.clock import AHEAD, Clock
 from collector.values.ids import RowIds
 
 Transact = Callable[[Callable[[Connection], int]], int]
@@ -59,7 +60,7 @@ def delete_person(tx: Connection, site: int, keyring: Keyring, person: int, cloc
         return []
     now_ms = clock()  # not before: what was taken while this waited happened before the deletion
     numbers = [one.id for one in members]
-    _remember(tx, site, keyring, members, now_ms)
+    _remember(tx, site, keyring, members, _newest(tx, site, numbers, now_ms))
     _remove(tx, site, numbers, now_ms)
     tx.owe_rewriting()
     return numbers
@@ -142,6 +143,18 @@ class _SomebodyMoved(Exception):
     """A person had other identities when they were locked than when they were looked at."""
 
 
+def _newest(tx: Connection, site: int, numbers: Sequence[int], now_ms: int) -> int:
+    """Return the time of the newest that a person did, now at the least: what REST sent may lie ahead, and is sent again where its answer
+    was lost. It lies no further ahead than REST's may, or a clock that was once years ahead would refuse the person for years.
+    """
+    newest = now_ms
+    for start in range(0, len(numbers), _CHUNK):
+        among, parameters = tx.among(numbers[start : start + _CHUNK])
+        latest = tx.value(f"SELECT max(own_last) FROM totals WHERE site = ? AND identity {among}", (site, *parameters))
+        newest = max(newest, latest or 0)
+    return min(newest, now_ms + AHEAD)
+
+
 def _remember(tx: Connection, site: int, keyring: Keyring, members: Sequence[Identity], now_ms: int) -> None:
     """Set up the tombstones: of each identity, and of whatever address meant the person."""
     keys: list[Key] = [(one.kind, one.value) for one in members if one.kind != EMAIL]
@@ -153,7 +166,10 @@ def _remember(tx: Connection, site: int, keyring: Keyring, members: Sequence[Ide
 
 
 def _addresses(tx: Connection, site: int, members: Sequence[Identity]) -> list[Key]:
-    """Return the addresses that REST knows a user by now: its identity's, and that of the attribute where nobody else is known by it."""
+    """Return the addresses that REST knows a user by now: its identity's, and that of the attribute where nobody else is known by it.
+
+    One that a browser typed is none of them: it may be anybody's.
+    """
     keys: list[Key] = [(one.kind, one.value) for one in members if one.kind == EMAIL]
     if members[0].kind != LEAD:
         row = tx.row(_FOLDED, (site, STANDARD_ATTRIBUTES["email"], members[0].id))
@@ -177,5 +193,5 @@ def _remove(tx: Connection, site: int, numbers: Sequence[int], now_ms: int) -> N
 
 _TABLES = ("visits", "totals", "attributes", "deliveries", "delivery_links", "decisions", "former_addresses", "handovers")
 _SOME_LINES = "DELETE FROM merges WHERE site = ? AND id IN (SELECT id FROM merges WHERE site = ? AND (lead = ? OR target = ?) LIMIT ?)"
-_FOLDED = "SELECT folded FROM attributes WHERE site = ? AND attr = ? AND identity = ? AND folded IS NOT NULL"
+_FOLDED = f"SELECT folded FROM attributes WHERE site = ? AND attr = ? AND identity = ? AND source = {TRUSTED} AND folded IS NOT NULL"
 _HAS_EMAIL = "SELECT 1 FROM attributes WHERE site = ? AND attr = ? AND identity = ? AND value IS NOT NULL AND value <> 'null'"

@@ -5,7 +5,7 @@ was pruned (`base_*`) and the events of its timeline together, and the person's 
 both are worked out anew here, not adjusted, so that setting a base twice, or a smaller one, leaves nothing behind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -44,21 +44,32 @@ def set_bases(tx: Connection, site: int, names: Names, maker: Maker, now_ms: int
         if number is None:
             raise NameGone
         numbered[number] = base
+    times = _times(tx, site, identity.id, numbered)
     for number, base in sorted(numbered.items()):
-        _set_own(tx, site, number, identity.id, base)
+        _set_own(tx, site, number, identity.id, base, times.get(number, _NOTHING))
         _refold(tx, site, number, identity.principal_id)
     changes.note(tx, site, (identity.principal_id,), now_ms)
 
 
-def _set_own(tx: Connection, site: int, name: int, identity: int, base: Base) -> None:
-    """Put the new base in the place of the present one.
+_Times = tuple[int | None, int | None]
+"""First and last, in ms."""
+
+
+def _times(tx: Connection, site: int, identity: int, names: Collection[int]) -> dict[int, _Times]:
+    """Return when an identity's events of these names happened first and last; all that it did is read once."""
+    among, parameters = tx.among(sorted(names))
+    sql = f"SELECT name, min(at), max(at) FROM events WHERE site = ? AND identity = ? AND name {among} GROUP BY name"
+    return {name: (first, last) for name, first, last in tx.rows(sql, (site, identity, *parameters))}
+
+
+def _set_own(tx: Connection, site: int, name: int, identity: int, base: Base, events: _Times) -> None:
+    """Put the new base in the place of the present one; `events` is what its timeline says.
 
     The count changes by their difference, whatever pruning moves meanwhile; first and last are those of all parts, and one that
     stands in two of them changes nothing.
     """
-    rows = tx.row("SELECT min(at), max(at) FROM events WHERE site = ? AND identity = ? AND name = ?", (site, identity, name))
     sql = "SELECT base_first, base_last FROM totals WHERE site = ? AND identity = ? AND name = ?"
-    parts = [(base.first, base.last), rows or _NOTHING, tx.row(sql, (site, identity, name)) or _NOTHING]
+    parts = [(base.first, base.last), events, tx.row(sql, (site, identity, name)) or _NOTHING]
     own = (_least(*(part[0] for part in parts)), _most(*(part[1] for part in parts)))
     tx.insert(
         "totals",
@@ -92,4 +103,4 @@ def _most(*times: int | None) -> int | None:
     return max((at for at in times if at is not None), default=None)
 
 
-_NOTHING = (None, None)
+_NOTHING: _Times = (None, None)

@@ -5,7 +5,7 @@ transaction (`slice_sites.moved`). Whatever is interrupted goes on where it stop
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from collector.domain.deletion import Transact
 from collector.domain.rounds import Attempt, raising
 from collector.domain.sites import site_ids
 from collector.storage.database import Connection, Database
-from collector.storage.slices import CLOSED, DRIFT, OVERFLOW, Slices, numbers_in, wipe
+from collector.storage.slices import CLOSED, DRIFT, OVERFLOW, Slices, note_overflow, numbers_in, wipe
 from collector.values.ids import first_event_id
 
 STEP = {"sqlite": 1_000, "postgresql": 10_000}
@@ -83,7 +83,7 @@ def _prune(
             yield Step("dropped", number)
     for site in sites:
         with attempt(PART, site):
-            yield from _move_overflow(transact, site, now_ms - retention_ms - DRIFT, clock_ms, STEP["sqlite"])
+            yield from _move_overflow(database, transact, site, now_ms - retention_ms - DRIFT, clock_ms)
 
 
 def _close(tx: Connection, *, slices: Slices, number: int) -> int:
@@ -130,31 +130,43 @@ def _wipe(transact: Transact, number: int, site: int) -> Iterator[Step]:
         yield Step("wiped", number, wiped)
 
 
-def _move_overflow(transact: Transact, site: int, before_ms: int, clock_ms: int, limit: int) -> Iterator[Step]:
-    """Move events of the overflow that arrived before a time, and delete them: this table stays."""
-    while True:
-        moved = transact(lambda tx: _move_some_overflow(tx, site, before_ms, clock_ms, limit))
-        if not moved:
-            return
-        yield Step("moved", OVERFLOW, moved)
+def _move_overflow(database: Database, transact: Transact, site: int, before_ms: int, clock_ms: int) -> Iterator[Step]:
+    """Move events of the overflow that arrived before a time, and delete them: this table stays.
 
-
-def _move_some_overflow(tx: Connection, site: int, before_ms: int, clock_ms: int, limit: int) -> int:
+    Of those that are due no index tells, which each event would pay for. So they are looked for while nobody waits, page by page.
+    """
     # When they arrived, a collector's clock said, which may have been behind; that an id was made lately is another word for that. Those
     # of whom was deleted are somebody else's to wipe, who has to find them.
-    old = (
-        f"SELECT id FROM events_{OVERFLOW} WHERE site = ? AND coalesce(arrived_at, at) < ? AND NOT (id >= ? AND id < ?) "
-        "AND identity NOT IN (SELECT identity FROM deletions WHERE site = ?) LIMIT ?"
-    )
+    due = "coalesce(arrived_at, at) < ? AND NOT (id >= ? AND id < ?) AND identity NOT IN (SELECT identity FROM deletions WHERE site = ?)"
+    bounds = (before_ms, first_event_id(before_ms), first_event_id(clock_ms + 1), site)
+    look = f"SELECT id FROM events_{OVERFLOW} WHERE site = ? AND slice = ? AND id > ? AND {due} ORDER BY id LIMIT ?"
+    last = b""
+    while True:
+        with database.read() as connection:
+            found = [bytes(row[0]) for row in connection.rows(look, (site, OVERFLOW, last, *bounds, STEP["sqlite"]))]
+        if not found:
+            return
+        last = found[-1]
+        moved = transact(functools.partial(_move_these, site=site, found=found, due=due, bounds=bounds))
+        if moved:
+            yield Step("moved", OVERFLOW, moved)
+
+
+def _move_these(tx: Connection, site: int, found: Sequence[bytes], due: str, bounds: Sequence[Any]) -> int:
+    """Move events that were found, as far as they still are there and due."""
+    among, parameters = tx.among(found)
     rows = tx.rows(
-        f"DELETE FROM events_{OVERFLOW} WHERE site = ? AND slice = ? AND id IN ({old}) RETURNING name, identity, at",
-        (site, OVERFLOW, site, before_ms, first_event_id(before_ms), first_event_id(clock_ms + 1), site, limit),
+        f"DELETE FROM events_{OVERFLOW} WHERE site = ? AND slice = ? AND id {among} AND {due} "
+        "RETURNING name, identity, at, coalesce(arrived_at, at)",
+        (site, OVERFLOW, *parameters, *bounds),
     )
     counts: dict[tuple[int, int], list[int]] = {}
-    for name, identity, at in rows:
+    for name, identity, at, _ in rows:
         known = counts.setdefault((name, identity), [0, at, at])
         known[:] = [known[0] + 1, max(known[1], at), min(known[2], at)]
     add_to_base(tx, site, [(*key, *counted) for key, counted in sorted(counts.items())])
+    if rows:
+        note_overflow(tx, max(arrived for *_, arrived in rows))
     return len(rows)
 
 

@@ -19,7 +19,7 @@ from collector.domain.checks.findings import Finding
 from collector.storage import migrations
 from collector.storage.database import Connection
 from collector.storage.slices import DRIFT, WEEK, newest, too_old
-from collector.values.clock import DAY, HOUR
+from collector.values.clock import DAY, EARLIEST, HOUR
 
 Attempt = Callable[[str, int], AbstractContextManager[None]]
 """Runs a part of a round for one site (0: for all), and decides what becomes of an exception inside."""
@@ -59,6 +59,8 @@ def believed(tx: Connection, sites: Sequence[int], now_ms: int, retention_ms: in
     Raises:
         ClockDoubted: the database contradicts it.
     """
+    if now_ms < EARLIEST:
+        raise ClockDoubted(f"the clock says {_date(now_ms)}, as one that nobody has set")
     if trusted:
         _write(tx, _CLOCK, now_ms, now_ms)
         return Believed(now_ms)

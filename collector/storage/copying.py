@@ -184,12 +184,14 @@ def _make_slices(source: Connection, target: Connection) -> None:
 
 
 def _end_slices(source: Connection, target: Connection) -> None:
-    """Close what was closed, and remember what was pruned."""
+    """Close what was closed, and remember what was pruned, also from the overflow."""
     for number, state in _slices(source).items():
         if state == CLOSED:
             Slices.close(target, number)
         elif state == PRUNED:
             target.run("INSERT INTO slices (slice, state) VALUES (?, ?)", (number, PRUNED))
+    for row in source.rows("SELECT moved, slice FROM slices WHERE moved IS NOT NULL"):
+        target.run("UPDATE slices SET moved = ? WHERE slice = ?", row)
 
 
 def _slices(connection: Connection) -> dict[int, str]:

@@ -32,6 +32,10 @@ class Replaced(Exception):
     """The file that is open has no name any more: somebody put another in its place, or took it away. What is written to it is lost."""
 
 
+class ClockUnset(Exception):
+    """The machine's clock says a time before there was this program. What was stored by it would be of then, and gone at once."""
+
+
 class RunAgain(Exception):
     """What a transaction relied on has changed (a slice was closed): run again from the start, it finds its way."""
 
@@ -105,7 +109,7 @@ def reason(error: BaseException) -> str:
     cause = outage(error) or next(filter(_is_out_of_time, _causes(error)), error)
     said = {sqlite3.Error: "sqlite_errorname", psycopg.Error: "sqlstate"}
     code = next((getattr(cause, name, None) for kind, name in said.items() if isinstance(cause, kind)), None)
-    if isinstance(cause, Replaced | ElsewhereError):
+    if isinstance(cause, Replaced | ClockUnset | ElsewhereError):
         return str(cause)
     return f"{type(cause).__name__} {code}" if code else type(cause).__name__
 
@@ -138,7 +142,7 @@ def _says_outage(error: BaseException) -> bool:
         return state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_STATES
     if isinstance(error, sqlite3.Error):
         return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _UNAVAILABLE_SQLITE
-    return isinstance(error, MaxConnectionsExceeded | Replaced)
+    return isinstance(error, MaxConnectionsExceeded | Replaced | ClockUnset)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

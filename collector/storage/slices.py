@@ -15,20 +15,21 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 import psycopg
 
 from collector.storage import statistics
 from collector.storage.database import Connection, Database
-from collector.storage.faults import RunAgain, is_locked
+from collector.storage.faults import ClockUnset, RunAgain, is_locked
 from collector.storage.migrations import translated
-from collector.values.clock import DAY
+from collector.values.clock import AHEAD, DAY, EARLIEST
 from collector.values.ids import event_id_time
 
 WEEK = 7 * DAY
 OVERFLOW = 0
-AHEAD = 2
+_WEEKS_AHEAD = 2
 DRIFT = DAY
 """How far an id's time and the corrected time of its event may differ (ms), and how long a slice stays open beyond that."""
 
@@ -66,17 +67,23 @@ class Known(msgspec.Struct, frozen=True):
     """Closed or pruned: what belongs there comes too late."""
     readable: frozenset[int] = frozenset()
     """Open or closed: whatever stands there is there to be met."""
+    overflow_from: int = 0
+    """When (ms) the overflow begins: of what happened before, something was pruned, so that a repeat may not meet its first copy."""
 
     def home(self, id_time_ms: int, at_ms: int) -> int | None:
         """Return the slice of an event; None where it has ended.
 
         It is the week of the id, so that a repeat meets its first copy, or the overflow where id and corrected time differ by over a
-        day. An id that claims a week that has ended but whose corrected time is recent comes from a clock that is wrong.
+        day. An id that claims a week that has ended but whose corrected time is recent comes from a clock that is wrong. The overflow ends
+        too, long after the timeline has left it behind: what comes before its beginning, the retention was raised for.
         """
         week = id_time_ms // WEEK
-        if abs(id_time_ms - at_ms) > DRIFT:
-            return OVERFLOW
-        return week if week in self.open else None if week in self.ended else OVERFLOW
+        if abs(id_time_ms - at_ms) <= DRIFT:
+            if week in self.open:
+                return week
+            if week in self.ended:
+                return None
+        return OVERFLOW if at_ms >= self.overflow_from else None
 
 
 class Slices:
@@ -98,8 +105,13 @@ class Slices:
 
         To make one takes a lock that an ANALYZE may hold for long. It is waited for where the next week has none yet; what is for later
         weeks is tried again later.
+
+        Raises:
+            ClockUnset: the time is none that can be.
         """
-        wanted = {OVERFLOW, *range((now_ms - self._retention - DRIFT) // WEEK, now_ms // WEEK + AHEAD + 1)}
+        if now_ms < EARLIEST:
+            raise ClockUnset(f"the machine's clock says {datetime.fromtimestamp(now_ms / 1_000, UTC):%Y-%m-%d}")
+        wanted = {OVERFLOW, *range((now_ms - self._retention - DRIFT) // WEEK, now_ms // WEEK + _WEEKS_AHEAD + 1)}
         known = self._known
         if wanted <= known.open | known.ended:
             return known
@@ -115,7 +127,7 @@ class Slices:
                     raise
                 self._later = time.monotonic() + _LATER_SECONDS
                 with self._database.read() as connection:
-                    known = _known(_states(connection))
+                    known = _known(connection, _states(connection))
             self._known = known
             return known
 
@@ -127,7 +139,8 @@ class Slices:
         """Insert events of different ids into their slice, in the order of their ids, and return the ids that were there already.
 
         Raises:
-            RunAgain: the slice was closed meanwhile, which `ensure` will know; or another transaction brought one of the events.
+            RunAgain: the slice was closed or the overflow pruned meanwhile, which `ensure` will know; or another transaction brought one
+                of the events.
         """
         columns: Sequence[str] = EVENT_COLUMNS if number != OVERFLOW else (*EVENT_COLUMNS, "arrived_at")
         arrived = () if number != OVERFLOW else (now_ms,)
@@ -137,7 +150,9 @@ class Slices:
                 met = tx.insert_new(f"events_{number}", columns, whole, _ID)
                 if gone := self._give_up(tx, site, number, met):
                     tx.insert_new(f"events_{number}", columns, [row for row in whole if row[_ID] in gone], _ID)
-                return met - gone
+                met -= gone
+                self._check_overflow(tx, number, rows, met, now_ms)
+                return met
             # COPY takes half of what it costs the server to look out for a conflict at each row, and nearly always all of them are new.
             # So repeats are looked for beforehand: what is sent again waited for its sender's lock.
             met = self._found(tx, site, number, [row[2] for row in rows])
@@ -149,7 +164,19 @@ class Slices:
         except (sqlite3.Error, psycopg.Error) as error:
             self._check_behind(error)
             raise
+        self._check_overflow(tx, number, rows, met, now_ms)
         return met
+
+    def _check_overflow(self, tx: Connection, number: int, rows: Sequence[EventRow], met: Collection[bytes], now_ms: int) -> None:
+        """Raise RunAgain where the overflow was pruned of events like one that was not met, which this process did not know.
+
+        Asked for after they were looked for: what was not there any more was pruned by then. Nothing is pruned at the age of a day.
+        """
+        if number == OVERFLOW:
+            oldest = min((at for _, _, event_id, _, _, at, *_ in rows if event_id not in met), default=now_ms)
+            if oldest < now_ms - DRIFT and oldest < _overflow_from(tx):
+                self.forget()
+                raise RunAgain("the overflow was pruned")
 
     def stored(self, tx: Connection, site: int, number: int, ids: Sequence[bytes]) -> set[bytes]:
         """Return those of the ids that a slice holds.
@@ -362,17 +389,27 @@ def make(tx: Connection, wanted: Collection[int], soon: int | None = None) -> Kn
         states[number] = OPEN
     if missing:
         _rebuild_view(tx)
-    return _known(states)
+    return _known(tx, states)
 
 
 def _states(connection: Connection) -> dict[int, str]:
     return dict(connection.rows("SELECT slice, state FROM slices"))
 
 
-def _known(states: Mapping[int, str]) -> Known:
+def _known(connection: Connection, states: Mapping[int, str]) -> Known:
     is_open = {number for number, state in states.items() if state == OPEN}
     pruned = {number for number, state in states.items() if state == PRUNED}
-    return Known(frozenset(is_open), frozenset(states.keys() - is_open), frozenset(states.keys() - pruned))
+    return Known(frozenset(is_open), frozenset(states.keys() - is_open), frozenset(states.keys() - pruned), _overflow_from(connection))
+
+
+def note_overflow(tx: Connection, arrived_ms: int) -> None:
+    """Note that an event was pruned from the overflow that arrived at a time: one like it, sent again, would not be known."""
+    tx.run("UPDATE slices SET moved = larger(coalesce(moved, 0), ?) WHERE slice = ?", (arrived_ms, OVERFLOW))
+
+
+def _overflow_from(connection: Connection) -> int:
+    latest = connection.value("SELECT moved FROM slices WHERE slice = ?", (OVERFLOW,))
+    return 0 if latest is None else latest + AHEAD + 1  # nothing was taken that happened later than that after its arrival
 
 
 def _table(number: int, tx: Connection) -> list[str]:

@@ -6,6 +6,7 @@ from collector.domain import rounds
 from collector.services import Services
 from collector.storage.faults import is_unavailable
 from collector.storage.migrations import steps
+from collector.values.clock import EARLIEST
 
 
 def blueprint(services: Services) -> Blueprint:
@@ -45,7 +46,8 @@ def blueprint(services: Services) -> Blueprint:
         except Exception as error:
             if not is_unavailable(error):
                 raise
-        checks["commits"] = all(checks.values()) and services.writer.takes(rounds.try_to_write)
+        is_set = services.clock() >= EARLIEST  # else no event is taken
+        checks["commits"] = all(checks.values()) and is_set and services.writer.takes(rounds.try_to_write)
         ready = all(checks.values())
         return jsonify(status="ok" if ready else "unavailable", checks=checks, upkeep=upkeep, messages=messages), 200 if ready else 503
 

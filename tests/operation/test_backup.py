@@ -19,7 +19,7 @@ from collector.domain.doctor import examine
 from collector.domain.pruning import prune
 from collector.settings import Settings
 from collector.storage.database import Database
-from collector.storage.slices import CLOSED, PRUNED, WEEK, Slices
+from collector.storage.slices import CLOSED, OPEN, OVERFLOW, PRUNED, WEEK, Slices, note_overflow
 from collector.values.clock import DAY
 from collector.values.ids import event_id_text
 from tests.support.clock import FakeClock
@@ -283,6 +283,7 @@ def test_slices_that_are_closed_half_moved_or_gone_stay_so(
         half = prune(services.database, services.slices, services.written.transact, clock(), services.settings.retention)
         next(step for step in half if step.what == "moved")
         half.close()
+        services.written.transact(lambda tx: note_overflow(tx, clock()))
         operating.backup(services.settings, tmp_path / "backup.db")
         for into in ("sqlite", "postgresql"):
             check_slices(world, services.settings, empty(into), tmp_path / "backup.db")
@@ -295,11 +296,11 @@ def check_slices(world: World, settings: Settings, url: str, backup: Path) -> No
     try:
         assert list(examine(database, world.services.keyring)) == []
         with database.read() as connection:
-            states = dict(connection.rows("SELECT slice, state FROM slices"))
-        assert states == dict(world.rows("SELECT slice, state FROM slices"))
-        assert {CLOSED, PRUNED} <= set(states.values())
-        slices = Slices(database, settings.retention)
-        for _ in prune(database, slices, database.transact, world.clock(), settings.retention):
+            slices = connection.rows("SELECT slice, state, moved FROM slices ORDER BY slice")
+        assert slices == world.rows("SELECT slice, state, moved FROM slices ORDER BY slice")
+        assert slices[0] == (OVERFLOW, OPEN, world.clock())
+        assert {CLOSED, PRUNED} <= {state for _, state, _ in slices}
+        for _ in prune(database, Slices(database, settings.retention), database.transact, world.clock(), settings.retention):
             assert list(examine(database, world.services.keyring)) == []
         with database.read() as connection:
             assert connection.rows("SELECT own_count FROM totals ORDER BY identity") == [(2,), (2,)]

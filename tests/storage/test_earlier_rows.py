@@ -38,7 +38,7 @@ EMPTY: dict[str, tuple[int, str]] = {
     "totals.base_first": (2, "nothing was pruned before"),
     "deliveries.goal_at": (11, "messages had no goals before"),
     "deliveries.answered_at": (13, "messages asked nothing before"),
-    "slices.moved": (NEVER, "no version wrote it: `slice_sites` came before the first slice was closed"),
+    "slices.moved": (NEVER, "the overflow alone has it, once something was pruned from it: no version here does that"),
     "upkeep.trouble": (NEVER, "the doctor has to tell of it"),
     "week.arrived_at": (NEVER, "only the overflow has it; PostgreSQL's partitions have the same columns"),
 }

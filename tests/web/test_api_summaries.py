@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from collector.storage.database import Connection
 from tests.support.clock import FakeClock
 from tests.support.world import lead, user
 from tests.web.test_api_support import Rest, lose, problem, serving
@@ -44,6 +46,23 @@ def test_a_base_and_the_counted_events_add_up_in_either_order(rest: Rest) -> Non
     rest.event("b", user_id="u-1")
     assert total(rest) == (12, OLD, rest.now)
     assert total(rest, "b") == (4, OLD, rest.now)
+
+
+def test_what_somebody_did_is_read_once_whatever_the_number_of_names(rest: Rest) -> None:
+    rest.contact(external_id="u-1")
+    for name in ("a", "b"):
+        rest.event(name, user_id="u-1")
+    reads: list[str] = []
+    execute = Connection._execute
+
+    def listening(self: Connection, sql: str, parameters: Any = ()) -> Any:
+        reads.extend([sql] if " FROM events " in sql else [])
+        return execute(self, sql, parameters)
+
+    with patch.object(Connection, "_execute", listening):
+        summed(rest, *(base(name) for name in "abcdef"))
+    assert len(reads) == 1
+    assert [total(rest, name) for name in "abcdef"] == [(11, OLD, rest.now)] * 2 + [(10, OLD, OLD + 100)] * 4
 
 
 def test_a_base_is_set_not_added(rest: Rest) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from collector.domain.identities import Key
 from collector.domain.submissions import Event
 from collector.values.attributes import clean_email
-from collector.values.clock import HOUR
+from collector.values.clock import AHEAD
 from collector.values.errors import Reason, Refusal
 from collector.values.fields import clean_created_at, clean_event_name, clean_user_id, shown
 from collector.values.ids import derived_event_id, event_id_time, uuid7_bytes
@@ -22,8 +22,6 @@ from collector.values.text import fold, storable
 from collector.web.api.body import unknown_key
 
 LONGEST_ID = 128
-AHEAD = HOUR
-"""How far ahead of the collector a client's time may lie (ms)."""
 
 
 class Dialect(msgspec.Struct, frozen=True):
