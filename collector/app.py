@@ -3,11 +3,12 @@
 from logging import LogRecord
 from typing import Any
 
-from flask import Flask
+from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
 from collector.ingest.failures import described, log_failure
 from collector.services import Services
+from collector.storage.faults import require_set
 from collector.web import api, assets, browser, console, health
 
 
@@ -33,6 +34,12 @@ def create_app(services: Services, responder: browser.Responder | None = None) -
     app.logger.addFilter(_places_alone)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.config["MAX_CONTENT_LENGTH"] = services.settings.body_limit * 8
+
+    def check_clock() -> None:
+        if request.method not in ("GET", "HEAD", "OPTIONS") and request.path not in browser.PATHS:  # these look for themselves
+            require_set(services.clock())
+
+    app.before_request(check_clock)
     app.register_blueprint(browser.blueprint(responder or browser.Responder(services)))
     app.register_blueprint(assets.blueprint(services))
     app.register_blueprint(health.blueprint(services))

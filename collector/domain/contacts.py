@@ -11,7 +11,6 @@ from collector.domain.identities import EMAIL, LEAD, USER, Identity, Key, Maker,
 from collector.domain.names import Names
 from collector.storage.database import Connection
 from collector.storage.faults import RunAgain
-from collector.values.clock import AHEAD
 from collector.values.errors import Reason, Refusal
 from collector.values.ids import new_nonce
 from collector.values.text import fold
@@ -45,7 +44,8 @@ def create(tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, *
         if present is not None:
             raise ContactExists("email", present.contact_id)
         made = _insert(tx, site, (EMAIL, fold(email)), "email", maker, now_ms)
-    attributes.apply(tx, site, names, made, values, _said_at(tx, site, made, now_ms), attributes.TRUSTED)
+    # Whoever waited for a deletion makes somebody anew, of whom everything is younger than that.
+    attributes.apply(tx, site, names, made, values, max(now_ms, made.not_before + 1), attributes.TRUSTED)
     changes.note(tx, site, (made.id,), now_ms)
     return made.public_id
 
@@ -84,20 +84,8 @@ def update(
         _insert(tx, site, (USER, external_id), "external_id", maker, now_ms, principal.id)
     if principal.kind == EMAIL and "email" in values:
         _rename(tx, site, maker, principal, values["email"], known_otherwise=external_id is not None or person.user_id is not None)
-    attributes.apply(tx, site, names, principal, values, _said_at(tx, site, principal, now_ms), attributes.TRUSTED)
+    attributes.apply(tx, site, names, principal, values, now_ms, attributes.TRUSTED)
     changes.note(tx, site, (principal.id,), now_ms)
-
-
-def _said_at(tx: Connection, site: int, one: Identity, now_ms: int) -> int:
-    """Return when REST says something of somebody: now, but who came anew has nothing as old as the deletion, which may lie a little ahead.
-
-    What is said later is the later there, too.
-    """
-    if now_ms > one.not_before + AHEAD:
-        return now_ms
-    sql = "SELECT max(own_at) FROM attributes WHERE site = ? AND identity = ? AND own_at <= ?"
-    latest = tx.value(sql, (site, one.id, one.not_before + AHEAD))
-    return max(now_ms, 1 + max(one.not_before, latest or 0))
 
 
 def page(connection: Connection, site: int, after: int | None, limit: int, offset: int = 0) -> list[int]:

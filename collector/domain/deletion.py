@@ -17,7 +17,7 @@ from collector.domain.secrets import Keyring
 from collector.domain.tombstones import CONTACT
 from collector.storage.database import Connection, Database
 from collector.storage.slices import Slices
-from collector.values.clock import AHEAD, Clock
+from collector.values.clock import Clock
 from collector.values.ids import RowIds
 
 Transact = Callable[[Callable[[Connection], int]], int]
@@ -60,7 +60,7 @@ def delete_person(tx: Connection, site: int, keyring: Keyring, person: int, cloc
         return []
     now_ms = clock()  # not before: what was taken while this waited happened before the deletion
     numbers = [one.id for one in members]
-    _remember(tx, site, keyring, members, _newest(tx, site, numbers, now_ms))
+    _remember(tx, site, keyring, members, now_ms)
     _remove(tx, site, numbers, now_ms)
     tx.owe_rewriting()
     return numbers
@@ -141,18 +141,6 @@ def _locked(tx: Connection, site: int, person: int) -> Sequence[Identity]:
 
 class _SomebodyMoved(Exception):
     """A person had other identities when they were locked than when they were looked at."""
-
-
-def _newest(tx: Connection, site: int, numbers: Sequence[int], now_ms: int) -> int:
-    """Return the time of the newest that a person did, now at the least: what REST sent may lie ahead, and is sent again where its answer
-    was lost. It lies no further ahead than REST's may, or a clock that was once years ahead would refuse the person for years.
-    """
-    newest = now_ms
-    for start in range(0, len(numbers), _CHUNK):
-        among, parameters = tx.among(numbers[start : start + _CHUNK])
-        latest = tx.value(f"SELECT max(own_last) FROM totals WHERE site = ? AND identity {among}", (site, *parameters))
-        newest = max(newest, latest or 0)
-    return min(newest, now_ms + AHEAD)
 
 
 def _remember(tx: Connection, site: int, keyring: Keyring, members: Sequence[Identity], now_ms: int) -> None:

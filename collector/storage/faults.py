@@ -4,9 +4,12 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import psycopg
 from playhouse.pool import MaxConnectionsExceeded
+
+from collector.values.clock import EARLIEST
 
 _LOCKED = "55P03"  # a lock was not to be had in time
 _RETRIED_STATES = {"40001", "40P01", _LOCKED}  # serialisation failure, deadlock
@@ -34,6 +37,16 @@ class Replaced(Exception):
 
 class ClockUnset(Exception):
     """The machine's clock says a time before there was this program. What was stored by it would be of then, and gone at once."""
+
+
+def require_set(now_ms: int) -> None:
+    """Make sure that somebody has set the clock.
+
+    Raises:
+        ClockUnset: nobody has.
+    """
+    if now_ms < EARLIEST:
+        raise ClockUnset(f"the machine's clock says {datetime.fromtimestamp(now_ms / 1_000, UTC):%Y-%m-%d}")
 
 
 class RunAgain(Exception):

@@ -25,7 +25,7 @@ SILENCE_SECONDS = 2
 LOCK_SECONDS = 10
 IDLE_SECONDS = 10
 _LOOKS = 3
-_IDLE = 8  # connections to a file that are kept: each has a cache of its own, of 64 MB at most
+_IDLE = 8  # connections to a file that are kept: each has a cache of its own
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 
 WRITING = f"READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"

@@ -15,21 +15,20 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 import psycopg
 
 from collector.storage import statistics
 from collector.storage.database import Connection, Database
-from collector.storage.faults import ClockUnset, RunAgain, is_locked
+from collector.storage.faults import RunAgain, is_locked, require_set
 from collector.storage.migrations import translated
-from collector.values.clock import AHEAD, DAY, EARLIEST
+from collector.values.clock import DAY, REST_AHEAD
 from collector.values.ids import event_id_time
 
 WEEK = 7 * DAY
 OVERFLOW = 0
-_WEEKS_AHEAD = 2
+AHEAD = 2
 DRIFT = DAY
 """How far an id's time and the corrected time of its event may differ (ms), and how long a slice stays open beyond that."""
 
@@ -109,9 +108,8 @@ class Slices:
         Raises:
             ClockUnset: the time is none that can be.
         """
-        if now_ms < EARLIEST:
-            raise ClockUnset(f"the machine's clock says {datetime.fromtimestamp(now_ms / 1_000, UTC):%Y-%m-%d}")
-        wanted = {OVERFLOW, *range((now_ms - self._retention - DRIFT) // WEEK, now_ms // WEEK + _WEEKS_AHEAD + 1)}
+        require_set(now_ms)
+        wanted = {OVERFLOW, *range((now_ms - self._retention - DRIFT) // WEEK, now_ms // WEEK + AHEAD + 1)}
         known = self._known
         if wanted <= known.open | known.ended:
             return known
@@ -409,7 +407,11 @@ def note_overflow(tx: Connection, arrived_ms: int) -> None:
 
 def _overflow_from(connection: Connection) -> int:
     latest = connection.value("SELECT moved FROM slices WHERE slice = ?", (OVERFLOW,))
-    return 0 if latest is None else latest + AHEAD + 1  # nothing was taken that happened later than that after its arrival
+    if latest is not None:
+        return int(latest) + REST_AHEAD + 1  # nothing was taken that happened later than that after its arrival
+    # What was pruned before that was noted is no older than the weeks that were.
+    ended = connection.value("SELECT max(slice) FROM slices WHERE state = ?", (PRUNED,))
+    return 0 if ended is None else (int(ended) + 1) * WEEK
 
 
 def _table(number: int, tx: Connection) -> list[str]:

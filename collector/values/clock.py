@@ -13,7 +13,7 @@ DAY = 24 * HOUR
 EARLIEST = 1_577_836_800_000
 """2020: no clock says less (ms) that anybody has set since this program was made."""
 
-AHEAD = HOUR
+REST_AHEAD = HOUR
 """How far ahead of the collector's clock REST may say that something happened (ms)."""
 
 

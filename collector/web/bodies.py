@@ -7,7 +7,7 @@ import asyncio
 import enum
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from collector.values.errors import Problem, Reason, problem
@@ -28,6 +28,11 @@ ROOM = "leadlight.room"
 """Where a WSGI environment has the `Room` of its body, under a server of ours."""
 
 _CONTAINER, _MEMBER = 192, 64  # bytes that an object or a list of JSON, and each of its members, take once they are decoded, about
+
+_MUCH = 2**20
+
+_GARBAGE = 2**25
+"""How many bytes that refused requests held may wait for Python to look for cycles, which it does after so many objects."""
 
 _SMALL = 65_536  # bytes for which room is set aside before they come
 _LEAST = 4  # of the largest bodies there is room for
@@ -54,8 +59,22 @@ class Missing(enum.Enum):
 
 
 def decoded(body: bytes) -> int:
-    """Return about how many bytes JSON takes once it is decoded; what stands in texts may count as well."""
+    """Return about how many bytes JSON takes once it is decoded, but for its texts; what stands in these counts where it is not much."""
+    size = _estimate(body)
+    return size if size <= _MUCH else sum(_estimate(part) for part in _outside_texts(body))
+
+
+def _estimate(body: bytes) -> int:
     return _CONTAINER * (body.count(b"{") + body.count(b"[")) + _MEMBER * body.count(b",")
+
+
+def _outside_texts(body: bytes) -> Iterator[bytes]:
+    """Yield what stands outside of JSON's texts; some at a time, as it is cut into a piece for each of them."""
+    body, inside = body.replace(rb"\\", b"").replace(rb"\"", b""), 0
+    for start in range(0, len(body), _SMALL):
+        pieces = body[start : start + _SMALL].split(b'"')
+        yield b"".join(pieces[inside::2])
+        inside ^= (len(pieces) - 1) % 2
 
 
 class Bodies:
@@ -65,7 +84,7 @@ class Bodies:
         self.limit = limit
         self._most = max(MOST_BYTES, _LEAST * limit)
         self._kept = 0
-        self._answered = 0
+        self._refused = 0
         self._lock = threading.Lock()
 
     def take(self, body: "Body", size: int) -> bool:
@@ -78,21 +97,19 @@ class Bodies:
             body.kept += size
             return True
 
-    def give_back(self, body: "Body", *, answered: bool) -> None:
+    def give_back(self, body: "Body", *, answered: bool, refused: bool = False) -> None:
         """Free the room of a body, for good where it is answered.
 
-        An exception that met its request may keep it until Python looks for cycles, which it does after so many objects, and a body of any
-        size is one: after so many bytes of large ones it is made to look.
+        The exception by which a request was `refused` may keep it until Python looks for cycles: after so many bytes it is made to look.
         """
         with self._lock:
             self._kept -= body.kept
-            if body.kept > _SMALL:
-                self._answered += body.kept
+            self._refused += body.kept if refused else 0
             body.kept = 0
             body.answered = answered
-            look = self._answered >= MOST_BYTES
+            look = self._refused >= _GARBAGE
             if look:
-                self._answered = 0
+                self._refused = 0
         if look:
             gc.collect()
 
@@ -132,9 +149,9 @@ class Body:
         finally:
             clock.cancel()
 
-    def forget(self) -> None:
-        """Free its room: the request is answered."""
-        self._all.give_back(self, answered=True)
+    def forget(self, *, refused: bool) -> None:
+        """Free its room: the request is answered, or `refused`."""
+        self._all.give_back(self, answered=True, refused=refused)
 
     def finds_room(self, size: int) -> bool:
         """Set room aside for so many bytes more, from any thread, and say whether there was."""

@@ -21,7 +21,7 @@ from collector.ingest.offers import Offers
 from collector.ingest.pipeline import collect
 from collector.ingest.senders import Headers
 from collector.services import Services
-from collector.storage.faults import is_unavailable
+from collector.storage.faults import is_unavailable, require_set
 from collector.values.errors import Problem, Reason, problem
 from collector.values.ids import new_nonce
 from collector.web.addresses import Addresses
@@ -81,6 +81,7 @@ class Responder:
         headers: list[tuple[str, str]] = []
         try:
             _check_method(asked.method)
+            require_set(self.services.clock())
             body = _encode((yield from work(_inflated(asked, self.limit), asked.headers)))
         except Problem as error:
             status, headers = error.status, error.headers

@@ -119,13 +119,15 @@ class RsgiEntry:
         header = scope.headers.get
         length = "" if header("transfer-encoding") else header("content-length", "")
         body = Body(self._tracker_bodies if scope.path in PATHS else self._other_bodies, length)
+        status = 500
         try:
             with contextlib.suppress(ProtocolClosed):  # the visitor left while sending
-                await self._answer(scope, protocol, body)
+                status = await self._answer(scope, protocol, body)
         finally:
-            body.forget()
+            body.forget(refused=status >= 400)
 
-    async def _answer(self, scope: "Scope", protocol: "HTTPProtocol", arriving: Body) -> None:
+    async def _answer(self, scope: "Scope", protocol: "HTTPProtocol", arriving: Body) -> int:
+        """Answer a request and return the status."""
         loop = asyncio.get_running_loop()
         if scope.path in PATHS:
             answer = await self._tracker(loop, scope, protocol, arriving)
@@ -143,10 +145,11 @@ class RsgiEntry:
                 answer, rest = await threads.run(_call, self._others, _environ(scope, path, body, arriving.finds_room))
                 if rest is not None:
                     await self._stream(threads, protocol, answer, rest)
-                    return
+                    return answer.status
             except Problem as error:
                 answer = _refusal(error, path)
         protocol.response_bytes(answer.status, answer.headers, answer.body)
+        return answer.status
 
     def _threads_for(self, path: str) -> "_Threads":
         if path == _READY:

@@ -103,7 +103,7 @@ histories = st.lists(st.tuples(st.sampled_from(["lead", "other", "user"]), sourc
 @given(histories, st.sampled_from(["lead", "user"]), source, st.lists(st.tuples(values, times), min_size=2, max_size=5))
 @example([("user", True, None, 2)], "lead", False, [("a", 4), ("b", 1), (None, 5), ("b", 1)])
 @example([("user", True, None, 2), ("other", False, None, 5)], "lead", False, [("a", 3), ("b", 1)])
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings.default.max_examples // 5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_many_changes_of_one_envelope_come_to_what_each_by_itself_does(
     world: World, history: list[tuple[str, bool, str | None, int]], who: str, verified: bool, then: list[tuple[str | None, int]]
 ) -> None:

@@ -25,7 +25,8 @@ class Round:
 
 
 # Of what lies ahead it depends on its arrival whether a deletion takes it along or it lets the person come anew: deletions wait for it.
-erasures = acts.erasures.map(lambda act: (acts.Turn(HOUR), act))
+# And whoever is met again after one, so that REST finds them, is met later than it.
+erasures = acts.erasures.map(lambda act: (acts.Turn(HOUR), act, acts.Turn(1)))
 single = st.one_of(acts.claims, acts.claims, acts.merges, acts.undos, acts.imports, acts.turns, acts.turns).map(lambda act: (act,))
 decisions = st.lists(st.one_of(*[single] * 7, erasures), min_size=1, max_size=3).map(lambda parts: tuple(itertools.chain(*parts)))
 said = st.one_of(acts.anonymous, acts.signed_in, acts.rest, acts.rest_of_leads)

@@ -219,8 +219,8 @@ def traffic(earlier: Earlier) -> Iterator[Callable[[], None]]:
         one.result()
 
 
-STARTED_FROM = (STEPS[0], STEPS[-2])
-"""From where a whole program is started, which takes seconds: the first and the last. Elsewhere all are gone through."""
+STARTED_FROM = (STEPS[0], STEPS[len(STEPS) // 2], STEPS[-2])
+"""From where a whole program is started, which takes seconds: the first, one between and the last. Elsewhere all are gone through."""
 
 
 @pytest.fixture(params=STEPS[:-1], ids=lambda schema: f"from-{schema}")

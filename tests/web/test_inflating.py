@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import random
 import zlib
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from collector.values.errors import Problem
-from collector.web import browser
+from collector.web import bodies, browser
 from collector.web.browser import read_body
 
 STEP = 65_536
@@ -73,3 +74,16 @@ def test_what_hardly_compresses_is_not_copied_over_and_over(monkeypatch: pytest.
     monkeypatch.setattr(browser, "zlib", Zlib)
     assert read(body, len(body)) == content
     assert sum(given) < 3 * len(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "size"),
+    [
+        ('{"a": [1, 2, {"b": 3}]}', 3 * 192 + 2 * 64),
+        (json.dumps({"text": "{[," * 200_000}), 192),
+        (json.dumps({"text": '\\"{[,' * 100_000, "more": ["\\\\", 1]}), 2 * 192 + 2 * 64),
+        ("[" + ", ".join(['{"k": "{[,"}'] * 20_000) + "]", 20_001 * 192 + 19_999 * 64),
+    ],
+)
+def test_what_json_becomes_is_told_by_what_stands_outside_of_its_texts_where_it_is_much(body: str, size: int) -> None:
+    assert bodies.decoded(body.encode()) == size

@@ -7,6 +7,7 @@ from collector.storage.slices import OVERFLOW, WEEK
 from collector.upkeep import Report, round_of
 from collector.values.clock import DAY, EARLIEST
 from tests.support.clock import START, FakeClock
+from tests.support.envelopes import envelope, new_event, new_lead
 from tests.support.world import user
 from tests.web.test_api_support import Rest, serving
 
@@ -58,3 +59,23 @@ def test_one_that_loses_the_time_while_it_serves_stores_nothing_of_then(database
         assert rest.world.counts(user()) == {"saved": 2}
         oldest = rest.world.rows("SELECT min(slice) FROM slices WHERE slice <> ?", OVERFLOW)
         assert oldest >= [((START - rest.world.services.settings.retention - DAY) // WEEK,)]
+
+
+def test_meanwhile_nothing_is_changed_by_anybody(database_url: str, unset: int) -> None:
+    clock = FakeClock()
+    with serving(database_url, clock) as rest:
+        assert answers(rest)[0] == 202
+        (person,) = rest.get("/contacts").json["data"]
+        clock.now = unset
+        body = envelope(rest.world.site.key, new_lead(), new_event())
+        asked = [
+            rest.post("/contacts", {"role": "lead"}),
+            rest.put(f"/contacts/{person['id']}", {"name": "Ada"}),
+            rest.send("DELETE", f"/contacts/{person['id']}"),
+            rest.client.post("/collect", json=body),
+            rest.client.post("/claim", json={}),
+        ]
+        assert [one.status_code for one in asked] == [503] * 5
+        assert {one.headers["Retry-After"] for one in asked} == {"5"}
+        clock.now = START + DAY
+        assert rest.get("/contacts").json["data"] == [person]

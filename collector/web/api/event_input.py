@@ -13,7 +13,7 @@ import msgspec
 from collector.domain.identities import Key
 from collector.domain.submissions import Event
 from collector.values.attributes import clean_email
-from collector.values.clock import AHEAD
+from collector.values.clock import REST_AHEAD
 from collector.values.errors import Reason, Refusal
 from collector.values.fields import clean_created_at, clean_event_name, clean_user_id, shown
 from collector.values.ids import derived_event_id, event_id_time, uuid7_bytes
@@ -129,7 +129,7 @@ def _check_age(own_id: str, dialect: Dialect, now_ms: int, retention_ms: int) ->
     Nor would anybody know that later of one that lies ahead.
     """
     made = uuid7_bytes(own_id)
-    if made is not None and event_id_time(made) > now_ms + AHEAD:
+    if made is not None and event_id_time(made) > now_ms + REST_AHEAD:
         raise Refusal(Reason.IN_FUTURE, dialect.event_id, "its time lies over an hour ahead; give created_at as well, the same each time")
     if made is not None and event_id_time(made) < now_ms - retention_ms:
         raise Refusal(
@@ -145,7 +145,7 @@ def _time(raw: Any, time_zone: tzinfo, now_ms: int, retention_ms: int) -> int:
     at = clean_created_at(raw, field="created_at", time_zone=time_zone)
     if at < now_ms - retention_ms:
         raise Refusal(Reason.TOO_OLD, "created_at")
-    if at > now_ms + AHEAD:
+    if at > now_ms + REST_AHEAD:
         raise Refusal(Reason.IN_FUTURE, "created_at")
     return at
 

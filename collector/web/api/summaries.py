@@ -9,7 +9,7 @@ from collector.domain.imports import LARGEST_COUNT, Base, set_bases
 from collector.domain.names import EVENT
 from collector.domain.sites import Site
 from collector.services import Services
-from collector.values.clock import AHEAD
+from collector.values.clock import REST_AHEAD
 from collector.values.errors import Problem, Reason, Refusal, problem
 from collector.values.fields import clean_created_at, clean_event_name, clean_user_id, shown
 from collector.web.api import body, lookup, owners
@@ -74,7 +74,7 @@ def _base(raw: Any, field: str, time_zone: tzinfo, now: int) -> Base:
     last = clean_created_at(raw.get("last"), field=f"{field}.last", time_zone=time_zone)
     if first > last:
         raise Refusal(Reason.TIME_INVALID, f"{field}.last", "last is before first")
-    if last > now + AHEAD:
+    if last > now + REST_AHEAD:
         raise Refusal(Reason.IN_FUTURE, f"{field}.last")
     return Base(name, count, first, last)
 

@@ -46,13 +46,15 @@ class Attempts:
         """Count an attempt, before it is checked so that many at once are no way around; False where there were too many."""
         place = self._place(email, address)
         with self._lock:
-            here = self._count(place, MOST)
-            return here and (self._count(self._place(email, ""), MOST_ANYWHERE) or place in self._known)
+            if place in self._known:
+                return self._count(place, MOST)
+            return self._count(place, MOST) and self._count(self._place(email, ""), MOST_ANYWHERE)
 
     def take_back(self, email: str, address: str) -> None:
         """Count the last attempt no more: nobody had the time to check it."""
         with self._lock:
-            for place in (self._place(email, address), self._place(email, "")):
+            here = self._place(email, address)
+            for place in (here,) if here in self._known else (here, self._place(email, "")):
                 if recent := self._recent.get(place):
                     recent.pop()
 
