@@ -407,11 +407,7 @@ def note_overflow(tx: Connection, arrived_ms: int) -> None:
 
 def _overflow_from(connection: Connection) -> int:
     latest = connection.value("SELECT moved FROM slices WHERE slice = ?", (OVERFLOW,))
-    if latest is not None:
-        return int(latest) + REST_AHEAD + 1  # nothing was taken that happened later than that after its arrival
-    # What was pruned before that was noted is no older than the weeks that were.
-    ended = connection.value("SELECT max(slice) FROM slices WHERE state = ?", (PRUNED,))
-    return 0 if ended is None else (int(ended) + 1) * WEEK
+    return 0 if latest is None else latest + REST_AHEAD + 1  # nothing was taken that happened later than that after its arrival
 
 
 def _table(number: int, tx: Connection) -> list[str]:

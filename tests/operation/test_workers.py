@@ -1,5 +1,6 @@
 """Several processes of one collector on one address: on PostgreSQL they share the work and end together."""
 
+import math
 import os
 import random
 import secrets
@@ -20,6 +21,8 @@ from tests.support.servers import Collector
 pytestmark = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
 WORKERS = 3
 KILLS = 3
+YOUNG_SECONDS = 5
+"""A worker that dies again sooner is taken for one that crashes over and over: then the server ends, for whoever supervises it."""
 
 
 @pytest.fixture
@@ -68,12 +71,17 @@ def test_they_take_what_comes_once_and_end_in_order(collector: Collector) -> Non
 def test_whoever_kills_one_loses_and_doubles_nothing_and_it_is_replaced(collector: Collector, often: Callable[[int], int]) -> None:
     """Others go on meanwhile, with the same people: everybody has several connections, which lead to one worker or another."""
     load = Load(collector, others=[collector] * (WORKERS - 1))
+    replaced = dict.fromkeys(workers(collector), -math.inf)
     for _ in range(often(KILLS)):
         load.wait_for_acknowledged(random.randint(1, 200))
-        killed = random.choice(sorted(workers(collector)))
+        while not (grown := [number for number, at in replaced.items() if time.monotonic() - at > YOUNG_SECONDS]):
+            load.wait_for_acknowledged(1)
+        killed = random.choice(grown)
         os.kill(killed, signal.SIGKILL)
         load.wait_for_everybody(202)
         wait_for_all(collector, without=killed)
+        del replaced[killed]
+        replaced |= dict.fromkeys(workers(collector) - replaced.keys() - {killed}, time.monotonic())
     load.finish()
     assert load.lost.total() > 0, load.summary()
     assert load.statuses[503] == load.lost["TimeoutError"] == 0, load.summary()
