@@ -29,7 +29,7 @@ ROOM = "leadlight.room"
 
 _CONTAINER, _MEMBER = 192, 64  # bytes that an object or a list of JSON, and each of its members, take once they are decoded, about
 
-_MUCH = 2**20
+_MUCH = 2**20  # bytes from which on it is worth telling texts apart
 
 _GARBAGE = 2**25
 """How many bytes that refused requests held may wait for Python to look for cycles, which it does after so many objects."""

@@ -186,7 +186,7 @@ class Acts:
             try:
                 with self._database.read() as connection:
                     return connection.rows(sql, parameters)
-            except Exception as error:
+            except Exception as error:  # each driver has its own for an outage
                 if not is_unavailable(error):
                     raise
             if not self.rest():
