@@ -70,7 +70,7 @@ def serve(host: str | None, port: int | None) -> None:
         for line in check_installed(settings, with_site=True):
             click.echo(f"the database is being changed: {line}", err=True)
         open_services(settings).close()  # what is wrong is said here, in one line, before anything listens
-        serving.check_address(settings)
+        settings = msgspec.structs.replace(settings, host=serving.free_address(settings))
     except (SettingsError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"serving on {settings.bound_url()}", err=True)

@@ -16,7 +16,7 @@ from collector.settings import Settings, SettingsError, config_path, require_sec
 from collector.setup import OneLine, check_file, check_schema, said, shown
 from collector.storage import copying, migrations, time_limits
 from collector.storage.database import Connection, Database
-from collector.storage.drafts import beside, check_log, draft, remove_beside
+from collector.storage.drafts import beside, check_log, draft, remove_beside, working_name
 from collector.storage.migrations import SchemaError, migrate, pending
 from collector.storage.occupancy import Occupancy, file_of, lock_of
 from collector.storage.rewriting import rewrite
@@ -68,10 +68,17 @@ class Copied(msgspec.Struct, frozen=True):
 def backup(settings: Settings, path: Path, *, overwrite: bool = False) -> Copied:
     """Write everything, as it stands at one moment, into a file of SQLite. Safe while serving.
 
+    A file of SQLite is copied as it is, also one that an older version wrote.
+
     Raises:
         SettingsError: it cannot be read or written; there is no file then, or the one that was there.
     """
-    with opened(settings) as database, in_one_line(str(path)), _apart(settings, path), draft(path, overwrite=overwrite) as working:
+    as_it_is = file_of(settings.database_url) is not None
+    with ExitStack() as stack:
+        database = stack.enter_context(opened(settings, of_any_version=as_it_is))
+        stack.enter_context(in_one_line(str(path)))
+        stack.enter_context(_apart(settings, path))
+        working = stack.enter_context(draft(path, overwrite=overwrite))
         copying.save(database, working, system_clock())
         with copying.reading(working) as connection:
             return _holds(connection, working.stat().st_size)
@@ -85,7 +92,7 @@ def backup_deletions(settings: Settings, path: Path) -> int:
     Raises:
         SettingsError: they cannot be read or written, or the file holds something else.
     """
-    with opened(settings) as database, in_one_line(str(path)), ExitStack() as stack:
+    with opened(settings, of_any_version=True) as database, in_one_line(str(path)), ExitStack() as stack:
         stack.enter_context(_apart(settings, path))
         working = stack.enter_context(draft(path, overwrite=True))
         before = _check_deletions(path) if path.exists() else iter(())
@@ -122,11 +129,14 @@ def _apart(settings: Settings, path: Path) -> Iterator[None]:
         Occupied: it is the database of another one, and somebody works with it.
     """
     file, own = path.resolve(), file_of(settings.database_url)
-    if file == config_path().resolve() or (own is not None and file in (own, lock_of(own), *beside(own))):
+    written = {file, working_name(file)}
+    parts = set() if own is None else {own, lock_of(own), working_name(own), *beside(own)}
+    if written & {config_path().resolve(), *parts}:
         raise SettingsError("it belongs to the installation itself: name another file")
     with ExitStack() as stack:
-        if lock_of(file).exists():
-            stack.enter_context(closing(Occupancy(f"sqlite:///{file}", alone=True)))
+        for each in written:
+            if lock_of(each).exists():
+                stack.enter_context(closing(Occupancy(f"sqlite:///{each}", alone=True)))
         yield
 
 
@@ -144,12 +154,15 @@ def restore(settings: Settings, path: Path, *, replace: bool = False, deletions:
         with in_one_line(str(file)):
             for _ in _deletions(file):
                 pass
+    target = file_of(settings.database_url)
+    if target is not None:
+        for file in (path, *deletions):
+            with in_one_line(str(file)):
+                if file.resolve() in (target, working_name(target), *beside(target)):
+                    raise SettingsError("it stands where the database is written: give it another name")
     with in_one_line(settings.database_url):
-        target = file_of(settings.database_url)
         if target is None:
             return _into_postgresql(settings.database_url, path, keyring, replace, deletions)
-        if target == path.resolve():
-            raise SettingsError("the backup is the database itself")
         occupancy = Occupancy(settings.database_url, alone=True)
         try:
             return _into_file(target, path, keyring, replace, deletions)
@@ -194,13 +207,19 @@ def _into_file(target: Path, path: Path, keyring: Keyring, replace: bool, deleti
 
 
 def _look_at(target: Path) -> tuple[bool, bool]:
-    """Say whether a database that nobody uses holds data, and whether it cannot be read; everything of it is in its one file then."""
+    """Say whether a database that nobody uses holds data, and whether it cannot be read; everything of it is in its one file then.
+
+    Raises:
+        SettingsError: it is another program's.
+    """
     check_log(target)
     if not target.exists():
         return False, False
     try:
         copying.settle(target)
         with copying.whole(), copying.reading(target) as connection:
+            if not migrations.are_begun(connection) and connection.row("SELECT 1 FROM sqlite_master"):
+                raise SettingsError("it is another program's database: name a file of its own in DATABASE_URL")
             return are_made(connection), False
     except SchemaError:
         return True, False
@@ -292,8 +311,8 @@ def _holds(connection: Connection, size: int) -> Copied:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Database]:
-    """Open a database that exists, of this version's schema, and change nothing.
+def opened(settings: Settings, *, of_any_version: bool = False) -> Iterator[Database]:
+    """Open a database that exists, of this version's schema or of any before it, and change nothing.
 
     Raises:
         SettingsError: there is none, or something inside went wrong; the message is one line.
@@ -304,8 +323,11 @@ def opened(settings: Settings) -> Iterator[Database]:
         try:
             with database.read() as connection:
                 check_schema(settings, connection)
-                if pending(connection):
-                    raise SettingsError("its schema is of an older version: `leadlight upgrade` brings it up to date")
+                if not of_any_version and pending(connection):
+                    raise SettingsError(
+                        "its schema is of an older version: `leadlight upgrade` brings it up to date; back it up before, with the version "
+                        "that made it"
+                    )
             yield database
         finally:
             database.close()

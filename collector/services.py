@@ -106,9 +106,13 @@ def build(settings: Settings, clock: Clock = system_clock, *, apart: bool = Fals
         SettingsError: there is no secret key.
     """
     require_secret_key(settings)
-    occupancy = Occupancy(settings.database_url)
-    database = Database(settings.database_url, connections=settings.database_connections, cache_mb=_READERS_MB)
-    bring_up_to_date(database, clock())
+    with contextlib.ExitStack() as opened:
+        occupancy = opened.enter_context(contextlib.closing(Occupancy(settings.database_url)))
+        connections = settings.database_connections
+        database = Database(settings.database_url, connections=connections, cache_mb=_READERS_MB)
+        opened.callback(database.close)
+        bring_up_to_date(database, clock())
+        opened.pop_all()
     keyring = Keyring(settings.secret_key)
     row_ids = RowIds()
     # The writer has connections of its own: readers must never keep it waiting for one.

@@ -118,19 +118,20 @@ def _close(services: Services, guests: _Guests) -> None:
     services.close()
 
 
-def check_address(settings: Settings) -> None:
-    """Make sure that the address is free: granian's socket would share it with another server, and half the traffic.
+def free_address(settings: Settings) -> str:
+    """Return the host's address, which is free: granian's socket would share it with another server, and half the traffic.
 
     Raises:
-        OSError: the address is not one of this machine, or in use.
+        OSError: the host is not this machine, or the port is in use.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise OSError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+    try:
+        family, _, _, _, place = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        raise OSError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+    return str(place[0])
 
 
 def serve(settings: Settings) -> None:

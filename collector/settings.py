@@ -26,6 +26,8 @@ _NETWORKS = ("trusted_proxies", "internal_networks")
 LATE_DAYS = 2
 """How much longer than the timeline a silent lead is kept, at least: what still comes of one that is deleted has to be too old by then."""
 _KUBERNETES = re.compile(r"LEADLIGHT_(SERVICE_|PORT_\d)")  # what it sets in every pod beside a service of this name
+_KUBERNETES_PORT = re.compile(r"[a-z]+://")
+"""How the value begins that it gives to LEADLIGHT_PORT, which is a setting of ours as well."""
 
 
 class SettingsError(Exception):
@@ -193,7 +195,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     values: dict[str, Any] = _from_file(environ)
     for field in Settings.__struct_fields__:
         text = environ.get(environment_name(field))
-        if text is not None:
+        if text is not None and not (field == "port" and _KUBERNETES_PORT.match(text)):
             values[field] = text
     values.update(overrides)
     for field in ("secret_key", *_NETWORKS):
@@ -229,9 +231,9 @@ def require_secret_key(settings: Settings) -> Settings:
 
 def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
     path = config_path(environ)
-    if not path.exists():
-        return {}
     try:
         return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"{path}: {error}") from None

@@ -108,10 +108,14 @@ def check_file(settings: Settings) -> None:
     """Make sure that the file of the database exists.
 
     Raises:
-        SettingsError: it does not.
+        SettingsError: it does not, or that cannot be found out.
     """
     file = file_of(settings.database_url)
-    if file is not None and not file.is_file():
+    try:
+        is_there = file is None or file.is_file()
+    except OSError as error:  # a folder on the way that is not for everybody
+        raise OneLine(f"{file}: {error.strerror}") from None
+    if not is_there:
         raise _missing(settings, f"there is no database {file}")
 
 
@@ -252,6 +256,8 @@ def _make(services: Services, tx: Connection, name: str, origins: list[str], tim
 
 
 def shown(url: str) -> str:
-    """Return a database's address without its password."""
+    """Return a database's address without its password, which may also stand among PostgreSQL's parameters."""
+    if file_of(url) is not None:
+        return url
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"

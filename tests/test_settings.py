@@ -31,6 +31,17 @@ def test_a_file_has_one_process() -> None:
     assert load_settings({"DATABASE_URL": "postgresql://localhost/x", "LEADLIGHT_WORKERS": "2"}).workers == 2
 
 
+def test_what_kubernetes_tells_beside_a_service_of_this_name_is_no_setting() -> None:
+    pod = {
+        "LEADLIGHT_PORT": "tcp://10.0.0.7:8000",
+        "LEADLIGHT_PORT_8000_TCP": "tcp://10.0.0.7:8000",
+        "LEADLIGHT_SERVICE_HOST": "10.0.0.7",
+    }
+    assert load_settings(pod).port == 8_000
+    with pytest.raises(SettingsError, match="port"):
+        load_settings({"LEADLIGHT_PORT": "eighty"})
+
+
 def test_networks_are_named_in_a_list_or_between_commas() -> None:
     settings = load_settings({"LEADLIGHT_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8"}, internal_networks=["2001:db8::/32"])
     assert (settings.trusted_proxies, settings.internal_networks) == (("127.0.0.1", "10.0.0.0/8"), ("2001:db8::/32",))

@@ -16,6 +16,7 @@ from psycopg import sql
 from collector.storage import statistics, time_limits
 from collector.storage.database import Connection, Database
 from collector.storage.migrations import migrate
+from collector.storage.pools import connection_parameters
 from collector.storage.slices import CLOSED, OPEN, PRUNED, Slices, make
 from collector.storage.snapshots import damage, event_tables, snapshot
 
@@ -138,7 +139,7 @@ def loading(url: str, backup: Path, check: Callable[[Connection], None]) -> Iter
     `check` is asked when nobody else can read or write any more, and may raise: whoever comes later waits, and finds what was loaded.
     The tombstones that were there are kept aside in the table KEPT until the commit.
     """
-    with reading(backup) as file, psycopg.connect(url) as raw, raw.transaction():
+    with reading(backup) as file, psycopg.connect(**connection_parameters(url)) as raw, raw.transaction():
         tx = Connection(raw, "postgresql")
         time_limits.lift(tx)
         plain = [table for table in tables(file) if not table.name.startswith("events_")]

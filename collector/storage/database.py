@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from collector.storage.drafts import give_to_owner
 from collector.storage.faults import back_off, is_outage, is_transient
 from collector.storage.occupancy import Place
 from collector.storage.packing import packed
-from collector.storage.pools import CONNECT_SECONDS, KEEPALIVE, WRITING, WRITING_IN_A_HURRY, FilePool, ListeningConnection, PostgresPool
+from collector.storage.pools import WRITING, WRITING_IN_A_HURRY, FilePool, ListeningConnection, PostgresPool, connection_parameters
 from collector.storage.questions import Question, rows_of, together
 
 Engine = Literal["sqlite", "postgresql"]
@@ -46,7 +45,7 @@ _ATTEMPTS = 6
 _WAL_ATTEMPTS = 100
 _MOST_OWED = 2**31 - 1  # what the header of the file holds
 _BLOCK = 256  # rows in one INSERT
-_NOTICE_ABSENCE = (  # as long as we go on waiting for the server (`KEEPALIVE`), or so; by itself it would for two hours
+_NOTICE_ABSENCE = (  # as long as we go on waiting for the server (`connection_parameters`), or so; by itself it would for two hours
     "SELECT set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false), "
     "set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '20000', false)"
 )
@@ -416,8 +415,7 @@ class Database:
     @contextmanager
     def _session(self) -> Iterator[ListeningConnection]:
         """Lend a connection to PostgreSQL beside the pool; where the network is cut, the server ends it too, and what it holds is free."""
-        address = make_conninfo("", **{"connect_timeout": CONNECT_SECONDS, **KEEPALIVE, **conninfo_to_dict(self.url)})
-        with ListeningConnection.connect(address, autocommit=True) as session:
+        with ListeningConnection.connect(**connection_parameters(self.url), autocommit=True) as session:
             session.execute(_NOTICE_ABSENCE)
             yield session
 

@@ -17,10 +17,11 @@ def draft(path: Path, *, overwrite: bool) -> Iterator[Path]:
     What a killed process has left there is overwritten by the next.
 
     Raises:
-        FileExistsError: there is such a file, and it is not to be overwritten; or somebody else writes one now.
+        FileExistsError: there is such a file, and it is not to be overwritten, or is none that a file could take the place of (a device,
+            a folder); or somebody else writes one now.
     """
     _check_free(path, overwrite)
-    working = path.with_name(f"{path.name}.new")
+    working = working_name(path)
     descriptor = os.open(working, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
@@ -48,6 +49,11 @@ def draft(path: Path, *, overwrite: bool) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def working_name(path: Path) -> Path:
+    """Return the name under which `draft` writes a file: whatever stands there is overwritten, so nobody had better call anything so."""
+    return path.with_name(f"{path.name}.unfinished")
+
+
 def give_to_owner(descriptor: int, path: Path) -> None:
     """Let root give a file that it has made to whom it is for: the owner of the one at `path`, or else of the folder.
 
@@ -62,6 +68,8 @@ def give_to_owner(descriptor: int, path: Path) -> None:
 def _check_free(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise FileExistsError("it exists already")
+    if path.exists() and not path.is_file():
+        raise FileExistsError("it is no file")
 
 
 def beside(path: Path) -> list[Path]:

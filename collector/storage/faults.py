@@ -15,8 +15,8 @@ _LOCKED = "55P03"  # a lock was not to be had in time
 _RETRIED_STATES = {"40001", "40P01", _LOCKED}  # serialisation failure, deadlock
 _BROUGHT = ("_pkey", "identities_value")
 _UNAVAILABLE_CLASSES = {"08", "53", "58"}  # connection, resources, the system below the server
-# read-only, idle too long (in a transaction, and outside), lock not to be had, shut down, crashed, starting
-_UNAVAILABLE_STATES = {"25006", "25P03", "57P05", "55P03", "57P01", "57P02", "57P03"}
+# read-only, idle too long (in a transaction, and outside), lock not to be had, the role lacks a right, shut down, crashed, starting
+_UNAVAILABLE_STATES = {"25006", "25P03", "57P05", "55P03", "42501", "57P01", "57P02", "57P03"}
 _OUT_OF_TIME_STATES = {"57014", "25P04"}  # a statement, or a transaction, took longer than its role may; or somebody cancelled it
 _DATA_CLASSES = {"22", "23"}  # data, integrity
 _RAISED = "P0001"  # by a trigger

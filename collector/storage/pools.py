@@ -26,7 +26,7 @@ LOCK_SECONDS = 10
 IDLE_SECONDS = 10
 _LOOKS = 3
 _IDLE = 8  # connections to a file that are kept: each has a cache of its own
-KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+_KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 
 WRITING = f"READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
 """How a transaction begins that writes."""
@@ -40,6 +40,22 @@ _OPENING = (
 )
 """What a connection begins with: which server this is, told by when it was started, and that a commit is on disk when it is answered, where
 the role or the server has it otherwise."""
+
+
+def connection_parameters(url: str) -> dict[str, Any]:
+    """Return what to connect with to an address: texts travel as UTF-8, whatever the role, the server or the environment says.
+
+    Raises:
+        ValueError: it is no address; what it says may be a part of a password, so it is not repeated.
+    """
+    try:
+        named = conninfo_to_dict(url)
+    except psycopg.Error:
+        named = None
+    host, port, name = (str((named or {}).get(part) or "") for part in ("host", "port", "dbname"))
+    if named is None or "@" in host + name or not all(number.isdecimal() for number in port.split(",") if number):
+        raise ValueError("DATABASE_URL cannot be read: within user and password, signs such as % @ / : are written %25 %40 %2F %3A")
+    return {"connect_timeout": CONNECT_SECONDS, **_KEEPALIVE, **named, "client_encoding": "utf8"}
 
 
 class ListeningConnection(psycopg.Connection[Any]):
@@ -106,8 +122,7 @@ class _Adapter(Psycopg3Adapter):
             raise psycopg.OperationalError("the server could not be reached a moment ago")
         connection = None
         try:
-            parameters = {"connect_timeout": CONNECT_SECONDS, **KEEPALIVE, **conninfo_to_dict(db.database)}
-            connection = ListeningConnection.connect(**_beginning_with(self._last, parameters), autocommit=True)  # as peewee has it
+            connection = ListeningConnection.connect(**_beginning_with(self._last, db.parameters), autocommit=True)  # as peewee has it
             if db.statement_ms:
                 connection.execute(b"SET statement_timeout = %d" % db.statement_ms)
             row = connection.execute(_OPENING).fetchone()
@@ -134,15 +149,15 @@ class _Adapter(Psycopg3Adapter):
         return bool(self.txn_status(conn) != self.txn_idle)
 
 
-def _beginning_with(last: tuple[str, str] | None, parameters: dict[str, Any]) -> dict[str, Any]:
+def _beginning_with(last: tuple[str, str] | None, wanted: dict[str, Any]) -> dict[str, Any]:
     """Put the server of the last connection first, where there are several: the others may be dead without saying so."""
-    hosts = str(parameters.get("host") or "").split(",")
-    if last is None or len(hosts) == 1 or "hostaddr" in parameters:
-        return parameters
-    ports = str(parameters.get("port") or "5432").split(",")
+    hosts = str(wanted.get("host") or "").split(",")
+    if last is None or len(hosts) == 1 or "hostaddr" in wanted:
+        return wanted
+    ports = str(wanted.get("port") or "5432").split(",")
     servers = list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=False))
     servers.sort(key=lambda server: server != last)
-    return {**parameters, "host": ",".join(host for host, _ in servers), "port": ",".join(port for _, port in servers)}
+    return {**wanted, "host": ",".join(host for host, _ in servers), "port": ",".join(port for _, port in servers)}
 
 
 class PostgresPool(PooledPostgresqlDatabase):  # type: ignore[misc]
@@ -151,7 +166,12 @@ class PostgresPool(PooledPostgresqlDatabase):  # type: ignore[misc]
     psycopg3_adapter = _Adapter
 
     def __init__(self, url: str, connections: int, statement_ms: int = 0) -> None:
-        """`statement_ms` is after how many ms the server ends a statement, 0 for never."""
+        """`statement_ms` is after how many ms the server ends a statement, 0 for never.
+
+        Raises:
+            ValueError: see `connection_parameters`.
+        """
+        self.parameters = connection_parameters(url)
         super().__init__(url, max_connections=connections, timeout=CONNECT_SECONDS, stale_timeout=300, prefer_psycopg3=True)
         self.statement_ms = statement_ms
         self.moves = 0

@@ -10,6 +10,7 @@ writer runs the transaction again.
 """
 
 import functools
+import logging
 import sqlite3
 import struct
 import threading
@@ -21,10 +22,12 @@ import psycopg
 
 from collector.storage import statistics
 from collector.storage.database import Connection, Database
-from collector.storage.faults import RunAgain, is_locked, require_set
+from collector.storage.faults import RunAgain, is_locked, is_unavailable, reason, require_set
 from collector.storage.migrations import translated
 from collector.values.clock import DAY, REST_AHEAD
 from collector.values.ids import event_id_time
+
+log = logging.getLogger(__name__)
 
 WEEK = 7 * DAY
 OVERFLOW = 0
@@ -102,8 +105,8 @@ class Slices:
     def ensure(self, now_ms: int) -> Known:
         """Return the slices, after making those from the end of the retention to two weeks ahead.
 
-        To make one takes a lock that an ANALYZE may hold for long. It is waited for where the next week has none yet; what is for later
-        weeks is tried again later.
+        To make one takes a lock that an ANALYZE may hold for long, and a right that the role may have lost. Where this week and the next
+        have theirs, what is for later weeks is tried again later.
 
         Raises:
             ClockUnset: the time is none that can be.
@@ -121,11 +124,15 @@ class Slices:
             try:
                 known = self._database.transact(lambda tx: make(tx, wanted, soon))
             except Exception as error:  # the driver's, or peewee's around it
-                if not is_locked(error):
+                if not is_unavailable(error):
                     raise
-                self._later = time.monotonic() + _LATER_SECONDS
                 with self._database.read() as connection:
                     known = _known(connection, _states(connection))
+                if not {soon - 1, soon} <= known.open:
+                    raise
+                if not is_locked(error):
+                    log.warning("the tables of coming weeks cannot be made: %s", reason(error))
+                self._later = time.monotonic() + _LATER_SECONDS
             self._known = known
             return known
 

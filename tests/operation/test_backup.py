@@ -19,6 +19,7 @@ from collector.domain.doctor import examine
 from collector.domain.pruning import prune
 from collector.settings import Settings
 from collector.storage.database import Database
+from collector.storage.drafts import working_name
 from collector.storage.slices import CLOSED, OPEN, OVERFLOW, PRUNED, WEEK, Slices, note_overflow
 from collector.values.clock import DAY
 from collector.values.ids import event_id_text
@@ -351,7 +352,7 @@ def size_of(path: Path) -> int:
 def moments(url: str, backup: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
     """Yield names of moments, and ways to see that a restore is there: what it has written beside the database, what its server does."""
     if url.startswith("sqlite"):
-        draft = Path(url.removeprefix("sqlite:///") + ".new")
+        draft = working_name(Path(url.removeprefix("sqlite:///")))
         size = backup.stat().st_size
         yield "begun", draft.exists
         for part in (0.3, 1.0):
@@ -444,7 +445,7 @@ def test_what_cannot_be_done_is_said_in_one_line_and_changes_nothing(filled: Col
         raw.execute("INSERT INTO schema_migrations (version, applied_at) VALUES (9999, 1)")
     assert "newer version" in refused(filled, "restore", str(backup), "--replace")
     assert ids_in(filled.database_url) == before
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name.endswith(".new")) == []
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.endswith(".unfinished")) == []
 
 
 def test_a_backup_overwrites_on_request_only(filled: Collector, tmp_path: Path) -> None:

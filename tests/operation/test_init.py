@@ -119,6 +119,35 @@ def test_a_database_that_cannot_be_used_is_said_in_one_line(tmp_path: Path, url:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://shop:pa%zz-secret@127.0.0.1:1/x",
+        "postgresql://shop:pa/secret@127.0.0.1:1/x",
+        "postgresql://shop:7/secret@127.0.0.1:1/x",
+        "postgresql:///x?host=127.0.0.1&port=1&user=shop&password=secret",
+        "postgresql://shop:se@cret-secret@127.0.0.1:1/x",
+    ],
+)
+def test_a_password_of_the_database_is_not_shown(tmp_path: Path, url: str) -> None:
+    init(tmp_path)
+    done = serve(tmp_path, free_port(), DATABASE_URL=url)
+    assert done.returncode != 0
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not any(part in done.stderr for part in ("secret", "pa%", '"pa"', "7/"))
+
+
+def test_a_host_may_be_named(tmp_path: Path) -> None:
+    init(tmp_path)
+    port = free_port()
+    arguments = ["collector", "serve", "--host", "localhost", "--port", str(port)]
+    program = Program("named", arguments, tmp_path, {"DATABASE_URL": "sqlite:///leadlight.db"})
+    try:
+        program.wait_for(f"http://localhost:{port}", "/healthz")
+    finally:
+        assert program.stop() == 0
+
+
 @pytest.mark.parametrize("engine", ["sqlite"])
 @pytest.mark.parametrize("words", [("prune",), ("init", "--site", "Other", "--origin", ORIGIN)], ids=lambda words: words[0])
 def test_a_command_says_in_one_line_that_the_disk_is_full(start_collector: Callable[..., Collector], words: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.client import Answer
 from tests.support.envelopes import envelope, new_event, new_lead
-from tests.support.held import HeldCollector, held_on_postgresql, held_on_sqlite
+from tests.support.held import PATIENCE_SECONDS, HeldCollector, held_on_postgresql, held_on_sqlite
 from tests.support.load import reading
 from tests.support.processes import run_command
 from tests.support.servers import Collector
@@ -34,7 +34,10 @@ def kill_in_the_commit(held: HeldCollector, ask: Callable[[], Answer]) -> None:
     wait = held.hold()
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask)
-        wait()
+        try:
+            wait()
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the answer was {asked.result(PATIENCE_SECONDS)}") from None
         for _ in range(LOOKS):  # an answer that did not wait for the commit would have come before these, which ask the database too
             assert held.collector.client.api("GET", "/contacts").status == 200
         early = asked.result().text if asked.done() else None

@@ -7,7 +7,7 @@ import pytest
 
 from collector import operating
 from collector.settings import Settings
-from collector.storage.drafts import draft
+from collector.storage.drafts import draft, working_name
 from tests.support.clock import FakeClock
 from tests.support.processes import run_command
 from tests.support.servers import ORIGIN
@@ -55,7 +55,7 @@ def test_what_init_makes(folder: Path) -> None:
 def test_nothing_is_given_away_by_a_link_that_the_service_laid(folder: Path, tmp_path: Path) -> None:
     roots = tmp_path / "roots"
     roots.write_text("root's own")
-    (folder / "backup.db.new").symlink_to(roots)
+    working_name(folder / "backup.db").symlink_to(roots)
     with pytest.raises(OSError, match="symbolic links"), draft(folder / "backup.db", overwrite=True):
         pass
     assert (roots.stat().st_uid, roots.read_text()) == (0, "root's own")

@@ -83,11 +83,14 @@ def migrate(database: Database, now_ms: int, *, tries: int = TRIES) -> list[int]
     """Bring the schema up to date and return the numbers of the steps that ran. Safe from several processes at once.
 
     Raises:
-        SchemaError: the database is of a newer version, or a table was in use whenever it was asked for.
+        SchemaError: the database is of a newer version, or its encoding cannot hold every text, or a table was in use whenever it was
+            asked for.
     """
 
     def work(tx: Connection) -> list[int]:
         if tx.engine == "postgresql":
+            if (encoding := tx.value("SHOW server_encoding")) != "UTF8":
+                raise SchemaError(f"its encoding is {encoding}: make one by CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0")
             time_limits.lift_of_statements(tx)
             _wait_for_turn(tx)
             tx.run(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'")
