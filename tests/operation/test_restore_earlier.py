@@ -75,3 +75,19 @@ def test_whoever_was_deleted_since_a_backup_of_an_earlier_schema_is_deleted_agai
     assert restored.ask(people) == [one for one in restored.people if one[0] != gone]
     assert restored.ask(events) == {number: event for number, event in restored.events.items() if event[0] != gone}
     assert restored.findings() == []
+
+
+@pytest.mark.parametrize("schema", [STEPS[0], STEPS[len(STEPS) // 2], STEPS[-2]])
+def test_a_file_of_an_earlier_schema_is_backed_up_as_it_is_before_its_upgrade(schema: int, tmp_path: Path) -> None:
+    url, backup = f"sqlite:///{tmp_path / 'original.db'}", tmp_path / "backup.db"
+    settings = Settings(database_url=url, secret_key=(installation(url, schema).secret_key,))
+    copied = operating.backup(settings, backup)
+    assert copied.people > 0
+    assert copied.events > 0
+    operating.backup_deletions(settings, tmp_path / "deletions")
+    held = []
+    for each in (url, f"sqlite:///{backup}"):
+        with closing(Database(each, as_it_is=True)) as database, database.read() as connection:
+            assert pending(connection) == STEPS[STEPS.index(schema) + 1 :]
+            held.append(rows(connection, columns(connection)))
+    assert held[0] == held[1]
