@@ -147,8 +147,8 @@ BREAKS = (
         (
             (
                 POOLS,
-                "**_beginning_with(self._last, parameters)",
-                '**{**parameters, **{k: str(parameters[k]).split(",")[0] for k in ("host", "port")}}',
+                "**_beginning_with(self._last, db.parameters)",
+                '**{**db.parameters, **{k: str(db.parameters[k]).split(",")[0] for k in ("host", "port")}}',
             ),
         ),
         saying(GOES_NOT_ON, "failover::died"),
