@@ -11,6 +11,7 @@ from tests.support.processes import free_port
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what is closed is reset
 _CHUNK = 65_536
+_END_SECONDS = 5
 
 Mode = Literal["forward", "refuse", "silent"]
 
@@ -30,11 +31,13 @@ class Proxy:
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     def cut(self) -> int:
-        """Reset every connection, on both sides; new ones are forwarded. Returns how many there were."""
+        """Reset every connection, on both sides; new ones are forwarded. Returns how many there were, once both sides were told."""
         with self._changed:
             pairs = list(self._pairs)
         for pair in pairs:
             pair.cut()
+        for pair in pairs:
+            pair.wait()
         return len(pairs)
 
     def refuse(self) -> None:
@@ -168,13 +171,21 @@ class _Pair:
         self._client = client
         self._server = server
         self._trap: _Trap | None = None
+        self._threads = [threading.Thread(target=self._run, args=(self._ask,), daemon=True)]
+        if server is not None:
+            self._threads.append(threading.Thread(target=self._run, args=(self._answer, server), daemon=True))
 
     def start(self) -> None:
         """Pass on what arrives, each direction in a thread of its own."""
         self._proxy.joined(self)
-        threading.Thread(target=self._run, args=(self._ask,), daemon=True).start()
-        if self._server is not None:
-            threading.Thread(target=self._run, args=(self._answer, self._server), daemon=True).start()
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self) -> None:
+        """Wait until a connection that was cut is: as long as a thread listens to it, the system keeps it."""
+        for thread in self._threads:
+            if thread.ident is not None:  # it was begun
+                thread.join(_END_SECONDS)
 
     def cut(self) -> None:
         """Reset both sides, but for a server that is not to know."""
