@@ -85,3 +85,9 @@ def cpu_seconds(*roots: int) -> float:
         found += spent.get(process, 0)
         waiting += children.get(process, [])
     return found / _TICKS
+
+
+def cpu_of(process: int) -> float:
+    """Return the CPU time that a process has used so far, without those it has started."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
