@@ -166,12 +166,13 @@ class _Group:
         keys = {key for one, _ in pairs for key in ((one.owner,) if one.lead is None else (one.owner, one.lead.key))}
         known = identities.find_locked(self.tx, self.site, keys)
         deleted = self.maker.deletions(self.tx, self.site, keys - known.keys())
+        deleted |= {key: identity.not_before for key, identity in known.items() if identity.not_before}
         wanted: dict[Key, NewIdentity] = {}
         for one, outcome in pairs:
             if one.lead is not None and self.is_forged(one.lead, known, wanted):
                 outcome.error = Reason.LEAD_SECRET_INVALID
                 continue
-            late = self.outlived(one, deleted, wanted)
+            late = self.outlived(one, deleted)
             if one.owner in late:
                 turn_away(one, outcome)
                 continue
@@ -188,12 +189,12 @@ class _Group:
                 wanted.setdefault(one.owner, NewIdentity(one.owner))
         self.identities = identities.resolve(self.tx, self.site, list(wanted.values()), self.maker, self.now, known)
 
-    def outlived(self, submission: Submission, deleted: Mapping[Key, int], made: Mapping[Key, NewIdentity]) -> set[Key]:
-        """Return whose deletion came after everything this submission says: it does not bring them back."""
+    def outlived(self, submission: Submission, deleted: Mapping[Key, int]) -> set[Key]:
+        """Return whose deletion came after everything this submission says: it neither brings them back nor tells of who came anew."""
         if not deleted:
             return set()
         latest = max(_times(submission), default=self.now)
-        return {key for key, at in deleted.items() if latest <= at and key not in made}
+        return {key for key, at in deleted.items() if latest <= at}
 
     @staticmethod
     def is_forged(lead: NewIdentity, known: Mapping[Key, Identity], wanted: Mapping[Key, NewIdentity]) -> bool:

@@ -1,8 +1,17 @@
-"""One history in two orders of arrival. What decides who belongs to whom comes in one order; facts come when they like to, and again."""
+"""One history in many orders of arrival: facts come when they like to, decisions in any order that means the same, and all of it again.
+
+An order of decisions means something in three cases, and there it is kept:
+
+- Of one lead, claims, merges and undos keep their order. The first claim keeps the lead, a merge on request takes whom an undo set free,
+  and an undo undoes the merge that came before it. Decisions about different leads concern different pointers and commute, also where
+  they are about one user: a person is a fold over whoever points to it.
+- Of what is imported for one identity and name, the last word holds.
+- A deletion takes whoever is in its person then, and what was undone of that person is forgotten, so that nothing passes one.
+"""
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import hypothesis.strategies as st
@@ -52,8 +61,104 @@ def dated(play: Play, history: Sequence[Round]) -> tuple[list[list[Message]], li
     return facts, begins
 
 
+def interleaved(history: Sequence[Round], random: Random) -> list[Round]:
+    """Return a history whose decisions come in another order that means the same, across rounds; time passes where it did."""
+    acts_of = [list(one.decisions) for one in history]
+    places: list[tuple[int, int]] = []
+    for number, decided in enumerate(acts_of):
+        for place, act in enumerate(decided):
+            if isinstance(act, acts.Erase):
+                _mix(acts_of, places, random)
+                places = []
+            elif not isinstance(act, acts.Turn):
+                places.append((number, place))
+    _mix(acts_of, places, random)
+    return [replace(one, decisions=tuple(decided)) for one, decided in zip(history, acts_of, strict=True)]
+
+
+def _mix(acts_of: list[list[acts.Act]], places: Sequence[tuple[int, int]], random: Random) -> None:
+    """Let decisions change their places, those about one thing in the order they had."""
+    told = [acts_of[number][place] for number, place in places]
+    things = [_about(act) for act in told]
+    in_turn = {thing: iter([act for act in told if _about(act) == thing]) for thing in things}
+    random.shuffle(things)
+    for (number, place), thing in zip(places, things, strict=True):
+        acts_of[number][place] = next(in_turn[thing])
+
+
+def _about(act: acts.Act) -> Hashable:
+    """Return what a decision is about: the lead, or the total that is imported."""
+    match act:
+        case acts.Send():
+            return act.said[0].lead
+        case acts.Merge() | acts.Undo():
+            return act.lead
+        case acts.Import():
+            return (act.who, act.name)
+    raise AssertionError(act)
+
+
+@dataclass
+class Asking:
+    """Decides as it is told, and asks again for what was asked for before and changes nothing now, whatever happened meanwhile.
+
+    An undo names its merge, and whoever had a lead is kept away by the undo, so an undo and a claim that was not refused may come again at
+    any time. But where a lead was set free, a merge on request takes it anew, and who was refused would be the first to claim it; what is
+    imported holds until it is set anew; and after a deletion all come anew.
+    """
+
+    play: Play
+    since: int
+    """The time of what is imported, which is the same wherever in the history that comes: the beginning, or after the last deletion."""
+    asked: list[acts.Act] = field(default_factory=list)
+    while_taken: list[acts.Act] = field(default_factory=list)
+    """What may come again only as long as nobody sets its lead free."""
+    undone: list[int] = field(default_factory=list)
+
+    def ask(self, act: acts.Act) -> None:
+        self.play.meet(*_concerned(act))
+        refused = isinstance(act, acts.Send) and self._is_refused(act.said[0])
+        self._act(act)
+        match act:
+            case acts.Erase():
+                self.since = self.play.clock() + 1
+                self.asked, self.while_taken, self.undone = [], [], []
+            case acts.Undo():
+                self.while_taken = [one for one in self.while_taken if _about(one) != act.lead]
+                merge = self.play.last_merge(act.lead)
+                self.undone += [] if merge is None else [merge]
+            case acts.Import():
+                self.asked = [one for one in self.asked if _about(one) != _about(act)] + [act]
+            case acts.Merge():
+                self.while_taken.append(act)
+            case acts.Send():
+                (self.while_taken if refused else self.asked).append(act)
+
+    def ask_again(self, random: Random) -> None:
+        """Ask for some of it again, by either process."""
+        while random.random() > 0.6 and (choice := [*self.asked, *self.while_taken, *self.undone]):
+            again, process = random.choice(choice), random.randint(0, 1)
+            with self.play.nothing_changes():
+                if isinstance(again, int):
+                    self.play.undo_again(process, again)
+                else:
+                    self._act(replace(again, process=process))
+
+    def _act(self, act: acts.Act) -> None:
+        self.play.act(replace(act, ago=act.ago + self.play.clock() - self.since) if isinstance(act, acts.Import) else act)
+
+    def _is_refused(self, claim: acts.Said) -> bool:
+        known = self.play.model.known
+        (_, lead), (_, user) = ((key, known.get(key)) for key in ((LEAD, claim.lead), (USER, claim.user)))
+        return lead is not None and lead.person[0] != LEAD and (user is None or lead.person != user.person)
+
+
 def arrive(play: Play, history: Sequence[Round], facts: Sequence[Sequence[Message]], begins: Sequence[int], random: Random) -> None:
-    """Let a history arrive: each fact in its round or a later one while it is in time, some again, cut into commits anyhow."""
+    """Let a history arrive: each fact in its round or a later one while it is in time, some again, cut into commits anyhow.
+
+    Decisions come as they stand in the history; some are asked for again.
+    """
+    asking = Asking(play, play.clock())
     waiting: list[Message] = []
     spoken_of = sorted({fact.owner for each in facts for fact in each if fact.owner[0] == LEAD and not fact.browser})
     for number, one in enumerate(history):
@@ -62,6 +167,7 @@ def arrive(play: Play, history: Sequence[Round], facts: Sequence[Sequence[Messag
         last = number + 1 == len(history)
         due = [fact for fact in waiting if last or random.random() < 0.5 or _expires(fact, begins[number + 1], play.model.retention)]
         waiting = [fact for fact in waiting if fact not in due]
+        play.sent = [fact for fact in play.sent if fact.events or fact.changes]  # claims are asked for again where they may be
         again = [fact for fact in play.sent if random.random() < 0.2 and not _expires(fact, play.clock(), play.model.retention)]
         arriving = due + again
         random.shuffle(arriving)
@@ -69,10 +175,10 @@ def arrive(play: Play, history: Sequence[Round], facts: Sequence[Sequence[Messag
             size = random.randint(1, 4)
             play.send(random.randint(0, 1), [_harmless(play, fact) for fact in arriving[:size]])
             arriving = arriving[size:]
-        play.sent = [fact for fact in play.sent if fact.events or fact.changes]
+            asking.ask_again(random)
         for act in one.decisions:
-            play.meet(*_concerned(act))
-            play.act(act)
+            asking.ask(act)
+            asking.ask_again(random)
             if random.random() < 0.3:
                 play.prune(random.randint(0, 1), random.choice((None, 1, 2, 5)), closings=random.random() < 0.5)
 

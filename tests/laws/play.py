@@ -1,11 +1,13 @@
 """Histories played to two collectors on one database, and to the model beside them; what they answer and come to is compared."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -34,6 +36,7 @@ from tests.support.world import World, lead
 VISITS = ("01a2104a-324e-7080-a9b1-02515962ad5b", "01a2104a-324e-7080-a9b1-02515962ad5c")
 EMAIL_USER = "u-1"
 ADDRESS = acts.ADDRESSES[0]
+OF_PEOPLE = ("identities", "totals", "attributes", "visits", "merges")
 
 
 @dataclass(frozen=True)
@@ -215,15 +218,25 @@ class Play:
 
     def undo(self, act: acts.Undo) -> None:
         services, site, now = self.processes[act.process], self.world.site.id, self.clock()
+        merge = self.last_merge(act.lead)
+        if merge is not None:
+            assert services.writer.run(site, lambda tx: merging.undo(tx, site, merge, now)) is self.model.undo((LEAD, act.lead))
+
+    def undo_again(self, process: int, merge: int) -> None:
+        """Ask once more for the undo of a merge that is undone, whatever its lead became since."""
+        services, site, now = self.processes[process], self.world.site.id, self.clock()
+        assert services.writer.run(site, lambda tx: merging.undo(tx, site, merge, now)) is False
+
+    def last_merge(self, one: str) -> int | None:
+        """Return the id of a lead's merge that stands, else of its last one."""
         rows = self.world.rows(
             "SELECT m.id FROM merges m JOIN identities i ON i.site = m.site AND i.id = m.lead "
             "WHERE m.site = ? AND i.kind = 'lead' AND i.value = ? AND m.outcome = 'merged' "
             "ORDER BY m.undone_at IS NULL DESC, m.id DESC LIMIT 1",  # two processes' ids of one ms have no order
-            site,
-            act.lead,
+            self.world.site.id,
+            one,
         )
-        if rows:
-            assert services.writer.run(site, lambda tx: merging.undo(tx, site, rows[0][0], now)) is self.model.undo((LEAD, act.lead))
+        return rows[0][0] if rows else None
 
     def set_bases(self, act: acts.Import) -> None:
         key = named(act.who)
@@ -382,6 +395,37 @@ class Play:
             "SELECT value, principal_id FROM identities WHERE site = ? AND kind = 'lead' AND principal_id <> id", site
         )
         assert sorted(open_merges) == sorted(pointers)
+
+    @contextmanager
+    def nothing_changes(self) -> Iterator[None]:
+        """Demand that not one value changes of what is stored of people and their merges.
+
+        A claim to a lead that is another's by now may be journalled as refused; the database itself refuses a second line of that.
+        """
+        before = self.stored()
+        yield
+        after = self.stored()
+        assert after == before, [(table, before[table] - after[table], after[table] - before[table]) for table in OF_PEOPLE]
+
+    def stored(self) -> dict[str, Counter[tuple[Any, ...]]]:
+        """Read the rows of people and their merges as they stand in the database."""
+        site = self.world.site.id
+        merged = " AND outcome = 'merged'"
+        return {
+            table: Counter(self.world.rows(f"SELECT * FROM {table} WHERE site = ?{merged if table == 'merges' else ''}", site))
+            for table in OF_PEOPLE
+        }
+
+    def journal(self) -> Counter[tuple[Any, ...]]:
+        """Read the merges that came about: of which lead, into whom, by whom and why, and whether they were undone."""
+        return Counter(
+            self.world.rows(
+                "SELECT l.value, t.kind, t.value, m.by_whom, m.reason, m.verified, m.blocked, m.undone_at IS NULL, m.undone_by "
+                "FROM merges m JOIN identities l ON l.site = m.site AND l.id = m.lead "
+                "JOIN identities t ON t.site = m.site AND t.id = m.target WHERE m.site = ? AND m.outcome = 'merged'",
+                self.world.site.id,
+            )
+        )
 
     def everybody(self) -> dict[frozenset[Key], Seen]:
         """Read everybody as the collector has them."""

@@ -355,7 +355,7 @@ class Model:
         self.weeks |= wanted - self.ended
 
     def _outlived(self, key: Key, newest: int) -> bool:
-        return key not in self.known and newest <= self.deleted.get(key, -1)
+        return newest <= (self.known[key].not_before or -1 if key in self.known else self.deleted.get(key, -1))
 
     def _make(self, key: Key, now: int) -> None:
         if key not in self.known:
