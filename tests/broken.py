@@ -408,13 +408,13 @@ BREAKS = (
         (
             (
                 PRUNING,
-                '    tx.run("UPDATE slice_sites SET moved = ? WHERE site = ? AND slice = ?", (upto, site, number))\n',
-                "    _later.append((upto, site, number))\n",
+                '    tx.run("UPDATE slice_sites SET moved = ? WHERE site = ? AND slice = ?", (found.upto, site, number))\n',
+                "    _later.append((found.upto, site, number))\n",
             ),
             (
                 PRUNING,
-                "        moved = transact(lambda tx: _move_some(tx, number, site, limit))\n",
-                "        moved = transact(lambda tx: _move_some(tx, number, site, limit))\n"
+                "        moved = transact(functools.partial(_move_counted, number=number, site=site, found=found))\n",
+                "        moved = transact(functools.partial(_move_counted, number=number, site=site, found=found))\n"
                 "        while _later:\n"
                 "            __import__('time').sleep(0.2)\n"
                 "            how_far = _later.pop()\n"

@@ -22,9 +22,10 @@ import msgspec
 
 from collector.domain import identities, visits
 from collector.domain.identities import EMAIL, LEAD, USER, Identity, Members
-from collector.domain.names import ATTRIBUTE, STANDARD_ATTRIBUTES, NameGone, Names
+from collector.domain.names import ATTRIBUTE, FIRST_FREE, STANDARD_ATTRIBUTES, NameGone, Names
 from collector.storage.database import Connection
 from collector.storage.questions import Question
+from collector.values.errors import Reason
 from collector.values.text import fold
 from collector.values.visit_context import FIRST, VISIT_FIELDS, described
 
@@ -41,6 +42,13 @@ _OF_FIRST = {attr for attr, name in OF_VISITS.items() if name.startswith(FIRST)}
 
 _RANKS = {LEAD: 0, EMAIL: 1, USER: 2}
 """Of equal sources, a user's own value counts before that of the email it was known by first, and both before those of its leads."""
+
+MOST = 10_000
+"""Own values that the leads of one person have at most, all together, of what is no standard attribute.
+
+A fold reads the values that each of them has, so whoever lets many leads set many must not make that grow without end. Leads that would
+bring more do not merge by themselves; one that is part of such a person changes what it has, and sets nothing new without a proof.
+"""
 
 _CHUNK = 400
 _NULL = "null"
@@ -82,15 +90,28 @@ class Standing(NamedTuple):
         return fold_own(self.own, self.visited)
 
 
-def apply(tx: Connection, site: int, names: Names, identity: Identity, values: Mapping[str, Any], at_ms: int, source: int) -> list[str]:
+Refused = list[tuple[str, Reason]]
+"""Attributes that were not set, or are outranked, and why."""
+
+
+def apply(
+    tx: Connection,
+    site: int,
+    names: Names,
+    identity: Identity,
+    values: Mapping[str, Any],
+    at_ms: int,
+    source: int,
+    kept: "Kept | None" = None,
+) -> Refused:
     """Set attributes of an identity and re-fold the person's.
 
-    Returns the names whose present value is another one, of a source that outranks the new one's.
+    Returns the names whose present value is another one, of a source that outranks the new one's, and those that there is no room for.
 
     Raises:
         NameGone: an attribute has no number.
     """
-    return apply_all(tx, site, names, identity, [(values, at_ms)], source)[0]
+    return apply_all(tx, site, names, identity, [(values, at_ms)], source, kept)[0]
 
 
 def apply_all(
@@ -100,10 +121,10 @@ def apply_all(
     identity: Identity,
     changes: Sequence[tuple[Mapping[str, Any], int]],
     source: int,
-    said: visits.Says | None = None,
-) -> list[list[str]]:
+    kept: "Kept | None" = None,
+) -> list[Refused]:
     """Set attributes of an identity several times, each with its time (ms), as `apply` does one after the other: what they come to is
-    written and folded once, since folding reads what all the person's identities have. `said` as in `refold`.
+    written and folded once, since folding reads what all the person's identities have. `kept` is what was read in this transaction.
 
     Returns for each change what `apply` does.
 
@@ -113,6 +134,7 @@ def apply_all(
     numbers = {name: _number_of(names, site, name) for values, _ in changes for name in values}
     if not numbers:
         return [[] for _ in changes]
+    kept = Kept(tx, site) if kept is None else kept
     own: dict[int, Own] = {}
     persons: dict[int, tuple[str, int, int]] = {}
     among, parameters = tx.among(sorted(numbers.values()))
@@ -126,24 +148,29 @@ def apply_all(
             own[attr] = (value, at, rank)
         if number == identity.principal_id and folded is not None:
             persons[attr] = (folded, folded_source, folded_at or 0)
+    before = dict(own)
     unset = [attr for attr, (shown, by, _) in persons.items() if shown == _NULL and by > source]
     is_again = identity.kind == LEAD and len(changes) > 1 and unset
     unset_at = _last_unset(tx, site, identity.principal_id, unset, source) if is_again else {}
+    is_bounded = identity.kind == LEAD and identity.absorbed and source == BROWSER
     changed: dict[int, Own] = {}
-    outranked: list[list[str]] = []
+    refused: list[Refused] = []
     for values, at_ms in changes:
-        outranked.append([])
+        refused.append([])
         for name, value in values.items():
             attr = numbers[name]
             new: Own = (_json(value), at_ms, source)
             present = own.get(attr)
+            if present is None and is_bounded and attr >= FIRST_FREE and not kept.has_room(identity.principal_id):
+                refused[-1].append((name, Reason.LEADS_LIMIT))
+                continue
             shown, by, since = persons.get(attr, (new[0], source, 0))
             # What was unset before is adopted from a lead, and stands there for the changes that follow.
             adopted = attr in changed and changed[attr][0] != _NULL and changed[attr][1] > unset_at.get(attr, since)
             gives_way = identity.kind == LEAD and shown == _NULL and (since < at_ms or adopted)
             is_outranked = present is not None and present[2] > source and present[0] != new[0]
             if is_outranked or (by > source and shown != new[0] and not gives_way):
-                outranked[-1].append(name)
+                refused[-1].append((name, Reason.ATTRIBUTE_PROTECTED))
             if present is None or _order(new) > _order(present):
                 own[attr] = changed[attr] = new
     tx.run_many(
@@ -152,8 +179,85 @@ def apply_all(
         "own_source = excluded.own_source",
         [(site, attr, identity.id, *new) for attr, new in sorted(changed.items())],
     )
-    refold(tx, site, [identity.principal_id], changed, said=said)
-    return outranked
+    kept.refold(identity, {attr: (before.get(attr), new) for attr, new in changed.items()})
+    return refused
+
+
+def from_leads(site: int, person: int, lead: int) -> tuple[str, tuple[int, ...]]:
+    """Return the query, with its parameters, of how many values the leads of a person and one more lead have, of those that `MOST` bounds;
+    not beyond that. An index tells of it alone, since a lead has no row of such an attribute without a value.
+    """
+    found = (
+        "SELECT 1 FROM identities i CROSS JOIN attributes a WHERE i.site = ? AND i.principal_id IN (?, ?) AND i.id <> ? "
+        "AND a.site = i.site AND a.identity = i.id AND a.attr >= ? LIMIT ?"
+    )
+    return f"SELECT count(*) FROM ({found}) f", (site, person, lead, person, FIRST_FREE, MOST + 1)
+
+
+class Kept:
+    """What people have of attributes, read once for all that is changed of them in one transaction, which has them locked.
+
+    Of what leads have of one source only the last value is kept: whether it sets or unsets, it decides for all of them (`fold_own`).
+    """
+
+    def __init__(self, tx: Connection, site: int, said: visits.Says | None = None) -> None:
+        self._tx = tx
+        self._site = site
+        self._said = said
+        self._members: dict[int, Members] = {}
+        self._known: dict[tuple[int, int], Standing] = {}
+        self._room: dict[int, int] = {}
+
+    def has_room(self, person: int) -> bool:
+        """Say whether a lead of this person may set one more attribute, and count it."""
+        if person not in self._room:
+            sql, parameters = from_leads(self._site, person, person)
+            self._room[person] = MOST - self._tx.value(sql, parameters)
+        self._room[person] -= 1
+        return self._room[person] >= 0
+
+    def refold(self, identity: Identity, changed: Mapping[int, tuple[Own | None, Own]]) -> None:
+        """Fold a person's values of attributes of which one identity has got another own value, written already: from what to what."""
+        person = identity.principal_id
+        unknown = []
+        for attr, (before, new) in changed.items():
+            known = self._known.get((person, attr))
+            own = None if known is None else _replaced(known.own, identity.kind, before, new)
+            if known is None or own is None:
+                unknown.append(attr)
+            else:
+                self._known[person, attr] = known._replace(own=own)
+        if unknown:
+            if person not in self._members:
+                self._members[person] = identities.members(self._tx, self._site, [person])
+            for one in standing(self._tx, self._site, [person], unknown, self._members[person], self._said):
+                self._known[person, one.attr] = one._replace(own=_last_of_leads(one.own))
+        found = []
+        for attr in changed:
+            now = self._known.get((person, attr))
+            if now is not None and not now.is_said and (folded := now.folded) != now.stored:
+                self._known[person, attr] = now._replace(stored=folded)
+                found.append((self._site, attr, person, *folded))
+        _write(self._tx, found)
+
+
+def _last_of_leads(own: list[tuple[str, Own]]) -> list[tuple[str, Own]]:
+    """Return own values without those of leads that a later one of the same source, of a lead too, makes count for nothing."""
+    last: dict[int, Own] = {}
+    for kind, one in own:
+        if kind == LEAD and (one[2] not in last or _order(one) > _order(last[one[2]])):
+            last[one[2]] = one
+    return [entry for entry in own if entry[0] != LEAD] + [(LEAD, one) for one in last.values()]
+
+
+def _replaced(own: list[tuple[str, Own]], kind: str, before: Own | None, new: Own) -> list[tuple[str, Own]] | None:
+    """Return what is kept of own values where an identity's is another one, a later one; None where what it covered has to be read."""
+    if before is None or (kind, before) not in own:
+        return _last_of_leads([*own, (kind, new)])
+    if kind == LEAD and before[2] != new[2]:
+        return None
+    place = own.index((kind, before))
+    return _last_of_leads([*own[:place], (kind, new), *own[place + 1 :]])
 
 
 def _last_unset(tx: Connection, site: int, person: int, attrs: Collection[int], source: int) -> dict[int, int]:
@@ -192,10 +296,15 @@ def refold(
         for one in standing(tx, site, people, attrs, members, said)
         if not one.is_said and one.folded != one.stored
     ]
+    _write(tx, found)
+
+
+def _write(tx: Connection, folded: list[tuple[Any, ...]]) -> None:
+    """Write what people's values were folded to: site, attribute, person and what stands there."""
     tx.insert(
         "attributes",
         ("site", "attr", "identity", "value", "num", "folded", "set_at", "source"),
-        sorted(found, key=itemgetter(1, 2)),
+        sorted(folded, key=itemgetter(1, 2)),
         "ON CONFLICT (site, attr, identity) DO UPDATE SET value = excluded.value, num = excluded.num, folded = excluded.folded, "
         "set_at = excluded.set_at, source = excluded.source",
     )

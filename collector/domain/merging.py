@@ -33,13 +33,13 @@ class Claim(Enum):
     BLOCKED = "blocked"
     """The pair's merge was undone; it does not merge again by itself."""
     FULL = "full"
-    """The user has as many leads or visits as merge by themselves; this one stays a person of its own, which it may go on being."""
+    """The user has as many leads, or visits or attributes of leads, as merge by themselves; this one may go on as a person of its own."""
 
 
 MOST = 1_000
 """Leads of one person from which on no more merge by themselves, unless the user is proved. Who has more is no person but an account that
-everybody uses, or somebody who wants the collector to be slow: each merge reads what all of them have. So the visits of both together are
-bounded as those of one person are (`visits.MOST`)."""
+everybody uses, or somebody who wants the collector to be slow: each merge reads what all of them have. So the visits of both together, and
+what leads set, are bounded as those of one person are (`visits.MOST`, `attributes.MOST`)."""
 
 REFUSALS = 100
 """Refused claims that are journalled of one lead, and into one person, of those with a proof and without one each. The site's public key is
@@ -119,9 +119,10 @@ def claim_lead(
 
 def _is_full(tx: Connection, site: int, lead: Identity, person: int, folding: Folding) -> bool:
     members = "SELECT id, visit_count FROM identities WHERE site = ? AND principal_id = ? LIMIT ?"
-    sql = f"SELECT count(*), max(CASE WHEN id = ? THEN visit_count END) FROM ({members}) m"
-    ((identities_of, number),) = tx.rows(sql, (person, site, person, MOST + 1))
-    if identities_of > MOST:
+    values, of_values = attributes.from_leads(site, person, lead.id)
+    sql = f"SELECT count(*), max(CASE WHEN id = ? THEN visit_count END), ({values}) FROM ({members}) m"
+    ((identities_of, number, values_of),) = tx.rows(sql, (person, *of_values, site, person, MOST + 1))
+    if identities_of > MOST or values_of > attributes.MOST:
         return True
     made = (number or 0) + folding.visits(person) + (lead.visit_count or 0)
     if made * (identities_of + 1) <= visits.MOST:  # whatever parts the others have in them: so nearly always nothing is to be counted

@@ -43,7 +43,8 @@ STANDARD_ATTRIBUTES = {
     "os": 26,
     "device": 27,
 }
-_FIRST_FREE = 1_000
+FIRST_FREE = 1_000
+"""The least number of a name that is no standard attribute."""
 _CHUNK = 500
 _STANDARD_TEXTS = {number: text for text, number in STANDARD_ATTRIBUTES.items()}
 
@@ -182,7 +183,7 @@ class Names:
                 left = max(self._new_per_day - today, 0)
             if left == 0:
                 return {}
-            highest = tx.value("SELECT max(id) FROM names WHERE site = ?", (site,)) or _FIRST_FREE
+            highest = tx.value("SELECT max(id) FROM names WHERE site = ?", (site,)) or FIRST_FREE
             known = _numbered(tx, site, kind, missing)
             new = [text for text in missing if text not in known][:left]
             made = {text: number for number, text in enumerate(new, highest + 1)}

@@ -24,6 +24,8 @@ STEP = {"sqlite": 1_000, "postgresql": 10_000}
 
 PART = "weeks"
 """What pruning is called as a part of upkeep."""
+_NOTHING_MOVED = -1
+"""How far moving came where it has not begun: before every identity."""
 _LOCK = 7_305_808_869_229_540  # PostgreSQL advisory lock; any fixed number
 
 
@@ -72,7 +74,7 @@ def _prune(
         moved = 0
         for site in sites:
             with attempt(PART, site):
-                yield from _move(transact, number, site, STEP[database.engine])
+                yield from _move(database, transact, number, site, STEP[database.engine])
                 moved += 1
         if moved < len(sites):
             continue
@@ -91,34 +93,55 @@ def _close(tx: Connection, *, slices: Slices, number: int) -> int:
     return 0
 
 
-def _move(transact: Transact, number: int, site: int, limit: int) -> Iterator[Step]:
-    """Add one site's counts of a closed slice to the base, identity by identity."""
-    while True:
-        moved = transact(lambda tx: _move_some(tx, number, site, limit))
-        if not moved:
-            return
-        yield Step("moved", number, moved)
+class _Sums(msgspec.Struct, frozen=True):
+    """What the identities after `before` up to `upto` did in a closed slice: (name, identity, count, last, first)."""
+
+    before: int
+    upto: int
+    rows: list[tuple[int, int, int, int, int]]
 
 
-def _move_some(tx: Connection, number: int, site: int, limit: int) -> int:
+def _move(database: Database, transact: Transact, number: int, site: int, limit: int) -> Iterator[Step]:
+    """Add one site's counts of a closed slice to the base, identity by identity.
+
+    One of them may have millions of events, so they are counted while nobody waits. What is closed takes nothing any more, and loses only
+    what those did who are deleted, who have no totals: so what was counted holds for as long as nobody else moves it.
+    """
+    while (found := _count(database, number, site, limit)) is not None:
+        moved = transact(functools.partial(_move_counted, number=number, site=site, found=found))
+        if moved:
+            yield Step("moved", number, moved)
+
+
+def _count(database: Database, number: int, site: int, limit: int) -> _Sums | None:
+    """Count what is to be moved next; None where there is nothing, or no such slice any more."""
+    with database.snapshot() as connection:
+        if number not in numbers_in(connection, CLOSED):
+            return None
+        before = connection.value("SELECT moved FROM slice_sites WHERE site = ? AND slice = ?", (site, number))
+        before = _NOTHING_MOVED if before is None else before
+        events = f"FROM events_{number} WHERE site = ? AND identity > ?"
+        upto = connection.value(f"SELECT identity {events} ORDER BY identity LIMIT 1 OFFSET ?", (site, before, limit - 1))
+        if upto is None:
+            upto = connection.value(f"SELECT max(identity) {events}", (site, before))
+        if upto is None:
+            return None
+        found = f"{events} AND identity <= ? GROUP BY name, identity ORDER BY name, identity"
+        rows = connection.rows(f"SELECT name, identity, count(*), max(at), min(at) {found}", (site, before, upto))
+        return _Sums(before, upto, rows)
+
+
+def _move_counted(tx: Connection, number: int, site: int, found: _Sums) -> int:
+    """Add what was counted to the base and say how far that came, unless another has moved it meanwhile."""
     if number not in numbers_in(tx, CLOSED):
         return 0
-    tx.insert("slice_sites", ("site", "slice", "moved"), [(site, number, -1)], "ON CONFLICT DO NOTHING")
+    tx.insert("slice_sites", ("site", "slice", "moved"), [(site, number, _NOTHING_MOVED)], "ON CONFLICT DO NOTHING")
     cursor = f"SELECT moved FROM slice_sites WHERE site = ? AND slice = ?{tx.lock_suffix()}"
-    before = tx.value(cursor, (site, number))
-    events = f"FROM events_{number} WHERE site = ? AND identity > ?"
-    upto = tx.value(f"SELECT identity {events} ORDER BY identity LIMIT 1 OFFSET ?", (site, before, limit - 1))
-    if upto is None:
-        upto = tx.value(f"SELECT max(identity) {events}", (site, before))
-    if upto is None:
+    if tx.value(cursor, (site, number)) != found.before:
         return 0
-    rows = tx.rows(
-        f"SELECT name, identity, count(*), max(at), min(at) {events} AND identity <= ? GROUP BY name, identity ORDER BY name, identity",
-        (site, before, upto),
-    )
-    add_to_base(tx, site, rows)
-    tx.run("UPDATE slice_sites SET moved = ? WHERE site = ? AND slice = ?", (upto, site, number))
-    return sum(row[2] for row in rows)
+    add_to_base(tx, site, found.rows)
+    tx.run("UPDATE slice_sites SET moved = ? WHERE site = ? AND slice = ?", (found.upto, site, number))
+    return sum(row[2] for row in found.rows)
 
 
 def _wipe(transact: Transact, number: int, site: int) -> Iterator[Step]:

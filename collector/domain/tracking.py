@@ -135,6 +135,8 @@ class _Group:
         self.folding = Folding()
         self.said = visits.Sayings(tx, site)
         """For when visits are written."""
+        self.kept = attributes.Kept(tx, site, self.said)
+        """For when nobody merges any more."""
         self.identities: dict[Key, Identity] = {}
 
     def write(self, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
@@ -411,10 +413,10 @@ class _Group:
                 continue
             wanted[place] = {name: value for name, value in change.values.items() if (ATTRIBUTE, name) in self.numbers}, change.at
         answered = [(change.values, change.at) for change in submission.answered]
-        outranked = attributes.apply_all(self.tx, self.site, self.names, owner, [*wanted.values(), *answered], source, self.said)
-        for (place, (allowed, _)), protected in zip(wanted.items(), outranked, strict=False):  # what answers set is not told
+        refused = attributes.apply_all(self.tx, self.site, self.names, owner, [*wanted.values(), *answered], source, self.kept)
+        for (place, (allowed, _)), protected in zip(wanted.items(), refused, strict=False):  # what answers set is not told
             outcome.protected += [(place, name, Reason.NAME_LIMIT) for name in submission.changes[place].values if name not in allowed]
-            outcome.protected += [(place, name, Reason.ATTRIBUTE_PROTECTED) for name in protected]
+            outcome.protected += [(place, name, reason) for name, reason in protected]
 
     def mark_internal(self, submission: Submission, outcome: Outcome) -> None:
         """Note that this browser is one of the site's own people's, unless something is known of that.
@@ -430,7 +432,7 @@ class _Group:
         said = staff.said_of(self.tx, self.site, owner.id)
         if said in (None, "null"):
             source = attributes.BROWSER if said is None else attributes.TRUSTED  # or what was unset would stay so
-            attributes.apply(self.tx, self.site, self.names, owner, {"internal": True}, self.now, source)
+            attributes.apply(self.tx, self.site, self.names, owner, {"internal": True}, self.now, source, self.kept)
 
 
 _NO_ACTIVITY = (None, None)

@@ -38,7 +38,7 @@ class Reason(StrEnum):
     LEAD_SECRET_INVALID = "lead_secret_invalid", "The secret does not belong to this lead."
     LEAD_LIMIT = "lead_limit", "More new visitors a minute than the site may bring; try again after Retry-After seconds."
     LEAD_CLAIMED = "lead_claimed", "The lead belongs to another user already."
-    LEADS_LIMIT = "leads_limit", "The user has as many visitors already as join without a proof (1,000), or visits (10,000)."
+    LEADS_LIMIT = "leads_limit", "More visitors (1,000), visits or attributes of visitors (10,000) than one user has without a proof."
     USER_ID_INVALID = "user_id_invalid", "A user id is 1 to 255 code points without U+0000 and lone surrogates, and not null or undefined."
     USER_HASH_INVALID = "user_hash_invalid", "The user hash or token does not prove this user id."
     IDENTITY_UNVERIFIED = "identity_unverified", "The site demands a verified user id."

@@ -12,7 +12,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from collector.domain import visits
+from collector.domain import attributes, visits
 from collector.domain.deliveries import ANSWERED, Report
 from collector.domain.doctor import examine
 from collector.domain.identities import Key, NewIdentity
@@ -255,4 +255,100 @@ def test_many_claims_of_one_group_are_folded_together(world: World) -> None:
     assert work.rows < 20 * 21 * 3, "or each had read the visits of all before it"
     assert visits_of(world, user("guest")) == 63
     assert world.attributes(user("guest"))["custom_attributes.plan"] == names[-1]
+    assert list(examine(world.services.database)) == []
+
+
+def setting(who: NewIdentity | Key, *names: str, value: str | None = "x", at: int, **fields: Any) -> Submission:
+    """What sets attributes of somebody, all to one value at one time."""
+    changes = [AttributeChange({f"custom_attributes.{name}": value for name in names}, at)]
+    browser = who if isinstance(who, NewIdentity) else None
+    return Submission(owner=who if browser is None else browser.key, lead=browser, changes=changes, **fields)
+
+
+@pytest.mark.parametrize("value", ["new", None])
+def test_what_many_envelopes_of_one_group_change_of_somebody_is_read_once(world: World, value: str | None) -> None:
+    names, leads = [f"name-{number}" for number in range(10)], [lead(f"lead-{number}") for number in range(20)]
+    for one in leads:
+        world.send(user("guest"), lead=one)
+        together(world, setting(one, *names, at=world.clock()))
+    world.clock.advance(HOUR)
+    with worked() as work:
+        together(world, *(setting(one, *names, value=value, at=world.clock()) for one in leads))
+    assert work.rows < 4 * len(leads) * len(names), "what each lead and the person have of it, and once what all of them have"
+    assert world.attributes(user("guest")) == ({} if value is None else {f"custom_attributes.{name}": value for name in names})
+    assert list(examine(world.services.database)) == []
+
+
+kinds = st.sampled_from(["lead", "email", "user"])
+own_values = st.tuples(kinds, st.tuples(st.sampled_from(['"a"', '"z"', "null"]), st.integers(0, 5), st.sampled_from([1, 2])))
+
+
+@given(st.lists(own_values, max_size=8))
+@example([("email", ("null", 3, 1)), ("email", ('"a"', 5, 1)), ("lead", ("null", 1, 2)), ("lead", ('"a"', 2, 1))])
+def test_of_what_leads_have_the_last_value_of_a_source_decides(own: list[tuple[str, attributes.Own]]) -> None:
+    assert attributes.fold_own(attributes._last_of_leads(own)) == attributes.fold_own(own)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["lead", "other", "third", "user"]), source, values, times), max_size=8))
+@example([("lead", False, "a", 2), ("other", False, "b", 1), ("lead", True, None, 1), ("other", True, "b", 0)])
+@example([("lead", True, "a", 1), ("other", False, None, 4), ("third", False, "b", 3), ("lead", True, None, 2)])
+@settings(max_examples=settings.default.max_examples // 5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_one_group_changes_comes_to_what_each_change_in_a_group_of_its_own_does(
+    world: World, history: list[tuple[str, bool, str | None, int]]
+) -> None:
+    began = world.clock()
+    found = []
+    for at_once in (True, False):
+        name = secrets.token_hex(8)
+        together(world, *(sent(user(name), lead=lead(f"{one}-{name}")) for one in ("lead", "other", "third")))
+        changes = [
+            setting(user(name) if of == "user" else lead(f"{of}-{name}").key, "plan", value=value, at=began + at, verified=trusted)
+            for of, trusted, value, at in history
+        ]
+        outcomes = together(world, *changes) if at_once else [outcome for change in changes for outcome in together(world, change)]
+        found.append(([outcome.protected for outcome in outcomes], world.attributes(user(name))))
+    assert found[0] == found[1]
+
+
+def test_leads_that_set_more_than_those_of_one_person_do_not_join_without_a_proof(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attributes, "MOST", 5)
+    for name in ("a", "b", "c"):
+        together(world, setting(lead(name), "one", "two", "three", at=world.clock()))
+    together(world, setting(lead("d"), "one", "two", at=world.clock()))
+    world.set(lead("d"), {"utm_source": "fair", "email": "d@shop.example"})
+    world.set(user("guest"), {f"custom_attributes.{number}": "x" for number in range(9)}, lead=lead("a"))
+    assert world.send(user("guest"), lead=lead("b")).claim is Claim.FULL
+    assert world.send(user("guest"), lead=lead("d")).claim is Claim.MERGED, "a user's own values are as many as there are names"
+    reasons = world.rows("SELECT outcome, reason FROM merges ORDER BY at, id")
+    assert reasons == [("merged", "identify"), ("refused", "leads_limit"), ("merged", "identify")]
+    assert world.send(user("guest"), lead=lead("c"), verified=True).claim is Claim.MERGED
+    assert list(examine(world.services.database)) == []
+
+
+def test_many_claims_of_one_group_are_bounded_by_what_all_the_leads_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attributes, "MOST", 5)
+    leads = [lead(f"lead-{number}") for number in range(5)]
+    together(world, *(setting(one, "one", "two", at=world.clock()) for one in leads))
+    outcomes = together(world, *(sent(user("guest"), lead=one) for one in leads))
+    assert [outcome.claim for outcome in outcomes] == [Claim.MERGED] * 2 + [Claim.FULL] * 3
+
+
+def test_leads_of_one_person_set_so_much_and_then_only_change_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attributes, "MOST", 3)
+    for name in ("a", "b"):
+        world.send(user("guest"), lead=lead(name))
+    first, second, other = together(
+        world,
+        setting(lead("a"), "one", "two", at=world.clock()),
+        setting(lead("b"), "one", "two", "three", at=world.clock()),
+        setting(lead("a"), "two", "three", value="later", at=world.clock() + 1),
+    )
+    assert first.protected == []
+    assert second.protected == [(0, f"custom_attributes.{name}", Reason.LEADS_LIMIT) for name in ("two", "three")]
+    assert other.protected == [(0, "custom_attributes.three", Reason.LEADS_LIMIT)]
+    assert world.attributes(user("guest")) == {"custom_attributes.one": "x", "custom_attributes.two": "later"}
+    assert world.set(lead("b"), {"name": "Ada"}).protected == [], "a standard attribute"
+    assert world.set(lead("b"), {"custom_attributes.three": "proved"}, verified=True).protected == []
+    assert world.set(user("guest"), {"custom_attributes.four": "own"}, lead=lead("a")).protected == []
+    assert world.set(lead("alone"), {f"custom_attributes.{number}": "x" for number in range(9)}).protected == []
     assert list(examine(world.services.database)) == []

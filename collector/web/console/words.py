@@ -78,7 +78,7 @@ def journal(merge: Merge, person: Person) -> JournalLine:
     visitor, own = short(merge.lead), merge.into == person.contact_id
     if merge.outcome == "refused":
         if merge.reason == Reason.LEADS_LIMIT.value:
-            rest = " has as many visitors or visits already as join without a proof."
+            rest = " has as many visitors, visits or attributes of visitors already as join without a proof."
             if own:
                 return JournalLine("", merge.lead, visitor, f" was not joined to this person, who{rest}")
             return JournalLine("", merge.into, merge.user, f" signed in here, but{rest}")
