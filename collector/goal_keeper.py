@@ -4,12 +4,10 @@ import functools
 import logging
 import threading
 
-from collector.domain import goals
-from collector.domain.auto_messages import AutoMessage
-from collector.domain.sites import Site
+from collector.domain import goals, reached_together
+from collector.ingest import goals_asked
 from collector.ingest.failures import described
 from collector.services import Services
-from collector.storage.faults import is_outage
 from collector.values.clock import HOUR
 
 log = logging.getLogger(__name__)
@@ -51,27 +49,16 @@ class GoalKeeper:
         since = before - goals.LATE if late else before
         looked = False
         for site in services.sites.all():
-            with services.database.read() as connection:
-                messages = [one for one in services.auto_messages.all(connection, site.id) if one.definition.goal is not None]
+            messages, parted = goals_asked.to_ask(services, site)
+            looked = looked or bool(messages)
+            if goals_asked.ask_again(services, site, messages, parted, now_ms, self._stopping) and parted:
+                services.writer.run(site.id, functools.partial(reached_together.asked, site=site.id, people=parted))
             for message in messages:
                 if self._stopping.is_set():
                     return
-                looked = True
-                try:
-                    self._note(site, message, now_ms, since)
-                except Exception as error:  # one goal that cannot be asked keeps no other from being noted
-                    if is_outage(error):
-                        raise
-                    log.warning("the goal of message %s could not be looked for: %s", message.public_id, described(error))
+                with goals_asked.apart(message):
+                    found = goals.met(services.database, site, services.names, message, now_ms, since, services.settings.retention)
+                    goals_asked.note(services, site, message, found, now_ms, self._stopping)
         if looked and (before == now_ms or now_ms - before >= goals.WRITTEN):
             services.writer.run(0, functools.partial(goals.note_look, now_ms=now_ms))
         self._late_at = now_ms if late else self._late_at
-
-    def _note(self, site: Site, message: AutoMessage, now_ms: int, since: int) -> None:
-        services = self._services
-        found = goals.met(services.database, site, services.names, message, now_ms, since, services.settings.retention)
-        for start in range(0, len(found), goals.STEP):
-            if self._stopping.is_set():
-                return
-            step = found[start : start + goals.STEP]
-            services.writer.run(site.id, functools.partial(goals.note, site=site.id, message=message, receipts=step, now_ms=now_ms))

@@ -3,6 +3,7 @@
 Each identity keeps its own value; the person's stands on the principal's row. Own values are ordered by (source, kind of identity, time,
 text of the value): what REST or a verified browser set is never displaced by an unverified one, whichever of the person's identities
 either speaks for; of equal sources the user's own counts, else the newest among its leads; and the order of arrival does not matter.
+Only changes over REST, which name no time, count in the order of their commits (`set_now`).
 An attribute that was unset is one that somebody lacks: what a lead says after that is adopted. What leads said before stays away, else
 nothing that came from one could be unset.
 
@@ -25,6 +26,7 @@ from collector.domain.identities import EMAIL, LEAD, USER, Identity, Members
 from collector.domain.names import ATTRIBUTE, FIRST_FREE, STANDARD_ATTRIBUTES, NameGone, Names
 from collector.storage.database import Connection
 from collector.storage.questions import Question
+from collector.values.clock import DAY
 from collector.values.errors import Reason
 from collector.values.text import fold
 from collector.values.visit_context import FIRST, VISIT_FIELDS, described
@@ -49,6 +51,9 @@ MOST = 10_000
 A fold reads the values that each of them has, so whoever lets many leads set many must not make that grow without end. Leads that would
 bring more do not merge by themselves; one that is part of such a person changes what it has, and sets nothing new without a proof.
 """
+
+AHEAD = DAY
+"""How far ahead of a collector's clock (ms) another's clock, and REST beside it, may have set something; what lies beyond is no time."""
 
 _CHUNK = 400
 _NULL = "null"
@@ -173,14 +178,63 @@ def apply_all(
                 refused[-1].append((name, Reason.ATTRIBUTE_PROTECTED))
             if present is None or _order(new) > _order(present):
                 own[attr] = changed[attr] = new
+    _write_own(tx, site, {(attr, identity.id): new for attr, new in changed.items()})
+    kept.refold(identity, {attr: (before.get(attr), new) for attr, new in changed.items()})
+    return refused
+
+
+def set_now(tx: Connection, site: int, names: Names, principal: Identity, values: Mapping[str, Any], now_ms: int) -> None:
+    """Set attributes of a person, locked by the caller, for a trusted source that names no time, so that each is the person's afterwards.
+
+    The order of such changes is that of their commits, not of the clocks that they were taken by: each is younger than what it replaces.
+
+    Raises:
+        NameGone: an attribute has no number.
+    """
+    numbers = {name: _number_of(names, site, name) for name in values}
+    if not numbers:
+        return
+    present: dict[int, list[tuple[int, str, int, int]]] = {}
+    among, parameters = tx.among(sorted(numbers.values()))
+    rows = tx.rows(
+        "SELECT a.attr, i.id, i.kind, a.own_at, a.own_source FROM identities i JOIN attributes a ON a.site = i.site AND a.identity = i.id "
+        f"WHERE i.site = ? AND i.principal_id = ? AND a.attr {among} AND a.own_value IS NOT NULL",
+        (site, principal.id, *parameters),
+    )
+    for attr, *one in rows:
+        present.setdefault(attr, []).append((one[0], one[1], one[2], one[3]))
+    changed: dict[tuple[int, int], Own] = {}
+    for name, value in values.items():
+        attr = numbers[name]
+        owner, at = _place_of_change(principal, value, present.get(attr, ()), now_ms)
+        changed[attr, owner] = (_json(value), at, TRUSTED)
+    _write_own(tx, site, changed)
+    refold(tx, site, [principal.id], set(numbers.values()))
+
+
+def _place_of_change(principal: Identity, value: object, present: Collection[tuple[int, str, int, int]], now_ms: int) -> tuple[int, int]:
+    """Return at which identity a change is the person's and which time it has, from what the person's identities have of their own: the
+    identity, its kind, time and source.
+
+    That of a user's id counts before that of the email by which the user was known first. What a clock that was wrong by far has left
+    gives way for good; but what a lead said is taken away only by what is as young, whenever that is.
+    """
+    own = [one for one in present if one[3] == TRUSTED and (one[0] == principal.id or one[1] != LEAD)]
+    owner, _, set_at, _ = max(own, key=lambda one: _RANKS[one[1]], default=(principal.id, principal.kind, 0, TRUSTED))
+    at = set_at + 1 if now_ms <= set_at <= now_ms + AHEAD else now_ms
+    if value is None:
+        at = max([at, *(set_at for identity, kind, set_at, _ in present if kind == LEAD and identity != owner)])
+    return owner, at
+
+
+def _write_own(tx: Connection, site: int, changed: Mapping[tuple[int, int], Own]) -> None:
+    """Write own values, each by attribute and identity."""
     tx.run_many(
         "INSERT INTO attributes (site, attr, identity, own_value, own_at, own_source) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (site, attr, identity) DO UPDATE SET own_value = excluded.own_value, own_at = excluded.own_at, "
         "own_source = excluded.own_source",
-        [(site, attr, identity.id, *new) for attr, new in sorted(changed.items())],
+        [(site, attr, identity, *own) for (attr, identity), own in sorted(changed.items())],
     )
-    kept.refold(identity, {attr: (before.get(attr), new) for attr, new in changed.items()})
-    return refused
 
 
 def from_leads(site: int, person: int, lead: int) -> tuple[str, tuple[int, ...]]:

@@ -84,7 +84,7 @@ def update(
         _insert(tx, site, (USER, external_id), "external_id", maker, now_ms, principal.id)
     if principal.kind == EMAIL and "email" in values:
         _rename(tx, site, maker, principal, values["email"], known_otherwise=external_id is not None or person.user_id is not None)
-    attributes.apply(tx, site, names, principal, values, now_ms, attributes.TRUSTED)
+    attributes.set_now(tx, site, names, principal, values, now_ms)
     changes.note(tx, site, (principal.id,), now_ms)
 
 

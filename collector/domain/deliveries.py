@@ -58,7 +58,9 @@ class Delivery(msgspec.Struct, frozen=True):
     dismissed_at: int | None
     goal_at: int | None
     goal_before: int | None = None
-    """0 where the message's goal may still be met, 1 where it held at the receipt already, None where there was none."""
+    """0 where the message's goal may still be met, 1 where the claim found that it held already, 2 where that was found later, None where
+    there was none. Whoever joined before there were 2 wrote 1 for both.
+    """
     answer: str | None = None
     """The first answer as JSON text."""
 

@@ -63,6 +63,8 @@ def load_then(
     totals = dict(known.totals)
     for event in undone:
         totals[event] = _without(totals.get(event, NEVER), since[event], max(before[event].last_ms or 0, kept.get(event, 0)))
+    # Of what was done since, some may be pruned by now; when it was done first is known all the same.
+    totals |= {event: NEVER for event in counted if (totals.get(event, NEVER).first_ms or 0) > then_ms}
     happened = _happened(connection, site, names, person, needs.measures, then_ms, retention_ms)
     measured = _over((one for one in happened if one[1] <= then_ms), needs.measures, then_ms, site.zone)
     set_since = attributes.set_since(connection, site.id, names, person.id, then_ms) if needs.attributes else set()

@@ -5,19 +5,23 @@ that becomes known afterwards: the visitor turns out to be a customer, what had 
 those are asked who got the message with the goal it has now: of who had it with another one, nobody knows. Who meets it is found among
 everybody who has not met it yet, by the same SQL as every search. Where the days ended before anybody looked, what was known when they
 ended decides: so it makes no difference how long nobody looked, nor that what was done in those days arrives only afterwards.
+
+Two people who were one and were parted are asked again, each as of its own deeds, however long ago their days ended (`reached_together`).
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
-from collector.domain import facts, identities, people
+from collector.domain import facts, identities, people, reached_together
 from collector.domain.audiences import matches
 from collector.domain.auto_messages import AutoMessage, AutoMessages
 from collector.domain.names import Names
+from collector.domain.reached_together import Parted
 from collector.domain.selection import select
 from collector.domain.sites import Site
 from collector.storage.database import Connection, Database
-from collector.values.clock import DAY, MINUTE
+from collector.values.clock import DAY, HOUR, MINUTE
 from collector.values.query_tree import Node, needs
 
 STEP = 500
@@ -26,7 +30,10 @@ LATE = 3 * DAY
 """How long after its days (ms) a receipt is looked at again now and then, for what arrives late."""
 WRITTEN = 10 * MINUTE
 """How often (ms) it is written down that somebody looked: after a restart it goes on from there."""
+CLOCKS = HOUR
+"""What was noted so long (ms) before a merge was noted before it, whichever clocks that was by."""
 _ROW = "goals"
+_EVER = 2**62
 
 
 class Receipt(NamedTuple):
@@ -37,6 +44,10 @@ class Receipt(NamedTuple):
     until: int
     already: bool = False
     """Whether the goal held at the receipt: of the person as it is known by now, another device and what was reported late included."""
+    parted: tuple[int, int] | None = None
+    """Its person, where that was parted from another and not asked since, and how often."""
+    forgotten: bool = False
+    """Whether what is noted of it is of two people who were one; what its own person did follows, if anything."""
 
 
 def met(
@@ -62,13 +73,66 @@ def met(
             rows = connection.rows(sql, (*parameters, *found.parameters, *parameters))
     receipts = [(Receipt(identity, n, claimed_at + span), principal) for identity, n, claimed_at, principal in rows]
     asked = functools.partial(_held, database, site, names, goal.query, retention_ms)
-    # Only of what was done and shown is known exactly what it was then; of the rest the claim knew more.
-    by_deeds = needs(goal.query).attributes <= {"page_view_count"}
     return [
-        one._replace(already=by_deeds and asked(principal, one.until - span - 1))
+        one._replace(already=_by_deeds(goal.query) and asked(principal, one.until - span - 1))
         for one, principal in receipts
         if one.until >= now_ms or asked(principal, one.until)
     ]
+
+
+def met_alone(
+    database: Database, site: Site, names: Names, message: AutoMessage, now_ms: int, parted: Mapping[int, Parted], retention_ms: int
+) -> list[Receipt]:
+    """Return what is to be noted of the receipts of those who were parted from others, asked as of each one's own deeds: of all of them.
+
+    What was noted before they were one stays: of an attribute that is another one by now nobody could tell it any more.
+    """
+    goal = message.definition.goal
+    if goal is None or not parted:
+        return []
+    span, found = goal.days * DAY, []
+    by_deeds, reach = _by_deeds(goal.query), _reach(goal.query, retention_ms)
+    asked = functools.partial(_held, database, site, names, goal.query, retention_ms)
+    for identity, n, claimed_at, before, goal_at, person in _received(database, site, message, parted):
+        one = Receipt(identity, n, claimed_at + span, parted=(person, parted[person].times))
+        # The days' end is the time of whatever was found after it: that may have been of both.
+        if goal_at is not None and goal_at < parted[person].since - CLOCKS and goal_at != one.until:
+            continue
+        # A claim knew, maybe of another's deeds; and what it knew may have another clock's time.
+        is_known = by_deeds and claimed_at - reach >= now_ms - retention_ms
+        if before == 1 and goal_at is None and (not is_known or asked(person, claimed_at + MINUTE)):
+            continue
+        already = by_deeds and asked(person, claimed_at - 1)
+        if already if before == 2 else goal_at is not None and not already and asked(person, goal_at):
+            continue  # so it is alone
+        if before or goal_at is not None:
+            found.append(one._replace(forgotten=True))
+        if already or asked(person, min(now_ms, one.until)):
+            found.append(one._replace(already=already))
+    return found
+
+
+def _received(database: Database, site: Site, message: AutoMessage, people: Collection[int]) -> list[tuple[Any, ...]]:
+    """Return the deliveries of people (principals) with the goal that a message has now."""
+    with database.read() as connection:
+        among, parameters = connection.among(sorted(people))
+        return connection.rows(
+            "SELECT d.identity, d.n, d.claimed_at, d.goal_before, d.goal_at, i.principal_id FROM identities i "
+            "JOIN deliveries d ON d.site = i.site AND d.identity = i.id AND d.message = ? "
+            f"WHERE i.site = ? AND i.principal_id {among} AND d.goal_before IS NOT NULL AND d.version >= ? ORDER BY 1, 2",
+            (message.id, site.id, *parameters, _first_version(connection, site, message)),
+        )
+
+
+def _by_deeds(query: Node) -> bool:
+    """Say whether a query asks only for what was done and shown: so that it can be told of any time. Of the rest claims knew more."""
+    return needs(query).attributes <= {"page_view_count"}
+
+
+def _reach(query: Node, retention_ms: int) -> int:
+    """Return how far back (ms) a query looks on the timeline, which is pruned; what totals say is known for ever."""
+    spans = (retention_ms if one.within_days is None else one.within_days * DAY for one in needs(query).measures)
+    return min(max(spans, default=-_EVER), retention_ms)
 
 
 def _held(database: Database, site: Site, names: Names, query: Node, retention_ms: int, principal: int, then_ms: int) -> bool:
@@ -105,10 +169,20 @@ def _first_version(connection: Connection, site: Site, message: AutoMessage) -> 
 
 def note(tx: Connection, site: int, message: AutoMessage, receipts: list[Receipt], now_ms: int) -> None:
     """Note when goals were met, and which do not count since they had been met before. Whoever was first stays."""
-    identities.lock(tx, site, {receipt.identity for receipt in receipts})  # before their deliveries: what browsers report waits there too
+    asked = {receipt.identity for receipt in receipts}
+    identities.lock(tx, site, asked)  # before their deliveries: what browsers report waits there too
+    parted = reached_together.among(tx, site, asked)
     for receipt in receipts:
-        noted, value = ("goal_before", 1) if receipt.already else ("goal_at", min(now_ms, receipt.until))
+        if parted.get(receipt.identity) != receipt.parted:
+            continue  # its person is another one than was asked
+        key = (site, receipt.identity, message.id, receipt.n)
+        if receipt.forgotten:
+            sql = "UPDATE deliveries SET goal_at = NULL, goal_before = 0 WHERE site = ? AND identity = ? AND message = ? AND n = ?"
+            tx.run(sql, key)
+            continue
+        noted, value = ("goal_before", 2) if receipt.already else ("goal_at", min(now_ms, receipt.until))
         tx.run(
-            f"UPDATE deliveries SET {noted} = ? WHERE site = ? AND identity = ? AND message = ? AND n = ? AND goal_at IS NULL",
-            (value, site, receipt.identity, message.id, receipt.n),
+            f"UPDATE deliveries SET {noted} = ? "
+            "WHERE site = ? AND identity = ? AND message = ? AND n = ? AND goal_before = 0 AND goal_at IS NULL",
+            (value, *key),
         )

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from enum import Enum
 
-from collector.domain import attributes, changes, identities, visits
+from collector.domain import attributes, changes, identities, reached_together, visits
 from collector.domain.identities import LEAD, Identity
 from collector.domain.journal import NoMerge
 from collector.domain.people import NoPerson
@@ -162,10 +162,10 @@ def undo(tx: Connection, site: int, merge_id: int, now_ms: int, *, by: str = "re
     Raises:
         NoMerge: there is no such merge.
     """
-    row = tx.row("SELECT lead, target, outcome FROM merges WHERE site = ? AND id = ?", (site, merge_id))
-    if row is None or row[2] != "merged":
+    row = tx.row("SELECT lead, target, at, outcome FROM merges WHERE site = ? AND id = ?", (site, merge_id))
+    if row is None or row[3] != "merged":
         raise NoMerge(merge_id)
-    lead_id, target, _ = row
+    lead_id, target, merged_at, _ = row
     if len(identities.by_ids(tx, site, [lead_id, target], lock=True)) < 2:  # deleted meanwhile
         raise NoMerge(merge_id)
     marked = tx.run(
@@ -174,14 +174,14 @@ def undo(tx: Connection, site: int, merge_id: int, now_ms: int, *, by: str = "re
     )
     if not marked:
         return False
-    detach(tx, site, lead_id, target, now_ms)
+    detach(tx, site, lead_id, target, now_ms, merged_at)
     return True
 
 
-def detach(tx: Connection, site: int, lead_id: int, target: int, now_ms: int) -> None:
+def detach(tx: Connection, site: int, lead_id: int, target: int, now_ms: int, merged_at: int = 0) -> None:
     """Make a lead a person of its own again, as if it had never been part of `target`. Both are locked by the caller.
 
-    What the journal says of it is the caller's affair.
+    `merged_at` is when it became part (ms), where that is known. What the journal says of it is the caller's affair.
     """
     tx.run("UPDATE identities SET principal_id = id WHERE site = ? AND id = ?", (site, lead_id))
     tx.run(
@@ -197,6 +197,7 @@ def detach(tx: Connection, site: int, lead_id: int, target: int, now_ms: int) ->
             (site, person, site, person),
         )
     _refold(tx, site, [lead_id, target], touched)
+    reached_together.ask_again(tx, site, (lead_id, target), merged_at)
     changes.note(tx, site, (lead_id, target), now_ms)
 
 

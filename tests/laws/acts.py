@@ -132,6 +132,16 @@ class Rename:
 
 
 @dataclass(frozen=True)
+class Put:
+    """REST changes an attribute of somebody at a collector whose clock is `behind` ms."""
+
+    process: int
+    who: str
+    value: object
+    behind: int
+
+
+@dataclass(frozen=True)
 class BackUp:
     """A backup is made, in the place of the last one."""
 
@@ -182,7 +192,7 @@ class Turn:
     ms: int
 
 
-Act = Send | Again | Late | Merge | Undo | Import | Know | Rename | BackUp | Restore | Erase | Wipe | Prune | Upkeep | Turn
+Act = Send | Again | Late | Merge | Undo | Import | Know | Rename | Put | BackUp | Restore | Erase | Wipe | Prune | Upkeep | Turn
 
 processes = st.integers(0, 1)
 leads = st.sampled_from(LEADS)
@@ -226,6 +236,9 @@ imports = st.builds(
 )
 known = st.builds(Know, processes, addresses)
 renames = st.builds(Rename, processes, addresses, addresses)
+puts = st.builds(
+    Put, processes, st.sampled_from((*USERS, *LEADS, *ADDRESSES)), st.sampled_from(("a", "b", None)), st.sampled_from((0, 0, 1, HOUR))
+)
 erasures = st.builds(Erase, processes, st.sampled_from((*LEADS, *USERS)), steps)
 erasures_by_address = st.builds(Erase, processes, addresses, steps)
 wipes = st.builds(Wipe, processes, steps)
@@ -251,7 +264,7 @@ nights = st.builds(
 # A chapter: some say something, people are decided about, time goes on, weeks are pruned, and late ones come.
 told = st.lists(st.one_of(sends, repeats), min_size=1, max_size=4)
 called = st.one_of(known, renames, renames, erasures_by_address)
-decided = st.lists(st.one_of(claims, claims, merges, undos, undos, undos, imports, erasures, called, sends), max_size=5)
+decided = st.lists(st.one_of(claims, claims, merges, undos, undos, undos, imports, erasures, called, sends, puts, puts), max_size=5)
 then_nights = st.tuples(turns, nights).map(lambda both: (both[0], *both[1]))
 passed = st.one_of(st.tuples(turns), st.tuples(turns, prunes), st.tuples(turns, prunes, prunes), then_nights)
 came_late = st.lists(st.one_of(repeats, repeats, erasures, lates, wipes), max_size=4)

@@ -19,7 +19,7 @@ from collector.domain.doctor import examine
 from collector.domain.identities import EMAIL, LEAD, USER, Key
 from collector.domain.imports import Base
 from collector.domain.merging import Claim
-from collector.domain.names import EVENT
+from collector.domain.names import ATTRIBUTE, EVENT
 from collector.domain.submissions import AttributeChange, Event, Submission
 from collector.services import Services, build
 from collector.storage.database import Connection
@@ -113,6 +113,8 @@ class Play:
                 self.know(act)
             case acts.Rename():
                 self.rename(act)
+            case acts.Put():
+                self.put(act)
             case acts.BackUp():
                 self.back_up()
             case acts.Restore():
@@ -273,6 +275,19 @@ class Play:
                 site, lambda tx: contacts.update(tx, site, services.names, services.maker, now, contact, external_id=None, values=values)
             )
         assert answer.taken is not self.model.rename(act.address, act.other, now)
+
+    def put(self, act: acts.Put) -> None:
+        key = named(act.who)
+        if key not in self.model.known:
+            return
+        services, site, now = self.processes[act.process], self.world.site.id, self.clock() - act.behind
+        contact, values = self.world.person(key).contact_id, {acts.ATTRIBUTES[1]: act.value}
+        services.names.ensure(site, ATTRIBUTE, values, self.clock())
+        services.writer.run(
+            site, lambda tx: contacts.update(tx, site, services.names, services.maker, now, contact, external_id=None, values=values)
+        )
+        self.model.put(key, acts.ATTRIBUTES[1], act.value, now)
+        assert self.world.attributes(key).get(acts.ATTRIBUTES[1]) == act.value
 
     @staticmethod
     @contextmanager

@@ -14,7 +14,8 @@ from collector.storage.database import Connection
 from collector.storage.migrations import run_steps, steps
 from tests.storage.earlier import DAY, EMAIL, MINUTE, RETENTION, SECRET, TRUSTED, WEEK, event_id, row_id
 from tests.storage.grown import Grown, lead_id, page
-from tests.storage.versions import HOUR, add_to_base, close_due, drop_week
+from tests.storage.versions import HOUR
+from tests.storage.weeks import add_to_base, close_due, drop_week
 
 HALF_MOVED, UNTOUCHED = 16, 15
 """How many weeks ago those were that pruning, interrupted, has closed and not dropped yet: one half moved, of the other nothing."""

@@ -11,46 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from collector.storage.database import Connection
-from tests.storage.earlier import DAY, DEFINITION, EVENT, MINUTE, RETENTION, WEEK, FirstVersion, Happened, Turn, event_id, make_view, row_id
+from tests.storage.earlier import DAY, DEFINITION, EVENT, MINUTE, FirstVersion, Happened, Turn, event_id, row_id
+from tests.storage.weeks import add_to_base, close_due, drop_week
 
 HOUR = 3_600_000
 _SEEN = {"field": "path", "operator": "is", "value": "/of-nobody"}
-
-
-def close_due(tx: Connection, now_ms: int) -> list[int]:
-    """Let every week that is older than the timeline take no event any more, and return which were closed."""
-    rows = tx.rows("SELECT slice FROM slices WHERE state = 'open' AND slice > 0 ORDER BY slice")
-    due = [week for (week,) in rows if (week + 1) * WEEK + 2 * DAY <= now_ms - RETENTION]
-    for week in due:
-        if tx.engine == "postgresql":
-            tx.run(f"ALTER TABLE events_{week} ADD CONSTRAINT slice_closed CHECK (false) NOT VALID")
-        else:
-            tx.run(f"CREATE TRIGGER events_{week}_closed BEFORE INSERT ON events_{week} BEGIN SELECT RAISE(ABORT, 'slice_closed'); END")
-        tx.run("UPDATE slices SET state = 'closed' WHERE slice = ?", (week,))
-    return due
-
-
-def add_to_base(tx: Connection, site: int, week: int, after: int, upto: int) -> None:
-    """Add what identities did in a closed week to the pruned part of their totals: those above a row id, up to another."""
-    rows = tx.rows(
-        f"SELECT name, identity, count(*), max(at), min(at) FROM events_{week} WHERE site = ? AND identity > ? AND identity <= ? "
-        "GROUP BY name, identity ORDER BY name, identity",
-        (site, after, upto),
-    )
-    for name, identity, count, last, first in rows:
-        tx.run(
-            "UPDATE totals SET base_count = base_count + ?, base_last = larger(coalesce(base_last, ?), ?), "
-            "base_first = lesser(coalesce(base_first, ?), ?) WHERE site = ? AND name = ? AND identity = ?",
-            (count, last, last, first, first, site, name, identity),
-        )
-
-
-def drop_week(tx: Connection, week: int) -> None:
-    """Take a closed week's table away."""
-    tx.run("UPDATE slices SET state = 'pruned' WHERE slice = ? AND state = 'closed'", (week,))
-    if tx.engine == "sqlite":
-        make_view(tx)
-    tx.run(f"DROP TABLE IF EXISTS events_{week}")
 
 
 class PruningVersion(FirstVersion):
@@ -484,7 +449,33 @@ class RoomVersion(SimulationsVersion):
             )
 
 
-NEWEST = RoomVersion
+class PartedGoalsVersion(RoomVersion):
+    """Schema 17 still: what two people reached together is asked again once they are parted."""
+
+    def tasks(self) -> list[Callable[[Connection, Turn], None]]:
+        return [*super().tasks(), self.ask_again]
+
+    def ask_again(self, tx: Connection, turn: Turn) -> None:
+        """Find that a goal was met before, note that its person is to be asked again, forget it and note that this was done."""
+        identity = self._made(tx, "lead", turn.called("again"), turn.now)
+        self._claim(tx, identity, turn.now, goal_before=0)
+        key = (self.site.id, identity, self.message, 1)
+        tx.run(
+            "UPDATE deliveries SET goal_before = ? WHERE site = ? AND identity = ? AND message = ? AND n = ? AND goal_before = 0 "
+            "AND goal_at IS NULL",
+            (2, *key),
+        )
+        part = f"goals of {self.site.id} {identity}"
+        tx.run(
+            "INSERT INTO upkeep (part, at, upto) VALUES (?, ?, ?) ON CONFLICT (part) DO UPDATE SET "
+            "at = lesser(upkeep.at, excluded.at), upto = upkeep.upto + excluded.upto",
+            (part, turn.now, 1),
+        )
+        tx.run("UPDATE deliveries SET goal_at = NULL, goal_before = 0 WHERE site = ? AND identity = ? AND message = ? AND n = ?", key)
+        tx.run("DELETE FROM upkeep WHERE part = ? AND upto = ?", (part, 1))
+
+
+NEWEST = PartedGoalsVersion
 VERSIONS = tuple(version for version in reversed(NEWEST.__mro__) if issubclass(version, FirstVersion))
 """Each is made of the one before."""
 

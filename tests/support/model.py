@@ -205,8 +205,22 @@ class Model:
             one = self.known[new] = self.known.pop(old)
             one.not_before = max(one.not_before, self.deleted.get(new, 0))
             self._call(old, new)
-        self.changes.append((new, "email", (TRUSTED, now, _text(other))))
+        self.put(new, "email", other, now)
         return True
+
+    def put(self, key: Key, name: str, value: object, now: int) -> None:
+        """Set an attribute of a person now, by whichever clock: it stands afterwards, whatever was said of whichever time."""
+        person = self.known[key].person
+        own: dict[Key, tuple[int, int, str]] = {}
+        for one, asked, said in self.changes:
+            if asked == name and one in self.members(person):
+                own[one] = max(said, own.get(one, said))
+        trusted = [one for one in own if own[one][0] == TRUSTED and (one == person or one[0] != LEAD)]
+        of = max(trusted, key=lambda one: _RANKS[one[0]], default=person)
+        at = max(now, own[of][1] + 1) if trusted else now
+        if value is None:
+            at = max([at, *(own[one][1] for one in own if one != of and one[0] == LEAD)])
+        self.changes.append((of, name, (TRUSTED, at, _text(value))))
 
     def restored(self, saved: "Model", now: int) -> "Model":
         """Return what was saved, without those who were deleted since; what is older than a deletion stays refused."""

@@ -4,7 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from collector.domain.deliveries import SHOWN, Delivery, insert
+from collector.goal_keeper import GoalKeeper
+from tests.ingest.test_messages import create
 from tests.support.clock import FakeClock
+from tests.support.world import World
 from tests.support.world import lead as new_lead
 from tests.support.world import user as user_key
 from tests.web.test_api_support import Rest, problem, serving
@@ -199,3 +203,32 @@ def test_another_site_sees_and_undoes_nothing(rest: Rest, pair: tuple[str, str])
     assert stranger.get("/merges").json["data"] == []
     assert stranger.post(f"/merges/{merge}/undo", {}).status_code == 404
     assert stranger.post("/contacts/merge", {"from": lead, "into": user}).status_code == 404
+
+
+BOUGHT = {"event": "bought", "field": "count", "operator": ">", "value": 0}
+
+
+def test_once_it_is_undone_the_numbers_of_messages_are_each_persons_own(rest: Rest, pair: tuple[str, str]) -> None:
+    lead, user = pair
+    goal = {"query": BOUGHT, "days": 7}
+    message = create(rest.world, goal=goal)
+    deliver(rest.world, message, "lead")
+    rest.post("/contacts/merge", {"from": lead, "into": user})
+    assert rest.event("bought", id=user).status_code == 202
+    keeper = GoalKeeper(rest.world.services)
+    keeper.look(rest.clock())
+    assert rest.get(f"/auto_messages/{message}/stats").json["goal"] == 1
+    (line,) = rest.get("/merges").json["data"]
+    assert rest.post(f"/merges/{line['id']}/undo", {}).status_code == 200
+    assert rest.get(f"/auto_messages/{message}/stats").json["goal"] == 0
+    keeper.look(rest.clock())
+    keeper.stop()
+    assert rest.get(f"/auto_messages/{message}/stats").json["goal"] == 0
+
+
+def deliver(world: World, message: str, kind: str) -> None:
+    """Let the one of a kind have got a message."""
+    sql = "SELECT i.id, m.id FROM identities i, auto_messages m WHERE i.kind = ? AND m.public_id = ?"
+    ((identity, number),) = world.rows(sql, kind, message)
+    row = Delivery(identity, number, 1, 1, SHOWN, "nonce", world.clock(), None, None, None, None, None, None, None, 0)
+    world.services.writer.run(world.site.id, lambda tx: insert(tx, world.site.id, row))

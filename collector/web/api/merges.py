@@ -10,6 +10,7 @@ from collector.domain.journal import Merge, NoMerge
 from collector.domain.merging import CannotMerge
 from collector.domain.people import NoPerson
 from collector.domain.sites import Site
+from collector.ingest.goals_asked import ask_parted
 from collector.services import Services
 from collector.storage.database import Connection
 from collector.values.errors import Reason, problem
@@ -78,9 +79,11 @@ def undo(services: Services, site: Site, merge_id: str) -> Response:
         return journal.line(tx, site.id, int(merge_id))
 
     try:
-        return jsonify(merge_json(services.writer.run(site.id, work)))
+        undone = services.writer.run(site.id, work)
     except NoMerge:
         raise _no_merge() from None
+    ask_parted(services, site, services.clock())
+    return jsonify(merge_json(undone))
 
 
 def merge_json(one: Merge) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collector.domain.journal import Merge, NoMerge
 from collector.domain.names import Names
 from collector.domain.people import Person
 from collector.domain.sites import Site
+from collector.ingest.goals_asked import ask_parted
 from collector.services import Services
 from collector.storage.database import Connection
 from collector.web.console import current
@@ -79,4 +80,5 @@ def register(bp: Blueprint, services: Services) -> None:
             undone: Merge = services.writer.run(site.id, work)
         except NoMerge:
             abort(404)
+        ask_parted(services, site, services.clock())
         return redirect(url_for("console.profile", contact_id=undone.into, _anchor="journal"), 303)
