@@ -162,7 +162,7 @@ def test_once_it_was_pruned_nothing_is_left_of_anybody_deleted(
     kept: Callable[[Iterable[str]], set[bytes]],
     prune: Callable[[Collector, Callable[[], bool]], None],
 ) -> None:
-    """Among others, whose rows make those of the person move from page to page."""
+    """Among others. What rows leave where they move from page to page takes thousands of others (tests/domain/test_deletion_traces)."""
     collector = start_collector(database_url=database_url, settings={**NO_ROUND, **APART})
     person, *neighbours = crowd = [Somebody(collector) for _ in range(6)]
     for _ in range(12):
