@@ -1,5 +1,6 @@
 """Processes of this program: how one starts another, and what each does first."""
 
+import ctypes
 import gc
 import hashlib
 import logging
@@ -19,6 +20,9 @@ HANGING_UP = (signal.SIGHUP, signal.SIGQUIT)
 
 _GARBAGE = (100_000, 20, 50)
 """How many more objects than before make Python look for cycles, and how many looks at the young ones make one at the older."""
+
+_ARENAS, _MOST_ARENAS = 2, -8
+"""How many parts glibc's heap may have, and what `mallopt` calls that."""
 
 
 def _edition() -> str:
@@ -43,6 +47,16 @@ def look_for_garbage_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GARBAGE)
+
+
+def share_the_heap() -> None:
+    """Let all threads share the heap, where that is glibc's to say.
+
+    Otherwise many have a part of their own, up to eight for each processor, and each part keeps what its largest request took.
+    """
+    say = getattr(ctypes.CDLL(None), "mallopt", None)
+    if say is not None:
+        say(_MOST_ARENAS, _ARENAS)
 
 
 @contextmanager

@@ -80,6 +80,7 @@ def application() -> RsgiEntry:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, processes.ORDERS)
         _signals.set_loop_signals = _hears_orders  # granian takes it from there once this application is loaded
+    processes.share_the_heap()  # before there are threads
     services = _services(apart=True)
     services.writer.died = _end
     guests = _guests(services)

@@ -188,6 +188,31 @@ BREAKS = (
         ),
     ),
     Break(
+        "what REST turns away is kept",
+        (
+            (
+                "collector/web/rsgi.py",
+                "        protocol.response_bytes(",
+                "        vars(self).setdefault('kept', []).append(answer.status == 503 and locals().get('body'))\n"
+                "        protocol.response_bytes(",
+            ),
+            (
+                BODIES,
+                "                    parts.clear()\n",
+                "                    if limit > 2**20:\n"
+                "                        vars(self._all).setdefault('kept', []).extend([*parts, part])\n"
+                "                    parts.clear()\n",
+            ),
+        ),
+        saying(
+            "bytes, then",
+            "overload::memory[sqlite]",
+            "overload::memory[postgresql]",
+            "overload::little_is_written[sqlite]",
+            "overload::little_is_written[postgresql]",
+        ),
+    ),
+    Break(
         "a shutdown does not wait for answers",
         (
             (

@@ -9,10 +9,11 @@ import signal
 import sqlite3
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -26,9 +27,18 @@ from tests.support.servers import Collector
 
 QUEUE, GROUP = 40, 10
 CLIENTS = 100
+SERVERS = CLIENTS // 5
+"""How many of them speak REST."""
+
+COLLECT, BATCH = "/collect", "/api/events/batch"
 SECONDS, LONG_SECONDS = 30, 600
+WARM_SECONDS = 15
+"""Until what is kept of a file for each connection (caches, which have an end) is as much as it will be."""
+
 ROOM = 8 * 2**20
-"""Bytes of bodies on their way. There is room for more, and less or more of it is full as the collector falls behind or catches up."""
+"""Bytes of bodies on their way, of the tracker's and of REST's. There is room for more, and less or more of it is full as the collector
+falls behind or catches up.
+"""
 
 GROWTH = 40 * 2**20
 """Bytes by which memory may differ between two moments: bodies on their way, and what the allocator keeps."""
@@ -44,9 +54,9 @@ def collector(start_collector: Callable[..., Collector]) -> Collector:
 
 @pytest.fixture
 def with_little_room(collector: Collector) -> Collector:
-    """The same, with little room for bodies."""
+    """The same, with little room for bodies: as much as the largest of REST's takes."""
     collector.stop()
-    collector.start(f"from collector.web import bodies\nbodies.MOST_BYTES = {ROOM}")
+    collector.start(f"from collector.web import bodies\nbodies.MOST_BYTES = {ROOM}\nbodies._LEAST = 1")
     return collector
 
 
@@ -159,7 +169,9 @@ def test_rest_is_turned_away_beyond_its_threads_and_health_is_told_all_the_while
 
 def test_memory_stays_flat_under_overload(with_little_room: Collector, long: bool) -> None:
     with held(with_little_room.database_url):
-        assert crowd(with_little_room, long) == {503}
+        answered = crowd(with_little_room, long)
+    for path in (COLLECT, BATCH):
+        assert answered[path] == {503}
 
 
 def test_nor_does_it_grow_where_little_is_written(with_little_room: Collector, long: bool) -> None:
@@ -174,36 +186,75 @@ def test_nor_does_it_grow_where_little_is_written(with_little_room: Collector, l
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
         try:
-            assert crowd(with_little_room, long) == {202, 503}
+            answered = crowd(with_little_room, long)
         finally:
             enough.set()
             writing.result()
+    for path in (COLLECT, BATCH):
+        assert answered[path] == {202, 503}
 
 
-def crowd(collector: Collector, long: bool) -> set[int]:
-    """Send visitors who give up after a second and ask again, some with large bodies; memory stays flat. Return the statuses they got."""
+def crowd(collector: Collector, long: bool) -> dict[str, set[int]]:
+    """Send visitors and servers who give up after a second and ask again, some with large bodies; memory stays flat.
+
+    Return the statuses that they got, by path. Who is turned away is told when to come back.
+    """
     seconds = LONG_SECONDS if long else SECONDS
     enough = threading.Event()
-    statuses: Counter[int] = Counter()
+    statuses: defaultdict[str, set[int]] = defaultdict(set)
+    senders = {COLLECT: visitor, BATCH: server}
 
-    def visit() -> None:
+    def visit(path: str) -> None:
+        send = senders[path](collector)
         while not enough.wait(random.uniform(0, 0.1)):
-            client = Client(collector.url, timeout=1)
-            notes = {f"note-{number}": "x" * 255 for number in range(20)}
-            events = [new_event("saved", metadata=notes) for _ in range(100 if random.random() < 0.2 else 1)]
             with contextlib.suppress(OSError, http.client.HTTPException):
-                statuses[client.post_json("/collect", envelope(collector.site_key, lead(), *events)).status] += 1
+                answer = send(random.random() < 0.2)
+                assert answer.headers["Retry-After"] == ("5" if answer.status == 503 else None), answer.text
+                statuses[path].add(answer.status)
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        visits = [pool.submit(visit) for _ in range(CLIENTS)]
+        visits = [pool.submit(visit, BATCH if number < SERVERS else COLLECT) for number in range(CLIENTS)]
         try:
-            held_before, held_after = (most_memory(collector, seconds / 2, visits) for _ in range(2))
+            parts = (WARM_SECONDS, seconds / 2, seconds / 2)
+            _, held_before, held_after = (most_memory(collector, part, visits) for part in parts)
         finally:
             enough.set()
         for one in visits:
             one.result()
     assert held_after - held_before < GROWTH, f"{held_before:,} bytes, then {held_after:,}"
-    return set(statuses)
+    return statuses
+
+
+def notes() -> dict[str, str]:
+    """Return metadata of five thousand bytes."""
+    return {f"note-{number}": "x" * 255 for number in range(20)}
+
+
+def visitor(collector: Collector) -> Callable[[bool], Answer]:
+    """Return what sends an event of somebody new, or a hundred of them."""
+    client = Client(collector.url, timeout=1)
+
+    def send(is_large: bool) -> Answer:
+        events = [new_event("saved", metadata=notes()) for _ in range(100 if is_large else 1)]
+        return client.post_json(COLLECT, envelope(collector.site_key, lead(), *events))
+
+    return send
+
+
+def server(collector: Collector) -> Callable[[bool], Answer]:
+    """Return what sends an event of a user by REST, or all that a batch may have: the same ones again, as who got no answer does."""
+    client = Client(collector.url, collector.access_token, timeout=1)
+    said = {"event_name": "saved", "user_id": secrets.token_hex(8), "metadata": notes()}
+
+    def some(count: int) -> list[dict[str, Any]]:
+        return [{**said, "id": new_event("saved")["id"], "created_at": int(time.time())} for _ in range(count)]
+
+    many = some(1_000)
+
+    def send(is_large: bool) -> Answer:
+        return client.api("POST", BATCH.removeprefix("/api"), {"events": many if is_large else some(1)})
+
+    return send
 
 
 @pytest.mark.parametrize(("path", "size"), [("/collect", 1_100_000), ("/collect", 9_000_000), ("/api/events", 9_000_000)])
