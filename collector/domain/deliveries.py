@@ -96,6 +96,55 @@ def question_of_person(site: int, person: int) -> Question:
     return Question(sql, (site, person), _OF_BYTES)
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """One claim, as far as it says which of a person's deliveries can decide it. Times in ms."""
+
+    message: int
+    identity: int
+    nonce: str
+    view: bytes | None
+    event: bytes | None
+    since: int
+    """From when on deliveries count among those of the day."""
+    per_day: int
+    leased_since: int
+    """From when on one that was not seen yet keeps others away."""
+    most: int | None
+    """How often the message may be had, where that is bounded."""
+
+
+def that_decide(connection: Connection, site: int, person: int, asked: Asked) -> list[Delivery]:
+    """Return those deliveries of a person by which a claim is decided and written as by all of them (`of_person`), oldest first.
+
+    A message may be had each time that a page is viewed, so that all of them are many: of what is asked whether there is any, or for the
+    first or the last, one is enough.
+    """
+    of_person = (
+        f"SELECT {_COLUMNS_OF_D} FROM identities i JOIN deliveries d ON d.site = i.site AND d.identity = i.id "
+        "WHERE i.site = ? AND i.principal_id = ?"
+    )
+    acted = "coalesce(d.clicked_at, d.answered_at, d.dismissed_at)"
+    first, last = "d.claimed_at, d.identity, d.n", "d.claimed_at DESC"
+    wanted: list[tuple[str, tuple[Any, ...]]] = [
+        (f"d.claimed_at > ? ORDER BY {last} LIMIT ?", (asked.since, max(asked.per_day, 1))),
+        ("d.message = ? AND d.nonce = ?", (asked.message, asked.nonce)),
+        (f"d.message = ? ORDER BY {first} LIMIT 1", (asked.message,)),
+        (f"d.message = ? ORDER BY {last} LIMIT 1", (asked.message,)),
+        ("d.identity = ? AND d.message = ? ORDER BY d.n DESC LIMIT 1", (asked.identity, asked.message)),
+        (f"d.message = ? AND ({acted} IS NOT NULL OR d.arm = ?) LIMIT 1", (asked.message, HELD_OUT)),
+        (f"d.message = ? AND d.claimed_at > ? AND d.seen_at IS NULL AND {acted} IS NULL LIMIT 1", (asked.message, asked.leased_since)),
+    ]
+    if asked.view is not None:
+        wanted.append(("d.message = ? AND d.view = ? LIMIT 1", (asked.message, asked.view)))
+    if asked.event is not None:
+        wanted.append(("d.message = ? AND d.event = ? LIMIT 1", (asked.message, asked.event)))
+    if asked.most is not None:
+        wanted.append(("d.message = ? LIMIT ?", (asked.message, asked.most)))
+    sql = " UNION ".join(f"SELECT * FROM ({of_person} AND {condition}) q{place}" for place, (condition, _) in enumerate(wanted))
+    rows = connection.rows(sql, tuple(value for _, values in wanted for value in (site, person, *values)))
+    return [_delivery(row) for row in sorted(rows, key=_BY_TIME)]
+
+
 def last_view(connection: Connection, site: int, person: int, nonces: Collection[str], oldest: int) -> tuple[bytes, str] | None:
     """Return the view in which the latest of these deliveries of a person was shown, and its page as JSON text, as `page_of` has it."""
     some = list(nonces)

@@ -177,6 +177,22 @@ def load_recipient(
     return Recipient(person, known, had, uncapped=recent and is_internal(connection, site.id, person.id))
 
 
+def that_decide(tx: Connection, site: Site, message: AutoMessage, person: int, identity: int, nonce: str, moment: Moment) -> list[Delivery]:
+    """Return the deliveries of a person by which RULES and `grant` say of one message what they say by all of them."""
+    asked = deliveries.Asked(
+        message=message.id,
+        identity=identity,
+        nonce=nonce,
+        view=moment.view,
+        event=None if moment.event is None else moment.event.id,
+        since=moment.now - DAY,
+        per_day=site.settings.messages_per_day,
+        leased_since=moment.now - LEASE,
+        most=message.definition.frequency.max,
+    )
+    return deliveries.that_decide(tx, site.id, person, asked)
+
+
 def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Decision:
     """Decide one message for one person at one moment, by every rule."""
     asked = (site, message, recipient, moment)

@@ -28,25 +28,94 @@ class Base(msgspec.Struct, frozen=True):
     last: int | None
 
 
-def set_bases(tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, key: Key, bases: Sequence[Base]) -> None:
+class Outdated(Exception):
+    """What was looked up before is not what the timeline holds now; look again."""
+
+
+class _Total(msgspec.Struct, frozen=True):
+    """An identity's own half of a total. Times in ms."""
+
+    own_count: int = 0
+    own_first: int | None = None
+    own_last: int | None = None
+    base_count: int = 0
+    base_first: int | None = None
+    base_last: int | None = None
+    imported_count: int = 0
+    imported_first: int | None = None
+    imported_last: int | None = None
+
+    @property
+    def happened(self) -> int:
+        """How often it happened here, pruned or not."""
+        return self.own_count - self.imported_count
+
+    def hides(self, base: Base) -> bool:
+        """Say whether the timeline alone knows what first and last are once this base stands in the place of the present one."""
+        if self.happened == self.base_count or self.imported_first is None or self.imported_last is None:
+            return False
+        of_first = self.own_first == self.imported_first and (base.first is None or base.first > self.imported_first)
+        of_last = self.own_last == self.imported_last and (base.last is None or base.last < self.imported_last)
+        return of_first or of_last
+
+    @property
+    def known(self) -> "_Times":
+        """First and last of what happened here, as far as the present base hides neither."""
+        first = None if self.own_first == self.imported_first else self.own_first
+        last = None if self.own_last == self.imported_last else self.own_last
+        return _least(first, self.base_first), _most(last, self.base_last)
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What was read of a timeline: of which identity (row id), and by name how often it had happened, and when first and last (ms)."""
+
+    identity: int
+    times: dict[int, tuple[int, "_Times"]]
+
+
+def look(connection: Connection, site: int, names: Names, key: Key, bases: Sequence[Base]) -> Seen | None:
+    """Read what `set_bases` has to know of the timeline, where it does: while nobody waits, since one may have done it a million times.
+
+    Raises:
+        NameGone: a name has no number.
+    """
+    identity = identities.find(connection, site, {key}).get(key)
+    if identity is None:
+        return None
+    numbered = _numbered(site, names, bases)
+    present = _totals(connection, site, identity.id, numbered)  # before what it counts: so an event that comes meanwhile is noticed
+    hidden = [number for number, base in numbered.items() if present.get(number, _NO_TOTAL).hides(base)]
+    found = _times(connection, site, identity.id, hidden)
+    return Seen(identity.id, {number: (present[number].happened, found.get(number, _NOTHING)) for number in hidden})
+
+
+def set_bases(
+    tx: Connection, site: int, names: Names, maker: Maker, now_ms: int, key: Key, bases: Sequence[Base], seen: Seen | None = None
+) -> None:
     """Set the imported bases of an identity, which is made where it is missing. The names were allocated beforehand.
+
+    What is not `seen` of the timeline is read.
 
     Raises:
         Refusal: a base reaches back behind the person's deletion.
         NameGone: a name has no number.
+        Outdated: something was seen, and something else has happened since.
     """
     identity = identities.resolve(tx, site, [NewIdentity(key)], maker, now_ms)[key]
     if any(base.first is not None and base.first <= identity.not_before for base in bases if identity.not_before):
         raise Refusal(Reason.PERSON_DELETED, "event_summaries")
-    numbered: dict[int, Base] = {}
-    for base in bases:
-        number = names.number(site, EVENT, base.name)
-        if number is None:
-            raise NameGone
-        numbered[number] = base
-    times = _times(tx, site, identity.id, numbered)
+    numbered = _numbered(site, names, bases)
+    present = _totals(tx, site, identity.id, numbered)
+    hidden = [number for number, base in numbered.items() if present.get(number, _NO_TOTAL).hides(base)]
+    if seen is None:
+        times = _times(tx, site, identity.id, hidden)
+    else:
+        known = seen.times if seen.identity == identity.id else {}
+        if any(number not in known or known[number][0] != present[number].happened for number in hidden):
+            raise Outdated
+        times = {number: known[number][1] for number in hidden}
     for number, base in sorted(numbered.items()):
-        _set_own(tx, site, number, identity.id, base, times.get(number, _NOTHING))
+        _set_own(tx, site, number, identity.id, base, [present.get(number, _NO_TOTAL).known, times.get(number, _NOTHING)])
         _refold(tx, site, number, identity.principal_id)
     changes.note(tx, site, (identity.principal_id,), now_ms)
 
@@ -55,21 +124,39 @@ _Times = tuple[int | None, int | None]
 """First and last, in ms."""
 
 
-def _times(tx: Connection, site: int, identity: int, names: Collection[int]) -> dict[int, _Times]:
+def _numbered(site: int, names: Names, bases: Sequence[Base]) -> dict[int, Base]:
+    numbered: dict[int, Base] = {}
+    for base in bases:
+        number = names.number(site, EVENT, base.name)
+        if number is None:
+            raise NameGone
+        numbered[number] = base
+    return numbered
+
+
+def _totals(connection: Connection, site: int, identity: int, names: Collection[int]) -> dict[int, _Total]:
+    among, parameters = connection.among(sorted(names))
+    columns = ", ".join(_Total.__struct_fields__)
+    sql = f"SELECT name, {columns} FROM totals WHERE site = ? AND identity = ? AND name {among}"
+    return {name: _Total(*row) for name, *row in connection.rows(sql, (site, identity, *parameters))}
+
+
+def _times(connection: Connection, site: int, identity: int, names: Collection[int]) -> dict[int, _Times]:
     """Return when an identity's events of these names happened first and last; all that it did is read once."""
-    among, parameters = tx.among(sorted(names))
+    if not names:
+        return {}
+    among, parameters = connection.among(sorted(names))
     sql = f"SELECT name, min(at), max(at) FROM events WHERE site = ? AND identity = ? AND name {among} GROUP BY name"
-    return {name: (first, last) for name, first, last in tx.rows(sql, (site, identity, *parameters))}
+    return {name: (first, last) for name, first, last in connection.rows(sql, (site, identity, *parameters))}
 
 
-def _set_own(tx: Connection, site: int, name: int, identity: int, base: Base, events: _Times) -> None:
-    """Put the new base in the place of the present one; `events` is what its timeline says.
+def _set_own(tx: Connection, site: int, name: int, identity: int, base: Base, others: Sequence[_Times]) -> None:
+    """Put the new base in the place of the present one; `others` is what else there is.
 
     The count changes by their difference, whatever pruning moves meanwhile; first and last are those of all parts, and one that
     stands in two of them changes nothing.
     """
-    sql = "SELECT base_first, base_last FROM totals WHERE site = ? AND identity = ? AND name = ?"
-    parts = [(base.first, base.last), events, tx.row(sql, (site, identity, name)) or _NOTHING]
+    parts = [(base.first, base.last), *others]
     own = (_least(*(part[0] for part in parts)), _most(*(part[1] for part in parts)))
     tx.insert(
         "totals",
@@ -104,3 +191,4 @@ def _most(*times: int | None) -> int | None:
 
 
 _NOTHING: _Times = (None, None)
+_NO_TOTAL = _Total()

@@ -4,7 +4,7 @@ Many submissions of one site are written together, each identity, visit and tota
 in ascending order; whoever else changes that waits there (`identities`). Only events that were really inserted count.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -138,6 +138,8 @@ class _Group:
         self.kept = attributes.Kept(tx, site, self.said)
         """For when nobody merges any more."""
         self.identities: dict[Key, Identity] = {}
+        self.shown: dict[int, deliveries.Shown] = {}
+        """What reports are about, by person."""
 
     def write(self, payloads: Sequence[list[Submission]]) -> list[list[Outcome]]:
         """Write them all and say what became of each."""
@@ -150,6 +152,7 @@ class _Group:
         for submission, outcome in accepted:
             self.claim(submission, outcome)
         self.folding.fold(self.tx, self.site)
+        self.look_for_shown(submission for submission, _ in accepted)
         accepted = [(self.report(submission, outcome), outcome) for submission, outcome in accepted]
         admitted = self.admit(accepted)
         followed = self.touch(admitted)
@@ -252,13 +255,21 @@ class _Group:
             self.tx.run("UPDATE identities SET unverified_at = ? WHERE site = ? AND id = ?", (self.now, self.site, user.id))
             user.unverified_at = self.now
 
+    def look_for_shown(self, submissions: Iterable[Submission]) -> None:
+        """Find what reports are about, of each person at once: no index tells of it, so that all that they were shown is gone through."""
+        reports: dict[int, list[deliveries.Report]] = {}
+        for submission in submissions:
+            if submission.reports:
+                reports.setdefault(self.identities[submission.owner].principal_id, []).extend(submission.reports)
+        self.shown = {person: deliveries.shown(self.tx, self.site, person, of_person) for person, of_person in reports.items()}
+
     def report(self, submission: Submission, outcome: Outcome) -> Submission:
         """Note what became of shown messages, at any identity of this person; return the submission with what answers become."""
         if not submission.reports:
             return submission
         person = self.identities[submission.owner].principal_id
         events, changed = list(submission.events), []
-        shown = deliveries.shown(self.tx, self.site, person, submission.reports)
+        shown = self.shown[person]
         for report in submission.reports:
             if report.action != deliveries.ANSWERED:
                 outcome.reports.append(deliveries.record(self.tx, self.site, person, report, shown))

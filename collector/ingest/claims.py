@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import content, deliveries, delivery, identities, people, trials, trigger_events
+from collector.domain import content, delivery, identities, people, trials, trigger_events
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.deliveries import HELD_OUT, SHOWN
 from collector.domain.delivery import Moment, Recipient, TriggerEvent
@@ -154,9 +154,10 @@ class _Claim:
         locked = identities.by_ids(tx, self.site.id, [ready.owner.id, ready.owner.principal_id], lock=True)
         if ready.owner.id not in locked or locked[ready.owner.id].principal_id != ready.owner.principal_id:
             return None
-        had = deliveries.of_person(tx, self.site.id, ready.owner.principal_id)
+        person, nonce = ready.owner.principal_id, self.request.nonce
+        had = delivery.that_decide(tx, self.site, ready.message, person, ready.owner.id, nonce, ready.moment)
         recipient = Recipient(ready.recipient.person, ready.recipient.facts, had, uncapped=ready.recipient.uncapped)
-        same = [one for one in had if one.nonce == self.request.nonce and one.message == ready.message.id]
+        same = [one for one in had if one.nonce == nonce and one.message == ready.message.id]
         if any(one.identity != ready.owner.id or one.acted for one in same):  # given to somebody else, or done with
             return _no("frequency")
         if any(one.arm == HELD_OUT for one in same):
@@ -177,7 +178,7 @@ class _Claim:
                 return None
             if self.services.sites.has_paused_messages(tx, self.site.id):  # by way of another collector, a moment ago
                 return _no("state")
-            delivery.grant(tx, self.site, ready.message, recipient, ready.owner.id, self.request.nonce, ready.moment, arm or SHOWN)
+            delivery.grant(tx, self.site, ready.message, recipient, ready.owner.id, nonce, ready.moment, arm or SHOWN)
         if arm == HELD_OUT:
             return _no("holdout")
         message = ready.message

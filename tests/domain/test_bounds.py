@@ -176,6 +176,19 @@ def test_many_reports_of_deliveries_that_never_were_take_no_more_statements_than
     assert taken[1] == taken[2]
 
 
+def test_what_many_envelopes_of_one_group_report_of_somebody_is_looked_for_at_once(world: World) -> None:
+    message = create(world)
+    world.send(lead(), world.event())
+    taken = []
+    for number in (1, 1, 20):
+        reports = [Report(message, secrets.token_hex(8), "seen", world.clock()) for _ in range(number)]
+        with worked() as work:
+            outcomes = together(world, *(sent(lead(), reports=[report]) for report in reports))
+        assert [outcome.reports for outcome in outcomes] == [[Reason.DELIVERY_UNKNOWN]] * number
+        taken.append(work)
+    assert taken[1] == taken[2]
+
+
 def test_answers_to_any_number_of_invented_messages_are_refused_in_statements_that_are_known(world: World) -> None:
     def invented(number: int) -> list[Report]:
         return [Report(secrets.token_hex(8), secrets.token_hex(8), ANSWERED, world.clock(), answer="yes") for _ in range(number)]

@@ -248,8 +248,10 @@ class Play:
         last = now - act.ago
         bases = [Base(act.name, act.count, last - act.span, last) if act.count else Base(act.name, 0, None, None)]
         services.names.ensure(site, EVENT, {act.name}, now)
+        with services.database.read() as connection:
+            seen = imports.look(connection, site, services.names, key, bases)
         try:
-            services.writer.run(site, lambda tx: imports.set_bases(tx, site, services.names, services.maker, now, key, bases))
+            services.writer.run(site, lambda tx: imports.set_bases(tx, site, services.names, services.maker, now, key, bases, seen))
             taken = True
         except Refusal:
             taken = False

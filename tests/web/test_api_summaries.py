@@ -7,7 +7,9 @@ from unittest.mock import patch
 
 import pytest
 
+from collector.domain.imports import Seen, look
 from collector.storage.database import Connection
+from collector.web.api import summaries
 from tests.support.clock import FakeClock
 from tests.support.world import lead, user
 from tests.web.test_api_support import Rest, lose, problem, serving
@@ -48,21 +50,56 @@ def test_a_base_and_the_counted_events_add_up_in_either_order(rest: Rest) -> Non
     assert total(rest, "b") == (4, OLD, rest.now)
 
 
-def test_what_somebody_did_is_read_once_whatever_the_number_of_names(rest: Rest) -> None:
-    rest.contact(external_id="u-1")
-    for name in ("a", "b"):
-        rest.event(name, user_id="u-1")
-    reads: list[str] = []
+@pytest.fixture
+def reads(rest: Rest) -> Iterator[list[bool]]:
+    """The reads of the timeline meanwhile: whether everybody waited for each."""
+    reads: list[bool] = []
     execute = Connection._execute
 
     def listening(self: Connection, sql: str, parameters: Any = ()) -> Any:
-        reads.extend([sql] if " FROM events " in sql else [])
+        reads.extend([rest.world.services.written.in_transaction()] if " FROM events " in sql else [])
         return execute(self, sql, parameters)
 
     with patch.object(Connection, "_execute", listening):
-        summed(rest, *(base(name) for name in "abcdef"))
-    assert len(reads) == 1
-    assert [total(rest, name) for name in "abcdef"] == [(11, OLD, rest.now)] * 2 + [(10, OLD, OLD + 100)] * 4
+        yield reads
+
+
+def test_what_somebody_did_is_read_once_whatever_the_number_of_names_and_only_where_it_tells(rest: Rest, reads: list[bool]) -> None:
+    rest.contact(external_id="u-1")
+    for name in ("a", "b"):
+        rest.event(name, user_id="u-1")
+    reads.clear()
+    summed(rest, *(base(name) for name in "abcdef"))
+    summed(rest, *(base(name) for name in "abcdef"))
+    assert reads == [], "what they did stood in the totals"
+    summed(rest, *(base(name, first=OLD + 50) for name in "abcdef"))
+    assert reads == [False], "nobody waited"
+    reads.clear()
+    assert [total(rest, name) for name in "abcdef"] == [(11, OLD + 50, rest.now)] * 2 + [(10, OLD + 50, OLD + 100)] * 4
+    summed(rest, *({"event_name": name, "count": 0} for name in "abcdef"))
+    assert reads == [False]
+    assert [total(rest, name) for name in "ab"] == [(1, rest.now, rest.now)] * 2
+
+
+@pytest.mark.parametrize("times", [1, 100], ids=["once", "again and again"])
+def test_what_happens_between_the_look_and_the_commit_counts(rest: Rest, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest.contact(external_id="u-1")
+    rest.event("a", user_id="u-1")
+    summed(rest, base())
+    happened = 0
+
+    def looking(*asked: Any) -> Seen | None:
+        nonlocal happened
+        seen = look(*asked)
+        if happened < times:
+            happened += 1
+            rest.event("a", user_id="u-1", created_at=rest.now - happened)
+        return seen
+
+    monkeypatch.setattr(summaries, "look", looking)
+    summed(rest, {"event_name": "a", "count": 0})
+    assert happened == min(times, summaries._LOOKS)
+    assert total(rest) == (1 + happened, rest.now - happened, rest.now)
 
 
 def test_a_base_is_set_not_added(rest: Rest) -> None:

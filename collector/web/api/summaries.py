@@ -1,11 +1,13 @@
 """POST /events/summaries: what happened before Leadlight counted, as a count with first and last per event name."""
 
+import functools
 from datetime import tzinfo
 from typing import Any
 
 from flask import Response, jsonify
 
-from collector.domain.imports import LARGEST_COUNT, Base, set_bases
+from collector.domain.identities import Key
+from collector.domain.imports import LARGEST_COUNT, Base, Outdated, look, set_bases
 from collector.domain.names import EVENT
 from collector.domain.sites import Site
 from collector.services import Services
@@ -17,6 +19,7 @@ from collector.web.api.event_input import Address
 from collector.web.api.views import Route
 
 MOST_SUMMARIES = 1_000
+_LOOKS = 5
 _FIELDS = frozenset({"user_id", "event_summaries", "create_contact"})
 _ENTRY = frozenset({"event_name", "count", "first", "last"})
 
@@ -39,10 +42,24 @@ def create(services: Services, site: Site) -> Response:
         raise lookup.user_not_found()
     services.names.ensure(site.id, EVENT, {base.name for base in bases}, now)
     try:
-        services.writer.run(site.id, lambda tx: set_bases(tx, site.id, services.names, services.maker, now, owner.key, bases))
+        _set(services, site, now, owner.key, bases)
     except Refusal as refusal:  # whom it is about was deleted later than this happened
         raise Problem(422, [refusal]) from None
     return jsonify({})
+
+
+def _set(services: Services, site: Site, now: int, key: Key, bases: list[Base]) -> None:
+    """Set bases by what was seen of the timeline before; of somebody who never rests it is read with everybody waiting in the end."""
+    work = functools.partial(set_bases, site=site.id, names=services.names, maker=services.maker, now_ms=now, key=key, bases=bases)
+    for _ in range(_LOOKS):
+        with services.database.read() as connection:
+            seen = look(connection, site.id, services.names, key, bases)
+        try:
+            services.writer.run(site.id, functools.partial(work, seen=seen))
+        except Outdated:
+            continue
+        return
+    services.writer.run(site.id, work)
 
 
 def _bases(raw: Any, time_zone: tzinfo, now: int) -> list[Base]:
