@@ -177,9 +177,10 @@ def load_recipient(
     return Recipient(person, known, had, uncapped=recent and is_internal(connection, site.id, person.id))
 
 
-def that_decide(tx: Connection, site: Site, message: AutoMessage, person: int, identity: int, nonce: str, moment: Moment) -> list[Delivery]:
-    """Return the deliveries of a person by which RULES and `grant` say of one message what they say by all of them."""
-    asked = deliveries.Asked(
+def asked(site: Site, message: AutoMessage, identity: int, nonce: str, moment: Moment) -> deliveries.Asked:
+    """Say by which deliveries of a person RULES and `grant` come to what they come to by all of them."""
+    frequency = message.definition.frequency
+    return deliveries.Asked(
         message=message.id,
         identity=identity,
         nonce=nonce,
@@ -188,9 +189,9 @@ def that_decide(tx: Connection, site: Site, message: AutoMessage, person: int, i
         since=moment.now - DAY,
         per_day=site.settings.messages_per_day,
         leased_since=moment.now - LEASE,
-        most=message.definition.frequency.max,
+        most=frequency.max,
+        until_acted=frequency.type == "until_acted",
     )
-    return deliveries.that_decide(tx, site.id, person, asked)
 
 
 def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Decision:

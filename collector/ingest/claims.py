@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from collector.domain import content, delivery, identities, people, trials, trigger_events
+from collector.domain import content, deliveries, delivery, identities, people, trials, trigger_events
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.deliveries import HELD_OUT, SHOWN
 from collector.domain.delivery import Moment, Recipient, TriggerEvent
@@ -89,6 +89,8 @@ class _Ready(msgspec.Struct, frozen=True):
     message: AutoMessage
     recipient: Recipient
     moment: Moment
+    asked: deliveries.Asked
+    few: deliveries.Few
 
 
 class _Claim:
@@ -136,7 +138,8 @@ class _Claim:
                 event=self.trigger(connection, recipient.person),
                 view=uuid7_bytes(self.request.view) if self.request.view else None,
             )
-        return _Ready(owner, message, recipient, moment)
+        asked = delivery.asked(self.site, message, owner.id, self.request.nonce, moment)
+        return _Ready(owner, message, recipient, moment, asked, deliveries.few(recipient.deliveries, asked))
 
     def recipient(self, connection: Connection, person: int, message: AutoMessage) -> Recipient:
         """Read what is known of a person, as far as deciding and granting a message, and filling in its variables, take it.
@@ -149,13 +152,15 @@ class _Claim:
         return load_recipient(connection, services, self.site, person, needs, self.now, everything=everything)
 
     def grant(self, tx: Connection, ready: _Ready) -> dict[str, Any] | None:
-        """Decide and write the permission; None where what was read holds no more: the person is part of another, or the message edited."""
+        """Decide and write the permission; None where what was read holds no more: the person or the message is another one since."""
         self.held_back_by = None  # a transaction may be run again
         locked = identities.by_ids(tx, self.site.id, [ready.owner.id, ready.owner.principal_id], lock=True)
         if ready.owner.id not in locked or locked[ready.owner.id].principal_id != ready.owner.principal_id:
             return None
-        person, nonce = ready.owner.principal_id, self.request.nonce
-        had = delivery.that_decide(tx, self.site, ready.message, person, ready.owner.id, nonce, ready.moment)
+        nonce, person = self.request.nonce, ready.owner.principal_id
+        had = deliveries.renewed(tx, self.site.id, person, ready.few, ready.asked)
+        if had is None:
+            return None
         recipient = Recipient(ready.recipient.person, ready.recipient.facts, had, uncapped=ready.recipient.uncapped)
         same = [one for one in had if one.nonce == nonce and one.message == ready.message.id]
         if any(one.identity != ready.owner.id or one.acted for one in same):  # given to somebody else, or done with

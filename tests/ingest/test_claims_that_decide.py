@@ -1,5 +1,6 @@
 """Under the lock a claim reads those deliveries of its person by which it is decided, however many there are."""
 
+import itertools
 from typing import Any
 from unittest.mock import patch
 
@@ -7,7 +8,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, example, given, settings
 from msgspec import structs
 
-from collector.domain import deliveries, delivery
+from collector.domain import deliveries, delivery, merging
 from collector.domain.audiences import PersonFacts
 from collector.domain.auto_messages import AutoMessage
 from collector.domain.deliveries import HELD_OUT, SHOWN, Delivery
@@ -99,6 +100,7 @@ def test_they_decide_what_all_would(
     assert found is not None
     message = structs.replace(found, definition=structs.replace(found.definition, frequency=frequency, ignore_caps=ignore_caps))
     now, counted = world.clock(), dict[tuple[int, int], int]()
+    person = world.person(user()).id
     with services.written.write() as tx:
         tx.run("DELETE FROM deliveries WHERE site = ?", (site.id,))
         for one in made:
@@ -115,13 +117,52 @@ def test_they_decide_what_all_would(
         view=view,
         event=None if event is None else TriggerEvent(event, "saved", now - HOUR, {}),
     )
-    person = world.person(user()).id
+    asked = delivery.asked(world.site, message, numbers[1], "first-nonce", moment)
     with services.database.read() as connection:
         everything = deliveries.of_person(connection, site.id, person)
-        some = delivery.that_decide(connection, world.site, message, person, numbers[1], "first-nonce", moment)
-    assert {(one.identity, one.message, one.n) for one in some} <= {(one.identity, one.message, one.n) for one in everything}
-    assert told(world, message, some, numbers[1], moment) == told(world, message, everything, numbers[1], moment)
+        expected = told(world, message, everything, numbers[1], moment)
+        for known, unseen in itertools.product({0, len(made) // 2, len(made)}, (False, True)):  # what was there before, and before its acts
+            before = [one for one in everything if one.n <= known]
+            if unseen:
+                before = [structs.replace(one, **dict.fromkeys(f"{action}_at" for action in deliveries.ACTIONS)) for one in before]
+            some = deliveries.renewed(connection, site.id, person, deliveries.few(before, asked), asked)
+            if some is None:  # acted on since, so that all is read once more
+                assert unseen
+                some = deliveries.renewed(connection, site.id, person, deliveries.few(everything, asked), asked)
+            assert some is not None
+            assert {_number(one) for one in some} <= {_number(one) for one in everything}
+            assert told(world, message, some, numbers[1], moment) == expected
     world.site = site
+
+
+def _number(one: Delivery) -> tuple[int, int, int]:
+    return one.identity, one.message, one.n
+
+
+def test_after_an_undone_merge_all_is_read_anew(world: World) -> None:
+    create(world)
+    world.send(user(), lead=lead("a"))
+    (mine,) = world.rows("SELECT id FROM auto_messages")[0]
+    numbers = {one.kind: one.id for one in world.person(user()).identities}
+    one = Delivery(numbers["lead"], mine, 1, 1, SHOWN, "other-nonce", world.clock(), None, None, None, None, None, None, None)
+    asked = deliveries.Asked(
+        message=mine,
+        identity=numbers["user"],
+        nonce="first-nonce",
+        view=None,
+        event=None,
+        since=0,
+        per_day=1,
+        leased_since=0,
+        most=None,
+        until_acted=False,
+    )
+    services, site = world.services, world.site.id
+    with services.written.write() as tx:
+        deliveries.insert(tx, site, one)
+        assert deliveries.renewed(tx, site, numbers["user"], deliveries.few([one], asked), asked) == [one]
+        merging.detach(tx, site, numbers["lead"], numbers["user"], world.clock())
+        assert deliveries.renewed(tx, site, numbers["user"], deliveries.few([one], asked), asked) is None
 
 
 def test_they_are_few_however_many_there_are(tracker: Tracker, world: World) -> None:
