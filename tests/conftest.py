@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the profile before the tests are read, and let everything that they write stay in memory, where there is room.
 
-    Syncing is most of what a commit costs, and no test cuts the power. `TMPDIR` says otherwise.
+    Syncing is most of what a commit costs, and where a test cuts the power, it is not the disk's. `TMPDIR` says otherwise.
 
     A shell lets what it starts in the background ignore Ctrl-C, and so would every program that the tests start and interrupt.
     """

@@ -5,7 +5,7 @@ identity that claimed it; a person's are those of all its identities.
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -94,104 +94,6 @@ def question_of_person(site: int, person: int) -> Question:
         "WHERE i.site = ? AND i.principal_id = ?"
     )
     return Question(sql, (site, person), _OF_BYTES)
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """One claim, as far as it says which of a person's deliveries can decide it. Times in ms."""
-
-    message: int
-    identity: int
-    nonce: str
-    view: bytes | None
-    event: bytes | None
-    since: int
-    """After which deliveries count among those of the day."""
-    per_day: int
-    leased_since: int
-    """After which one that was not seen yet keeps others away."""
-    most: int | None
-    """How often the message may be had, where that is bounded."""
-    until_acted: bool
-
-    def is_leased(self, one: Delivery) -> bool:
-        """Say whether a delivery keeps others of its message away until it is seen."""
-        return one.claimed_at > self.leased_since and one.seen_at is None and not one.acted
-
-
-class Few(msgspec.Struct, frozen=True):
-    """Those of a person's deliveries that decide a claim as all of them do, and the highest number of each identity and message."""
-
-    had: list[Delivery]
-    numbers: dict[tuple[int, int], int]
-
-
-def few(had: Sequence[Delivery], asked: Asked) -> Few:
-    """Choose among all deliveries of a person, oldest first.
-
-    A message may be had each time that a page is viewed, so that they are many: of what is asked whether there is any, or for the first or
-    the last, one is enough.
-    """
-    mine = [one for one in had if one.message == asked.message]
-    numbers: dict[tuple[int, int], int] = {}
-    for one in had:
-        numbers[one.identity, one.message] = max(numbers.get((one.identity, one.message), 0), one.n)
-    last = numbers.get((asked.identity, asked.message))
-    chosen = [
-        *[one for one in had if one.claimed_at > asked.since][-max(asked.per_day, 1) :],
-        *mine[:1],
-        *mine[-1:],
-        *mine[: asked.most or 0],
-        *[one for one in mine if one.nonce == asked.nonce or asked.is_leased(one) or (one.identity, one.n) == (asked.identity, last)],
-        *[one for one in mine if one.acted or one.arm == HELD_OUT][:1],
-        *[one for one in mine if asked.view is not None and one.view == asked.view][:1],
-        *[one for one in mine if asked.event is not None and one.event == asked.event][:1],
-    ]
-    return Few(_in_order({_key(one): one for one in chosen}.values()), numbers)
-
-
-def renewed(tx: Connection, site: int, person: int, known: Few, asked: Asked) -> list[Delivery] | None:
-    """Return what decides a claim now, by what was known a moment ago; None where all has to be read anew.
-
-    The person is locked: what was claimed meanwhile has higher numbers, which are looked up by their key from one message to the next.
-    """
-    of = (site, site, person, site, site, site, asked.message if asked.until_acted else 0)
-    found = {(identity, message): (n, acted) for identity, message, n, acted in tx.rows(_NUMBERS, of)}
-    if not known.numbers.keys() <= found.keys():  # a merge was undone
-        return None
-    had = {_key(one): one for one in known.had}
-    again = [key for key, one in had.items() if one.message == asked.message and (one.nonce == asked.nonce or asked.is_leased(one))]
-    since = [(*pair, n) for pair, (number, _) in found.items() if (n := known.numbers.get(pair, 0)) < number]
-    for condition, keys in (("n = ?", again), ("n > ?", since)):
-        for key in keys:
-            rows = tx.rows(
-                f"SELECT {_COLUMNS} FROM deliveries WHERE site = ? AND identity = ? AND message = ? AND {condition}", (site, *key)
-            )
-            had.update((_key(one), one) for one in map(_delivery, rows))
-    over = any(one.message == asked.message and (one.acted or one.arm == HELD_OUT) for one in had.values())
-    if not over and any(acted for _, acted in found.values()):  # only of a message that is had until then
-        return None
-    return _in_order(had.values())
-
-
-_NUMBERS = """WITH RECURSIVE p (identity, message) AS (
-SELECT i.id, (SELECT min(d.message) FROM deliveries d WHERE d.site = ? AND d.identity = i.id)
-FROM identities i WHERE i.site = ? AND i.principal_id = ?
-UNION ALL
-SELECT p.identity, (SELECT min(d.message) FROM deliveries d WHERE d.site = ? AND d.identity = p.identity AND d.message > p.message)
-FROM p WHERE p.message IS NOT NULL)
-SELECT p.identity, p.message, (SELECT max(d.n) FROM deliveries d WHERE d.site = ? AND d.identity = p.identity AND d.message = p.message),
-(SELECT 1 FROM deliveries d WHERE d.site = ? AND d.identity = p.identity AND d.message = p.message AND d.message = ?
-AND coalesce(d.clicked_at, d.answered_at, d.dismissed_at) IS NOT NULL LIMIT 1)
-FROM p WHERE p.message IS NOT NULL"""
-"""Which messages each identity of a person had, the highest number of each, and whether it acted on that one that is asked for."""
-
-
-def _key(one: Delivery) -> tuple[int, int, int]:
-    return one.identity, one.message, one.n
-
-
-def _in_order(some: Iterable[Delivery]) -> list[Delivery]:
-    return sorted(some, key=lambda one: (one.claimed_at, one.message, one.identity, one.n))
 
 
 def last_view(connection: Connection, site: int, person: int, nonces: Collection[str], oldest: int) -> tuple[bytes, str] | None:

@@ -177,23 +177,6 @@ def load_recipient(
     return Recipient(person, known, had, uncapped=recent and is_internal(connection, site.id, person.id))
 
 
-def asked(site: Site, message: AutoMessage, identity: int, nonce: str, moment: Moment) -> deliveries.Asked:
-    """Say by which deliveries of a person RULES and `grant` come to what they come to by all of them."""
-    frequency = message.definition.frequency
-    return deliveries.Asked(
-        message=message.id,
-        identity=identity,
-        nonce=nonce,
-        view=moment.view,
-        event=None if moment.event is None else moment.event.id,
-        since=moment.now - DAY,
-        per_day=site.settings.messages_per_day,
-        leased_since=moment.now - LEASE,
-        most=frequency.max,
-        until_acted=frequency.type == "until_acted",
-    )
-
-
 def decide(site: Site, message: AutoMessage, recipient: Recipient, moment: Moment) -> Decision:
     """Decide one message for one person at one moment, by every rule."""
     asked = (site, message, recipient, moment)

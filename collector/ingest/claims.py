@@ -89,8 +89,6 @@ class _Ready(msgspec.Struct, frozen=True):
     message: AutoMessage
     recipient: Recipient
     moment: Moment
-    asked: deliveries.Asked
-    few: deliveries.Few
 
 
 class _Claim:
@@ -138,8 +136,7 @@ class _Claim:
                 event=self.trigger(connection, recipient.person),
                 view=uuid7_bytes(self.request.view) if self.request.view else None,
             )
-        asked = delivery.asked(self.site, message, owner.id, self.request.nonce, moment)
-        return _Ready(owner, message, recipient, moment, asked, deliveries.few(recipient.deliveries, asked))
+        return _Ready(owner, message, recipient, moment)
 
     def recipient(self, connection: Connection, person: int, message: AutoMessage) -> Recipient:
         """Read what is known of a person, as far as deciding and granting a message, and filling in its variables, take it.
@@ -152,17 +149,14 @@ class _Claim:
         return load_recipient(connection, services, self.site, person, needs, self.now, everything=everything)
 
     def grant(self, tx: Connection, ready: _Ready) -> dict[str, Any] | None:
-        """Decide and write the permission; None where what was read holds no more: the person or the message is another one since."""
+        """Decide and write the permission; None where what was read holds no more: the person is part of another, or the message edited."""
         self.held_back_by = None  # a transaction may be run again
         locked = identities.by_ids(tx, self.site.id, [ready.owner.id, ready.owner.principal_id], lock=True)
         if ready.owner.id not in locked or locked[ready.owner.id].principal_id != ready.owner.principal_id:
             return None
-        nonce, person = self.request.nonce, ready.owner.principal_id
-        had = deliveries.renewed(tx, self.site.id, person, ready.few, ready.asked)
-        if had is None:
-            return None
+        had = deliveries.of_person(tx, self.site.id, ready.owner.principal_id)
         recipient = Recipient(ready.recipient.person, ready.recipient.facts, had, uncapped=ready.recipient.uncapped)
-        same = [one for one in had if one.nonce == nonce and one.message == ready.message.id]
+        same = [one for one in had if one.nonce == self.request.nonce and one.message == ready.message.id]
         if any(one.identity != ready.owner.id or one.acted for one in same):  # given to somebody else, or done with
             return _no("frequency")
         if any(one.arm == HELD_OUT for one in same):
@@ -183,7 +177,7 @@ class _Claim:
                 return None
             if self.services.sites.has_paused_messages(tx, self.site.id):  # by way of another collector, a moment ago
                 return _no("state")
-            delivery.grant(tx, self.site, ready.message, recipient, ready.owner.id, nonce, ready.moment, arm or SHOWN)
+            delivery.grant(tx, self.site, ready.message, recipient, ready.owner.id, self.request.nonce, ready.moment, arm or SHOWN)
         if arm == HELD_OUT:
             return _no("holdout")
         message = ready.message
