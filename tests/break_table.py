@@ -1,5 +1,6 @@
 """The table of what noticed the deliberate breaks (`BREAKS.md`): read, and written anew with what has just run."""
 
+import ast
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ run side by side; the other lines stay.
 A line is a test that has to notice a break. It is *red* where it failed and said what the break wants to hear: *said* is the line of it
 that did, the statement that failed or what that raised. Whatever else stands there has noticed nothing. *Unbroken* says what the same test
 did in the same run without a break, *s* how many seconds it took until it was red. *State* stands for the break's edits, what it wants
-to hear and the file of the test; a line whose edits, wishes or test have changed since is called *stale*, one that has none *not run*.
+to hear and the test's own lines: where any of these has changed since, a line is *stale*; *not run* are those that never ran.
 """
 NOT_RUN, STALE = "not run", "stale"
 _COLUMNS = ("break", "test", "outcome", "said", "unbroken", "s", "state")
@@ -48,9 +49,12 @@ class Line:
 
 
 def state_of(root: Path, one: Break, test: str, says: str) -> str:
-    """Name what an outcome is true of: the edits, what the test has to say, and the file in which it stands."""
-    content = (root / test.partition("::")[0]).read_text("utf-8")
-    return hashlib.sha256(repr((one.edits, says, content)).encode()).hexdigest()[:8]
+    """Name what an outcome is true of: the edits, what the test has to say, and its own lines."""
+    file, _, name = test.partition("[")[0].partition("::")
+    text = (root / file).read_text("utf-8")
+    (found,) = (node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == name)
+    lines = ast.get_source_segment(text, found)
+    return hashlib.sha256(repr((one.edits, says, lines)).encode()).hexdigest()[:8]
 
 
 def shown(said: str, says: str) -> str:

@@ -349,7 +349,11 @@ BREAKS = (
                 "            if data is None:\n                continue\n",
             ),
         ),
-        saying("time.monotonic", "writer_processes::they_end[sqlite]", "writer_processes::they_end[postgresql]"),
+        saying(
+            "they go on, and nobody is there who started them",
+            "writer_processes::they_end[sqlite]",
+            "writer_processes::they_end[postgresql]",
+        ),
     ),
     Break(
         "a writer process does not take part in working with the file",

@@ -82,12 +82,15 @@ def test_a_table_keeps_what_did_not_run_and_says_what_it_is_no_longer_true_of(tm
     assert Line("none waits", one.test).checked("elsewhere").outcome == NOT_RUN
 
 
-def test_an_outcome_is_of_the_edits_the_wish_and_the_file_of_the_test(tmp_path: Path) -> None:
-    (tmp_path / "test_disk.py").write_text("pass", "utf-8")
+def test_an_outcome_is_of_the_edits_the_wish_and_the_lines_of_the_test(tmp_path: Path) -> None:
     one, other = Break("none syncs", (("a.py", "b", "c"),), {}), Break("none syncs", (("a.py", "b", "d"),), {})
-    states = [state_of(tmp_path, broken, "test_disk.py::test_full", says) for broken, says in ((one, "x"), (one, "y"), (other, "x"))]
-    (tmp_path / "test_disk.py").write_text("...", "utf-8")
-    assert len({*states, state_of(tmp_path, one, "test_disk.py::test_full", "x")}) == 4
+    file, test = tmp_path / "test_disk.py", "test_disk.py::test_full[sqlite]"
+    file.write_text("def test_full(): pass\n", "utf-8")
+    states = [state_of(tmp_path, broken, test, says) for broken, says in ((one, "x"), (one, "y"), (other, "x"))]
+    file.write_text("def test_full(): pass\ndef test_other(): pass\n", "utf-8")
+    assert state_of(tmp_path, one, test, "x") == states[0]
+    file.write_text("def test_full(): assert False\n", "utf-8")
+    assert len({*states, state_of(tmp_path, one, test, "x")}) == 4
 
 
 def test_of_what_was_said_the_line_is_shown_that_was_to_be_said() -> None:

@@ -35,10 +35,10 @@ KILLS = 5
 SECRET = "a secret of no installation"
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
+def wait_until(holds: Callable[[], bool], otherwise: str = "") -> None:
+    deadline = time.monotonic() + 90
     while not holds():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, otherwise
         time.sleep(0.02)
 
 
@@ -134,7 +134,8 @@ def test_they_end_with_whoever_started_them(start_collector: Callable[..., Colle
     before = writers(collector)
     for number in [collector.program.process.pid, *children(collector.program.process.pid)]:
         os.kill(number, signal.SIGKILL)
-    wait_until(lambda: not set(before) & set(members(collector.program.process.pid)))
+    otherwise = "they go on, and nobody is there who started them"
+    wait_until(lambda: not set(before) & set(members(collector.program.process.pid)), otherwise)
     load.wait_for_lost()
     collector.kill()
     collector.start()
