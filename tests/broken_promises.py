@@ -37,25 +37,25 @@ ACTS = (
 IN_VAIN = r"waited in vain for \d+ answers with status 503"
 
 
-def answered_before_commit(then: str = "", *, who: str = "True") -> tuple[Edit, ...]:
+def answered_before_commit(then: str = "", *, when: str = "") -> tuple[Edit, ...]:
     """Edits by which everybody is answered when all is written and nothing committed, and something is done in between.
 
-    Whoever writes answers, in a process of its own or in the one that serves. `who` says of which groups that is so: of those
-    with REST's acts (`works`), or without.
+    Whoever writes answers, in a process of its own or in the one that serves. Where `when` is given, a group is answered so
+    where that holds: of its acts of REST (`works`), and of how often it was asked before (`next(turns)`).
     """
     last = "                done = [_behind_savepoint(tx, work) for work in works]\n"
-    tell = f"                if {who}:\n                    tell(written, done)\n"
-    then = f"    {then}" if then else ""
+    tell = "                tell(written, done)\n"
+    given = "tell=lambda *_: None"
+    if when:
+        given += ", turns=__import__('itertools').count()"
+        tell = f"                if {when}:\n    {tell}"
+        then = f"    {then}" if then else ""
     returned = (
         "        written, done = commit(self._database, self._bulk, site, payloads, works)\n"
         "        return [(written.pop(), None) if unit.work is None else done.pop() for unit in reversed(group)][::-1]\n"
     )
     return (
-        (
-            COMMITS,
-            "works: Sequence[Work] = ()\n) ->",
-            "works: Sequence[Work] = (), tell=lambda *_: None, turns=__import__('itertools').count()\n) ->",
-        ),
+        (COMMITS, "works: Sequence[Work] = ()\n) ->", f"works: Sequence[Work] = (), {given}\n) ->"),
         (COMMITS, last, last + tell + then),
         (
             WRITER,
@@ -151,7 +151,7 @@ PROMISES = (
     ),
     Break(
         "events are answered before the commit",
-        answered_before_commit(who="not works"),
+        answered_before_commit(when="not works"),
         {"outages::before the server has it": rf"{LOST}|{ACTS}"},
     ),
     Break(
@@ -189,7 +189,7 @@ PROMISES = (
     ),
     Break(
         "acts are answered before a slow commit",  # but for those that make the users: who makes one is told how it is stored
-        answered_before_commit(f"                {A_MOMENT}", who="works and next(turns) >= 3"),
+        answered_before_commit(f"                {A_MOMENT}", when="works and next(turns) >= 3"),
         saying(
             ACTS,  # whoever was told so looks, and it is not there
             "killed_at_work::none_is_half_done[sqlite]",
