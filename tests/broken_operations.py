@@ -28,11 +28,10 @@ OPERATIONS = (
                 "        _make_slices(file, tx)\n        for table in tables(file):\n            statement",
             ),
         ),
-        saying(
-            r"told\.returncode == 0|\['events'\] in|\[\"events\"\] in",
-            "backup::killed_restore[sqlite]",
-            "backup::killed_restore[postgresql]",
-        ),
+        {
+            "backup::killed_restore[sqlite]": "there is no database",
+            "backup::killed_restore[postgresql]": r'\["events"\] in',
+        },
     ),
     Break(
         "whoever changes people does not lock them",
@@ -41,13 +40,13 @@ OPERATIONS = (
             (IDENTITIES, '"ORDER BY id FOR NO KEY UPDATE"\n)\n\n\nclass', '"ORDER BY id"\n)\n\n\nclass'),
             (IDENTITIES, 'suffix = connection.lock_suffix() if lock else ""', 'suffix = ""'),
         ),
-        saying("assert", *(f"many_collectors::sixteen_clients[{fleet}-postgresql]" for fleet in FLEETS)),
+        saying(r"shared\.wrong == \[\]", *(f"many_collectors::sixteen_clients[{fleet}-postgresql]" for fleet in FLEETS)),
     ),
     Break(
         "whoever was parted from a user is merged again by a browser",
         (("collector/domain/merging.py", "undone_by = ?, blocked = 1 WHERE", "undone_by = ?, blocked = 0 WHERE"),),
         saying(
-            "merged by browsers? |is part of",
+            "merged by browsers twice",
             *(f"many_collectors::sixteen_clients[{fleet}-{engine}]" for engine in ENGINES for fleet in FLEETS),
         ),
     ),
@@ -57,7 +56,10 @@ OPERATIONS = (
             (CLI, "    except (SettingsError, ValueError, LookupError, OSError) as error:\n", "    except ZeroDivisionError as error:\n"),
             (CLI, "        if is_unavailable(error):\n", "        if False:\n"),
         ),
-        saying('"Traceback" not in', "init::disk_is_full[init-sqlite]", "init::disk_is_full[prune-sqlite]"),
+        {
+            "init::disk_is_full[init-sqlite]": '"Traceback" not in',
+            "init::disk_is_full[prune-sqlite]": r'"database or disk is full" in .*\[-1\]',  # its last line is of what came of that
+        },
     ),
     Break(
         "the file is written anew wherever it lies",
@@ -67,7 +69,7 @@ OPERATIONS = (
     Break(
         "of the disk for temporary files nobody asks",
         ((REWRITING, "for folder in (file.parent, temporary):", "for folder in (file.parent,):"),),
-        saying("MB on the disk of|== 1", "room::temporary_files", "room::both_on_one_disk"),
+        {"room::temporary_files": "MB on the disk of", "room::both_on_one_disk": r"told\(\) in"},
     ),
     Break(
         "what was written in vain stays in the log",
