@@ -2,6 +2,7 @@
 
     python -m tests.breaks [WORD ...]        all breaks, or those whose names hold one of the words
         --part 1/2                           every second of these, for two that run side by side
+        --only breaks                        not the same tests unbroken, or with `--only unbroken` nothing else
         --output tests/BREAKS.md             write what came of them into the table there
 
 Each break is made in a copy of this checkout and the tests that are to notice it run there. It is caught only if every one of them fails,
@@ -200,6 +201,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("words", nargs="*", metavar="WORD")
     parser.add_argument("--part", default="1/1")
+    parser.add_argument("--only", choices=["breaks", "unbroken"])
     parser.add_argument("--output", type=Path)
     return parser.parse_args()
 
@@ -216,7 +218,7 @@ def main() -> int:
         for number, one in enumerate(breaks):
             broken(copy(Path(name) / str(number)), one)  # what cannot be made is said before anything runs
         red: set[str] = set()
-        for number, one in enumerate(breaks):
+        for number, one in enumerate(breaks if asked.only != "unbroken" else []):
             began = time.monotonic()
             says = {chosen(every, pattern): text for pattern, text in one.tests.items()}
             found = run(Path(name) / str(number), list(says))
@@ -228,14 +230,14 @@ def main() -> int:
             for test in says:
                 said = found.get(test, ABSENT).said.splitlines()[:_LINES]
                 print(f"        {missed.get(test, 'red')}  {test}", *(f"            {line[:160]}" for line in said), sep="\n", flush=True)
-        wanted = sorted({chosen(every, pattern) for one in breaks for pattern in one.tests})
-        found = run(Path(name) / "unbroken", wanted)
+        wanted = [] if asked.only == "breaks" else sorted({chosen(every, pattern) for one in breaks for pattern in one.tests})
+        found = run(Path(name) / "unbroken", wanted) if wanted else {}
         table.note_unbroken(found, breaks)
         for test in wanted:
             if found.get(test, ABSENT).kind != "passed":
                 good = False
                 print(f"NOT GREEN without a break: {test}", flush=True)
-        for test in [] if asked.words or parts > 1 else sorted(set(every) - red):
+        for test in [] if asked.words or parts > 1 or asked.only == "unbroken" else sorted(set(every) - red):
             good = False
             print(f"NO BREAK turns this red: {test}")
     return 0 if good else 1
