@@ -11,9 +11,9 @@ from tests.broken_promises import Break
 
 HEAD = """# Deliberate breaks, and what noticed them
 
-Repeat it with `.venv/bin/python -m tests.breaks --output tests/BREAKS.md`: it runs each break that `tests/broken*.py` name, and writes
-their lines anew. With words only the breaks run whose names hold one of them, with `--part 1/2` every second one, so that two parts can
-run side by side; the other lines stay.
+Repeat it with `make breaks`, which runs each break that `tests/broken*.py` name and writes their lines anew. `.venv/bin/python -m
+tests.breaks --output tests/BREAKS.md WORD` runs those whose names hold the word, with `--part 1/2` every second one, so that two
+parts can run side by side; the other lines stay.
 
 A line is a test that has to notice a break. It is *red* where it failed and said what the break wants to hear: *said* is the line of it
 that did, the statement that failed or what that raised. Whatever else stands there has noticed nothing. *Unbroken* says what the same test
