@@ -180,7 +180,7 @@ PROMISES = (
     Break(
         "a worker that died is not replaced",
         (("collector/serving.py", "respawn_failed_workers=settings.workers > 1", "respawn_failed_workers=False"),),
-        saying("waited in vain for an answer 202 for everybody", "workers::kills[postgresql]"),
+        saying("waited in vain for an answer 202 for everybody|some are missing", "workers::kills[postgresql]"),
     ),
     Break(
         "answered a moment before it is handed over",  # whoever writes would still commit it, if it had it
