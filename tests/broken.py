@@ -165,7 +165,8 @@ BREAKS = (
             NO_ROOM_NEEDED,
         ),
         {
-            **saying("no more answers", "overload::full_queue[sqlite]", "overload::full_queue[postgresql]"),
+            # Who waits for an answer and who waits for anybody's have the same patience.
+            **saying("no more answers|answer is not None", "overload::full_queue[sqlite]", "overload::full_queue[postgresql]"),
             **saying(r"bytes, then|== \{503\}", "overload::memory[sqlite]", "overload::memory[postgresql]"),
         },
     ),
