@@ -313,7 +313,7 @@ BREAKS = (
                 "            return answer or Answer()\n",
             ),
         ),
-        saying("assert 500 == 202", "writer_processes::done_by_the_next[sqlite]", "writer_processes::done_by_the_next[postgresql]"),
+        saying("none begins in its place", "writer_processes::done_by_the_next[sqlite]", "writer_processes::done_by_the_next[postgresql]"),
     ),
     Break(
         "a writer process that ended while nobody asked is asked",
@@ -425,7 +425,7 @@ BREAKS = (
                 "        moved = transact(lambda tx: _move_some(tx, number, site, limit))\n",
                 "        moved = transact(lambda tx: _move_some(tx, number, site, limit))\n"
                 "        while _later:\n"
-                "            __import__('time').sleep(0.2)\n"
+                "            __import__('time').sleep(0.5)\n"
                 "            how_far = _later.pop()\n"
                 '            transact(lambda tx: tx.run("UPDATE slice_sites SET moved = ? WHERE site = ? AND slice = ?", how_far))\n',
             ),

@@ -93,7 +93,7 @@ def test_what_one_was_at_that_is_killed_is_done_by_the_next(start_collector: Cal
             wait_until(lambda: held.rows("SELECT 1 FROM pg_locks WHERE relation = 'identities'::regclass AND NOT granted") != [])
         for number in before:
             os.kill(number, signal.SIGKILL)
-        wait_until(lambda: bool(set(writers(collector)) - set(before)))
+        wait_until(lambda: bool(set(writers(collector)) - set(before)), "none begins in its place")
         assert not waiting.done()
     assert waiting.result() == 202
     assert len(collector.client.api("GET", "/events/top?event_name=came").json["data"]) == 2
