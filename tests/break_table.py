@@ -16,9 +16,9 @@ tests.breaks --output tests/BREAKS.md WORD` runs those whose names hold the word
 parts can run side by side; the other lines stay.
 
 A line is a test that has to notice a break. It is *red* where it failed and said what the break wants to hear: *said* is the line of it
-that did, the statement that failed or what that raised. Whatever else stands there has noticed nothing. *Unbroken* says what the same test
-did in the same run without a break, *s* how many seconds it took until it was red. *State* stands for the break's edits, what it wants
-to hear and the test's own lines: where any of these has changed since, a line is *stale*; *not run* are those that never ran.
+that did, the statement that failed or what that raised. Whatever else stands there has noticed nothing. *Unbroken* is what the same test
+did without a break, *s* how many seconds it took until it was red. *State* stands for the break's edits, what it wants to hear and the
+test's own lines: where any of these has changed since, a line is *stale*; *not run* are those that never ran.
 """
 NOT_RUN, STALE = "not run", "stale"
 _COLUMNS = ("break", "test", "outcome", "said", "unbroken", "s", "state")
