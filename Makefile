@@ -58,7 +58,7 @@ format: $(VENV)/.test ## let ruff put the Python in order
 	$(PY) -m ruff format .
 
 breaks: $(VENV)/.test ## do deliberate breaks turn the crash tests red?
-	$(PY) -m tests.breaks
+	$(PY) -m tests.breaks --output tests/BREAKS.md
 
 bench: $(VENV)/.test ## ingest benchmarks, as ratios side by side (needs wrk)
 	$(PY) -m tests.benchmarks.ingest

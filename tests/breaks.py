@@ -1,12 +1,16 @@
 """Deliberate breaks: would the crash tests notice? Run by hand; it takes a while.
 
     python -m tests.breaks [WORD ...]        all breaks, or those whose names hold one of the words
+        --part 1/2                           every second of these, for two that run side by side
+        --only breaks                        not the same tests unbroken, or with `--only unbroken` nothing else
+        --output tests/BREAKS.md             write what came of them into the table there
 
 Each break is made in a copy of this checkout and the tests that are to notice it run there. It is caught only if every one of them fails,
 and says what the break wants to hear: a test that cannot begin, is missing, or fails of something else has noticed nothing. Unbroken, all
 of them have to pass. At the end, every test of the crash tests' modules must have been turned red by some break.
 """
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -14,11 +18,14 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.broken import BREAKS, Break
+from tests import break_table
+from tests.break_table import Line
+from tests.broken import BREAKS
+from tests.broken_promises import Break
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = tuple(
@@ -36,7 +43,19 @@ MODULES = tuple(
         "killed_at_work",
         "killed_in_a_commit",
     )
+) + tuple(
+    f"tests/operation/test_{module}.py::test_{test}"
+    for module, test in (
+        ("backup", "a_killed_restore_leaves_the_old_or_the_new_whole"),
+        ("many_collectors", "sixteen_clients_and_the_same_few_people_at_once"),
+        ("init", "a_command_says_in_one_line_that_the_disk_is_full"),
+        ("room", "where_the_disk_has_too_little_it_is_refused_and_the_round_goes_on"),
+        ("room", "where_it_turns_out_to_be_full_the_round_goes_on_and_the_log_gives_the_room_back"),
+        ("room", "both_on_one_disk_have_to_fit_together"),
+        ("room", "the_disk_for_temporary_files_is_asked_too"),
+    )
 )
+"""The files of crash tests, and of others the tests that are about a kill, a full disk or many at once."""
 _LINES = 3
 
 
@@ -47,6 +66,7 @@ class Outcome:
     kind: str
     said: str = ""
     """Why it failed: the statement that raised, and what."""
+    seconds: float = 0
 
 
 ABSENT = Outcome("absent")
@@ -81,12 +101,13 @@ def outcomes(report: str) -> dict[str, Outcome]:
     found: dict[str, Outcome] = {}
     for case in ET.fromstring(report).iter("testcase"):
         name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
+        seconds = float(case.get("time", 0))
         told = [part for kind in ("failure", "error", "skipped") for part in case.iter(kind)]
         if not told:
-            found.setdefault(name, Outcome("passed"))
+            found.setdefault(name, Outcome("passed", seconds=seconds))
         elif found.get(name, ABSENT).kind != "failed":
             kind = {"failure": "failed"}.get(told[0].tag, told[0].tag)
-            found[name] = Outcome(kind, _said(told[0].text or ""))
+            found[name] = Outcome(kind, _said(told[0].text or ""), seconds)
     return found
 
 
@@ -140,34 +161,83 @@ def broken(folder: Path, one: Break) -> None:
         path.write_text(text.replace(old, new), "utf-8")
 
 
+class Table:
+    """Where what is known of all breaks is written down, with every one that has run."""
+
+    def __init__(self, path: Path | None, folder: Path, every: list[str]) -> None:
+        self._path = path
+        self._every = every
+        self._states = {
+            (one.name, test): break_table.state_of(folder, one, test, says)
+            for one in BREAKS
+            for test, says in ((chosen(every, pattern), says) for pattern, says in one.tests.items())
+        }
+
+    def note(self, one: Break, says: Mapping[str, str], missed: Mapping[str, str], found: Mapping[str, Outcome]) -> None:
+        """Write down what the tests of a break did."""
+        lines = {}
+        for test, text in says.items():
+            outcome = found.get(test, ABSENT)
+            what = "red" if test not in missed else "failed of something else" if outcome.kind == "failed" else outcome.kind
+            said, seconds = break_table.shown(outcome.said, text), f"{outcome.seconds:.0f}"
+            lines[one.name, test] = Line(one.name, test, what, said, seconds=seconds, state=self._states[one.name, test])
+        self._write(lines)
+
+    def note_unbroken(self, found: Mapping[str, Outcome], breaks: Collection[Break]) -> None:
+        """Write down what tests did without a break, beside what they did in these."""
+        names = {one.name for one in breaks}
+        known = {} if self._path is None else break_table.read(self._path)
+        self._write({k: replace(line, unbroken=found[k[1]].kind) for k, line in known.items() if k[0] in names and k[1] in found})
+
+    def _write(self, lines: dict[tuple[str, str], Line]) -> None:
+        if self._path is not None:  # read again each time: another part may write there
+            known = break_table.read(self._path) | lines
+            present = [known.get(key, Line(*key)) for key in self._states]
+            break_table.write(self._path, [line.checked(self._states[line.name, line.test]) for line in present], self._every)
+
+
+def arguments() -> argparse.Namespace:
+    """Return what is asked for on the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("words", nargs="*", metavar="WORD")
+    parser.add_argument("--part", default="1/1")
+    parser.add_argument("--only", choices=["breaks", "unbroken"])
+    parser.add_argument("--output", type=Path)
+    return parser.parse_args()
+
+
 def main() -> int:
-    """Run the breaks and print the table."""
-    words = sys.argv[1:]
-    breaks = [one for one in BREAKS if not words or any(word in one.name for word in words)]
+    """Run the breaks and print what came of them."""
+    asked = arguments()
+    part, parts = map(int, asked.part.split("/"))
+    breaks = [one for one in BREAKS if not asked.words or any(word in one.name for word in asked.words)][part - 1 :: parts]
     good = True
     with tempfile.TemporaryDirectory(prefix="leadlight-breaks-") as name:
         every = names(copy(Path(name) / "unbroken"))
-        wanted = sorted({chosen(every, pattern) for one in breaks for pattern in one.tests})
+        table = Table(asked.output, Path(name) / "unbroken", every)
         for number, one in enumerate(breaks):
             broken(copy(Path(name) / str(number)), one)  # what cannot be made is said before anything runs
-        found = run(Path(name) / "unbroken", wanted)
-        for test in wanted:
-            if found.get(test, ABSENT).kind != "passed":
-                good = False
-                print(f"NOT GREEN without a break: {test}", flush=True)
         red: set[str] = set()
-        for number, one in enumerate(breaks):
+        for number, one in enumerate(breaks if asked.only != "unbroken" else []):
             began = time.monotonic()
             says = {chosen(every, pattern): text for pattern, text in one.tests.items()}
             found = run(Path(name) / str(number), list(says))
             missed = judged(says, found)
             red |= says.keys() - missed.keys()
             good = good and not missed
+            table.note(one, says, missed, found)
             print(f"{'MISSED' if missed else 'caught'}  {one.name} ({time.monotonic() - began:.0f} s)", flush=True)
             for test in says:
                 said = found.get(test, ABSENT).said.splitlines()[:_LINES]
                 print(f"        {missed.get(test, 'red')}  {test}", *(f"            {line[:160]}" for line in said), sep="\n", flush=True)
-        for test in [] if words else sorted(set(every) - red):
+        wanted = [] if asked.only == "breaks" else sorted({chosen(every, pattern) for one in breaks for pattern in one.tests})
+        found = run(Path(name) / "unbroken", wanted) if wanted else {}
+        table.note_unbroken(found, breaks)
+        for test in wanted:
+            if found.get(test, ABSENT).kind != "passed":
+                good = False
+                print(f"NOT GREEN without a break: {test}", flush=True)
+        for test in [] if asked.words or parts > 1 or asked.only == "unbroken" else sorted(set(every) - red):
             good = False
             print(f"NO BREAK turns this red: {test}")
     return 0 if good else 1

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests import breaks
-from tests.broken import BREAKS, Break
+from tests.break_table import NOT_RUN, STALE, Line, read, shown, state_of, write
+from tests.broken import BREAKS
+from tests.broken_promises import Break
 
 
 @pytest.mark.parametrize("one", BREAKS, ids=lambda one: one.name)
@@ -66,3 +68,32 @@ def test_only_a_test_that_failed_and_says_what_is_wanted_has_noticed_a_break() -
 def test_each_crash_test_is_named_by_some_break() -> None:
     every = breaks.names(breaks.ROOT)
     assert {breaks.chosen(every, pattern) for one in BREAKS for pattern in one.tests} == set(every), "a test that no break turns red"
+
+
+def test_a_table_keeps_what_did_not_run_and_says_what_it_is_no_longer_true_of(tmp_path: Path) -> None:
+    file = tmp_path / "BREAKS.md"
+    one = Line("none syncs", "tests/test_disk.py::test_full[a-b]", "red", "assert a | b", "passed", "12", "0a1b2c3d")
+    write(file, [one, Line("none waits", one.test)], [one.test, "tests/test_disk.py::test_other"])
+    assert read(file) == {(one.name, one.test): one, ("none waits", one.test): Line("none waits", one.test)}
+    assert "2 breaks, 2 lines: 1 red, 0 stale, 1 not run." in file.read_text("utf-8")
+    assert "red in no line: tests/test_disk.py::test_other." in file.read_text("utf-8")
+    assert one.checked(one.state) == one
+    assert one.checked("elsewhere").outcome == STALE
+    assert Line("none waits", one.test).checked("elsewhere").outcome == NOT_RUN
+
+
+def test_an_outcome_is_of_the_edits_the_wish_and_the_lines_of_the_test(tmp_path: Path) -> None:
+    one, other = Break("none syncs", (("a.py", "b", "c"),), {}), Break("none syncs", (("a.py", "b", "d"),), {})
+    file, test = tmp_path / "test_disk.py", "test_disk.py::test_full[sqlite]"
+    file.write_text("def test_full(): pass\n", "utf-8")
+    states = [state_of(tmp_path, broken, test, says) for broken, says in ((one, "x"), (one, "y"), (other, "x"))]
+    file.write_text("def test_full(): pass\ndef test_other(): pass\n", "utf-8")
+    assert state_of(tmp_path, one, test, "x") == states[0]
+    file.write_text("def test_full(): assert False\n", "utf-8")
+    assert len({*states, state_of(tmp_path, one, test, "x")}) == 4
+
+
+def test_of_what_was_said_the_line_is_shown_that_was_to_be_said() -> None:
+    said = "assert not lost, words\nAssertionError: 3 of `5` in /tmp/somewhere/leadlight.db are lost"
+    assert shown(said, "are lost") == "AssertionError: 3 of '5' in … are lost"
+    assert shown(said, "anything") == "assert not lost, words"

@@ -63,8 +63,10 @@ def test_events_of_a_browser(held: HeldCollector) -> None:
 def test_a_merge(held: HeldCollector) -> None:
     sender, client = new_lead(), held.collector.client
     assert client.post_json("/collect", envelope(held.collector.site_key, sender, new_event("saved"))).status == 202
-    (lead,) = (one for one in client.api("GET", "/contacts").json["data"] if one["role"] == "lead")
     user = client.api("POST", "/contacts", {"role": "user", "external_id": "ada"}).json
+    contacts = {one["role"]: one for one in client.api("GET", "/contacts").json["data"]}
+    assert contacts.keys() == {"lead", "user"}, "acknowledged before the commit"
+    lead = contacts["lead"]
 
     def merge() -> Answer:
         return client.api("POST", "/contacts/merge", {"from": lead["id"], "into": user["id"]})

@@ -35,10 +35,10 @@ KILLS = 5
 SECRET = "a secret of no installation"
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
+def wait_until(holds: Callable[[], bool], otherwise: str = "") -> None:
+    deadline = time.monotonic() + 90
     while not holds():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, otherwise
         time.sleep(0.02)
 
 
@@ -93,7 +93,7 @@ def test_what_one_was_at_that_is_killed_is_done_by_the_next(start_collector: Cal
             wait_until(lambda: held.rows("SELECT 1 FROM pg_locks WHERE relation = 'identities'::regclass AND NOT granted") != [])
         for number in before:
             os.kill(number, signal.SIGKILL)
-        wait_until(lambda: bool(set(writers(collector)) - set(before)))
+        wait_until(lambda: bool(set(writers(collector)) - set(before)), "none begins in its place")
         assert not waiting.done()
     assert waiting.result() == 202
     assert len(collector.client.api("GET", "/events/top?event_name=came").json["data"]) == 2
@@ -134,7 +134,8 @@ def test_they_end_with_whoever_started_them(start_collector: Callable[..., Colle
     before = writers(collector)
     for number in [collector.program.process.pid, *children(collector.program.process.pid)]:
         os.kill(number, signal.SIGKILL)
-    wait_until(lambda: not set(before) & set(members(collector.program.process.pid)))
+    otherwise = "they go on, and nobody is there who started them"
+    wait_until(lambda: not set(before) & set(members(collector.program.process.pid)), otherwise)
     load.wait_for_lost()
     collector.kill()
     collector.start()

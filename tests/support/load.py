@@ -251,11 +251,14 @@ class _Server(_Sender):
         return dict.fromkeys(ids, sent), lambda: self.post("/api/events/batch", {"events": events, "create_contacts": True}, headers)
 
 
-def both_ways(collector: Collector, load: Load) -> Iterator[None]:
-    """Come twice: with the collector as it serves, and once it serves everybody again after it was killed and writes the other way."""
+def both_ways(collector: Collector, load: Load, changes: str = "") -> Iterator[None]:
+    """Come twice: with the collector as it serves, and once it serves everybody again after it was killed and writes the other way.
+
+    `changes` are the statements with which it was started.
+    """
     yield
     collector.kill()
-    collector.start_the_other_way()
+    collector.start_the_other_way(changes)
     load.wait_for_everybody(202)
     yield
 

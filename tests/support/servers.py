@@ -131,10 +131,10 @@ class Collector:
         assert not self.program.running, "it is running"
         self.program = self._serve(changes)
 
-    def start_the_other_way(self) -> None:
+    def start_the_other_way(self, changes: str = "") -> None:
         """Do as `start` does, and write where it serves if it wrote in processes of their own, and the other way round."""
         self.environ[_WAY] = APART[_WAY] if self.environ[_WAY] == WHERE_SERVED[_WAY] else WHERE_SERVED[_WAY]
-        self.start()
+        self.start(changes)
 
 
 class Demo:
