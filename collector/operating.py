@@ -325,8 +325,8 @@ def opened(settings: Settings, *, of_any_version: bool = False) -> Iterator[Data
                 check_schema(settings, connection)
                 if not of_any_version and pending(connection):
                     raise SettingsError(
-                        "its schema is of an older version: `leadlight upgrade` brings it up to date; back it up before, with the version "
-                        "that made it"
+                        "its schema is of an older version: `leadlight upgrade` brings it up to date. Back it up before, on PostgreSQL "
+                        "with the version that made it"
                     )
             yield database
         finally:

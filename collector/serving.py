@@ -125,14 +125,20 @@ def free_address(settings: Settings) -> str:
     Raises:
         OSError: the host is not this machine, or the port is in use.
     """
+    why = "it is no address"
     try:
-        family, _, _, _, place = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
+        found = sorted(socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM))  # IPv4 first
     except OSError as error:
-        raise OSError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
-    return str(place[0])
+        found, why = [], str(error.strerror)
+    for family, _, _, _, place in found:
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+                return str(place[0])
+        except OSError as error:
+            why = str(error.strerror)
+    raise OSError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
 
 
 def serve(settings: Settings) -> None:

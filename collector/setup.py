@@ -260,4 +260,6 @@ def shown(url: str) -> str:
     if file_of(url) is not None:
         return url
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"
+    place, _, parameters = rest.partition("?")
+    # Behind a sign that should have been written otherwise nobody knows what is a part of the password.
+    return f"{scheme}{separator}{'…' if '@' in parameters else place.rpartition('@')[2]}"

@@ -13,7 +13,7 @@ import functools
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from collector.domain import facts, identities, people, reached_together
+from collector.domain import attributes, facts, identities, people, reached_together
 from collector.domain.audiences import matches
 from collector.domain.auto_messages import AutoMessage, AutoMessages
 from collector.domain.names import Names
@@ -85,30 +85,35 @@ def met_alone(
 ) -> list[Receipt]:
     """Return what is to be noted of the receipts of those who were parted from others, asked as of each one's own deeds: of all of them.
 
-    What was noted before they were one stays: of an attribute that is another one by now nobody could tell it any more.
+    What was noted before they were one stays, and so does what nobody can tell any more: of an attribute that was set anew since, or of a
+    timeline that is pruned by now.
     """
     goal = message.definition.goal
     if goal is None or not parted:
         return []
     span, found = goal.days * DAY, []
-    by_deeds, reach = _by_deeds(goal.query), _reach(goal.query, retention_ms)
-    asked = functools.partial(_held, database, site, names, goal.query, retention_ms)
+    by_deeds = _by_deeds(goal.query)
+    asked = functools.partial(_told, database, site, names, goal.query, retention_ms, now_ms)
     for identity, n, claimed_at, before, goal_at, person in _received(database, site, message, parted):
         one = Receipt(identity, n, claimed_at + span, parted=(person, parted[person].times))
         # The days' end is the time of whatever was found after it: that may have been of both.
         if goal_at is not None and goal_at < parted[person].since - CLOCKS and goal_at != one.until:
             continue
         # A claim knew, maybe of another's deeds; and what it knew may have another clock's time.
-        is_known = by_deeds and claimed_at - reach >= now_ms - retention_ms
-        if before == 1 and goal_at is None and (not is_known or asked(person, claimed_at + MINUTE)):
+        if before == 1 and goal_at is None and (not by_deeds or asked(person, claimed_at + MINUTE) is not False):
             continue
-        already = by_deeds and asked(person, claimed_at - 1)
-        if already if before == 2 else goal_at is not None and not already and asked(person, goal_at):
-            continue  # so it is alone
+        already = asked(person, claimed_at - 1) if by_deeds else False
+        stands: bool | None = False
+        if before == 2:
+            stands = already
+        elif goal_at is not None:
+            stands = None if already is None else not already and asked(person, goal_at)
+        if stands is not False:
+            continue  # so it is alone, or nobody can tell
         if before or goal_at is not None:
             found.append(one._replace(forgotten=True))
         if already or asked(person, min(now_ms, one.until)):
-            found.append(one._replace(already=already))
+            found.append(one._replace(already=already is True))
     return found
 
 
@@ -133,6 +138,18 @@ def _reach(query: Node, retention_ms: int) -> int:
     """Return how far back (ms) a query looks on the timeline, which is pruned; what totals say is known for ever."""
     spans = (retention_ms if one.within_days is None else one.within_days * DAY for one in needs(query).measures)
     return min(max(spans, default=-_EVER), retention_ms)
+
+
+def _told(
+    database: Database, site: Site, names: Names, query: Node, retention_ms: int, now_ms: int, principal: int, then_ms: int
+) -> bool | None:
+    """Say whether a query held of a person at a time that has passed; None where nobody can tell any more."""
+    if then_ms < now_ms and then_ms - _reach(query, retention_ms) < now_ms - retention_ms:
+        return None
+    with database.read() as connection:
+        if needs(query).attributes & attributes.set_since(connection, site.id, names, principal, then_ms):
+            return None
+    return _held(database, site, names, query, retention_ms, principal, then_ms)
 
 
 def _held(database: Database, site: Site, names: Names, query: Node, retention_ms: int, principal: int, then_ms: int) -> bool:

@@ -36,7 +36,7 @@ def waiting(connection: Connection, site: int) -> dict[int, Parted]:
 
 def asked(tx: Connection, site: int, people: Mapping[int, Parted]) -> None:
     """Note that these were asked; who was parted once more meanwhile is asked once more."""
-    for person, parted in people.items():
+    for person, parted in sorted(people.items()):  # as `ask_again` writes them, or the two would wait for each other
         tx.run("DELETE FROM upkeep WHERE part = ? AND upto = ?", (f"{_of(site)}{person}", parted.times))
 
 

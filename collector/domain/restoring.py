@@ -129,7 +129,8 @@ def _delete(tx: Connection, site: int, keyring: Keyring, person: int, due: _Due)
     if gone:
         gone = {person: gone.get(person, max(gone.values()))}
     for lead in sorted(lead for lead in joined if due.get(lead) != gone.get(person)):
-        merging.detach(tx, site, lead, person, max(due.values()))
+        merged_at = tx.value("SELECT max(at) FROM merges WHERE site = ? AND lead = ? AND outcome = 'merged'", (site, lead))
+        merging.detach(tx, site, lead, person, max(due.values()), merged_at or 0)
         if lead in due:
             gone[lead] = due[lead]
     return sum(bool(delete_person(tx, site, keyring, number, functools.partial(int, at))) for number, at in sorted(gone.items()))

@@ -1,5 +1,6 @@
 """Goals asked, and what came of it noted, message by message: by the thread that looks, and at once where two people were parted."""
 
+import contextlib
 import functools
 import logging
 import threading
@@ -14,16 +15,27 @@ from collector.domain.sites import Site
 from collector.ingest.failures import described
 from collector.services import Services
 from collector.storage.faults import is_outage
+from collector.storage.writer import Overloaded
 
 log = logging.getLogger(__name__)
 
 
-def ask_parted(services: Services, site: Site, now_ms: int) -> None:
-    """Ask those who were parted from others which goals they reached alone, at once. The thread does it again: it may be looking now, at
-    what they had done together, and must not note that.
+def ask_parted(services: Services, site: Site, merge_id: int, now_ms: int) -> None:
+    """Ask two whose merge was undone which goals they reached alone, at once, as far as the database lets us.
+
+    The thread does it again: it may be looking now, at what they had done together, and must not note that.
     """
-    messages, parted = to_ask(services, site)
-    ask_again(services, site, messages, parted, now_ms, threading.Event())
+    with contextlib.suppress(Overloaded):
+        try:
+            messages, parted = to_ask(services, site)
+            with services.database.read() as connection:
+                two = connection.row("SELECT lead, target FROM merges WHERE site = ? AND id = ?", (site.id, merge_id)) or ()
+            both = {person: parted[person] for person in two if person in parted}
+            ask_again(services, site, messages, both, now_ms, threading.Event())
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            log.warning("the goals of two who were parted are asked later: %s", described(error))
 
 
 def to_ask(services: Services, site: Site) -> tuple[list[AutoMessage], dict[int, Parted]]:

@@ -15,9 +15,10 @@ _LOCKED = "55P03"  # a lock was not to be had in time
 _RETRIED_STATES = {"40001", "40P01", _LOCKED}  # serialisation failure, deadlock
 _BROUGHT = ("_pkey", "identities_value")
 _UNAVAILABLE_CLASSES = {"08", "53", "58"}  # connection, resources, the system below the server
-# read-only, idle too long (in a transaction, and outside), lock not to be had, the role lacks a right, shut down, crashed, starting
-_UNAVAILABLE_STATES = {"25006", "25P03", "57P05", "55P03", "42501", "57P01", "57P02", "57P03"}
+# read-only, idle too long (in a transaction, and outside), lock not to be had, shut down, crashed, starting
+_UNAVAILABLE_STATES = {"25006", "25P03", "57P05", "55P03", "57P01", "57P02", "57P03"}
 _OUT_OF_TIME_STATES = {"57014", "25P04"}  # a statement, or a transaction, took longer than its role may; or somebody cancelled it
+_DENIED = "42501"  # the role lacks a right, maybe on one table alone
 _DATA_CLASSES = {"22", "23"}  # data, integrity
 _RAISED = "P0001"  # by a trigger
 _DATA_SQLITE = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH}
@@ -83,12 +84,17 @@ def _met_another(error: psycopg.Error) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Say whether the database, and not the statement, is at fault: an outage, or it was too slow for the time that the role has.
+    """Say whether the database, and not the statement, is at fault: an outage, or its role has not enough time or rights.
 
     The same may succeed later. Where others wait for what comes next, an outage keeps them waiting too (`is_outage`); what took too long
-    need not.
+    or was denied need not.
     """
-    return any(_says_outage(cause) or _is_out_of_time(cause) for cause in _causes(error))
+    return any(_says_outage(cause) or _is_out_of_time(cause) or _is_denied(cause) for cause in _causes(error))
+
+
+def is_denied(error: BaseException) -> bool:
+    """Say whether the role lacks a right to what was asked for; to everything else it may have one."""
+    return any(map(_is_denied, _causes(error)))
 
 
 def is_outage(error: BaseException) -> bool:
@@ -107,7 +113,7 @@ def is_locked(error: BaseException) -> bool:
 
 def is_of_data(error: BaseException) -> bool:
     """Say whether what was to be written is at fault, by what the database or Python says of it: the same will fail again, and other
-    data will not. Of anything else (a table without rights, a slice that was closed, a fault of ours) that is not known.
+    data will not. Of anything else (a slice that was closed, a fault of ours) that is not known.
     """
     return not is_unavailable(error) and not is_transient(error) and any(_says_data(cause) for cause in _causes(error))
 
@@ -119,7 +125,7 @@ def outage(error: BaseException) -> BaseException | None:
 
 def reason(error: BaseException) -> str:
     """Return what to log where the database is at fault: what it calls that, and nothing that it quotes."""
-    cause = outage(error) or next(filter(_is_out_of_time, _causes(error)), error)
+    cause = outage(error) or next((one for one in _causes(error) if _is_out_of_time(one) or _is_denied(one)), error)
     said = {sqlite3.Error: "sqlite_errorname", psycopg.Error: "sqlstate"}
     code = next((getattr(cause, name, None) for kind, name in said.items() if isinstance(cause, kind)), None)
     if isinstance(cause, Replaced | ClockUnset | ElsewhereError):
@@ -129,6 +135,10 @@ def reason(error: BaseException) -> str:
 
 def _is_out_of_time(error: BaseException) -> bool:
     return isinstance(error, psycopg.Error) and error.sqlstate in _OUT_OF_TIME_STATES
+
+
+def _is_denied(error: BaseException) -> bool:
+    return isinstance(error, psycopg.Error) and error.sqlstate == _DENIED
 
 
 def _says_locked(error: BaseException) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 
 from collector.storage.commits import TRIALS, Bulk, NoPartner, Partner, Rescue, Result, Work, commit
 from collector.storage.database import Connection, Database
-from collector.storage.faults import is_locked, is_of_data, is_unavailable, reason
+from collector.storage.faults import is_denied, is_locked, is_of_data, is_unavailable, reason
 
 log = logging.getLogger(__name__)
 
@@ -448,7 +448,7 @@ class Writer:
         try:
             results = self._written(place, group)
         except Exception as error:  # each driver has its own for an outage
-            if not is_unavailable(error):
+            if not is_unavailable(error) or (group[0].work is not None and is_denied(error)):  # which is alone here, and stays so
                 raise
             why = reason(error)
             if why != self._refused.get(way):  # of a long outage the beginning is enough: the log may be on the same disk

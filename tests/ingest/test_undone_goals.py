@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from collector.domain import goals, merging
+from collector.domain import goals, merging, pruning
 from collector.domain.goals import Receipt, met
 from collector.goal_keeper import GoalKeeper
 from collector.ingest.goals_asked import ask_parted
@@ -62,7 +62,7 @@ class Pair:
         world, site = self.world, self.world.site.id
         ((line,),) = world.rows("SELECT id FROM merges WHERE outcome = 'merged' AND undone_at IS NULL")
         assert world.services.writer.run(site, lambda tx: merging.undo(tx, site, line, world.clock()))
-        ask_parted(world.services, world.site, world.clock())
+        ask_parted(world.services, world.site, line, world.clock())
         self.sign_out()
 
     def of(self, who: tuple[str, str]) -> list[str]:
@@ -248,3 +248,38 @@ def test_a_deletion_leaves_the_other_to_be_asked(pair: Pair) -> None:
     pair.look()
     assert pair.of(pair.lead) == ["open"]
     assert pair.world.rows("SELECT part FROM upkeep WHERE part LIKE 'goals of%'") == []
+
+
+def set_plan(pair: Pair, who: tuple[str, str]) -> None:
+    pair.world.set(who, {"custom_attributes.plan": "pro"}, browser=False)
+
+
+def test_what_nobody_can_tell_any_more_since_it_was_set_anew_stays(pair: Pair) -> None:
+    pair.sign_in()
+    pair.ask(PRO)
+    pair.world.clock.advance(HOUR)
+    set_plan(pair, USER)
+    pair.look()
+    pair.world.clock.advance(HOUR)
+    set_plan(pair, USER)  # the same, at another time
+    before = pair.world.rows("SELECT goal_at FROM deliveries")
+    assert pair.of(USER) == ["met"]
+    pair.undo()
+    pair.look()
+    assert pair.world.rows("SELECT goal_at FROM deliveries") == before
+
+
+def test_nor_is_anything_forgotten_by_a_timeline_that_is_pruned(pair: Pair) -> None:
+    pair.sign_in()
+    pair.ask(LATELY)
+    pair.world.clock.advance(HOUR)
+    pair.buy(USER)
+    pair.look()
+    services = pair.world.services
+    pair.world.clock.advance(services.settings.retention + 30 * DAY)
+    now, retention = pair.world.clock(), services.settings.retention
+    assert list(pruning.prune(services.written, services.slices, services.written.transact, now, retention))
+    before = pair.world.rows("SELECT goal_at FROM deliveries")
+    pair.undo()
+    pair.look()
+    assert pair.world.rows("SELECT goal_at FROM deliveries") == before

@@ -127,6 +127,8 @@ def test_a_database_that_cannot_be_used_is_said_in_one_line(tmp_path: Path, url:
         "postgresql://shop:7/secret@127.0.0.1:1/x",
         "postgresql:///x?host=127.0.0.1&port=1&user=shop&password=secret",
         "postgresql://shop:se@cret-secret@127.0.0.1:1/x",
+        "postgresql:///x?host=127.0.0.1&port=1&user=shop&password=7@secret",
+        "postgresql://shop:pa%?secret@127.0.0.1:1/x",
     ],
 )
 def test_a_password_of_the_database_is_not_shown(tmp_path: Path, url: str) -> None:

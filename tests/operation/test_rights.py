@@ -1,13 +1,18 @@
 """A role of PostgreSQL that loses a right: an outage, said as one, which ends where the right comes back."""
 
 import logging
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import psycopg
 import pytest
 
-from collector.storage.slices import WEEK
+from collector import upkeep
+from collector.domain.doctor import examine
+from collector.storage.faults import is_unavailable
+from collector.storage.slices import OVERFLOW, WEEK, with_tables
 from collector.storage.writer import Overloaded
 from tests.support.clock import FakeClock
 from tests.support.postgres import new_database
@@ -55,10 +60,45 @@ def test_weeks_that_cannot_be_made_ahead_cost_nothing_until_they_are_needed(
     clock.advance(WEEK)
     with pytest.raises(Overloaded):
         shop.send(lead(), shop.event())
-    assert not shop.services.writer.takes(lambda _: None) or shop.services.writer.alive()
     role.run("GRANT CREATE ON SCHEMA public TO {}")
     shop.send(lead(), shop.event())
     assert shop.counts(lead().key) == {"page-view": 3}
+
+
+def test_a_right_that_one_kind_of_work_lacks_costs_nobody_else_anything(role: Role, shop: World) -> None:
+    writer = shop.services.writer
+    role.run("ALTER TABLE segments OWNER TO postgres")
+    with ThreadPoolExecutor(2) as pool:
+        stop = threading.Event()
+
+        def send() -> None:
+            while not stop.is_set():
+                shop.send(lead(), shop.event())
+
+        sending = pool.submit(send)
+        try:
+            for _ in range(20):
+                with pytest.raises(Exception, match="permission denied") as told:
+                    writer.run(shop.site.id, lambda tx: tx.run("DELETE FROM segments WHERE site = ?", (shop.site.id,)))
+                assert is_unavailable(told.value)  # 503 for who asked
+        finally:
+            stop.set()
+        sending.result()
+    assert writer.takes(lambda _: None)
+
+
+def test_a_week_that_may_not_be_closed_is_told_and_the_rest_of_the_night_is_done(role: Role, shop: World, clock: FakeClock) -> None:
+    services = shop.services
+    with services.database.read() as connection:
+        weeks = [number for number in with_tables(connection) if number != OVERFLOW]
+    role.run(f"ALTER TABLE events_{weeks[0]} OWNER TO postgres")
+    role.run(f"GRANT ALL ON events_{weeks[0]} TO {{}}")
+    clock.advance(services.settings.retention + 3 * WEEK)
+    report = upkeep.Report()
+    for _ in upkeep.round_of(services, services.written.transact, report, trusted=True):
+        pass
+    assert [str(one) for one in examine(services.database, services.keyring) if "InsufficientPrivilege" in str(one)]
+    assert report.failed
 
 
 def test_a_table_that_may_not_be_written_is_an_outage(role: Role, shop: World) -> None:

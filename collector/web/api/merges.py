@@ -82,7 +82,7 @@ def undo(services: Services, site: Site, merge_id: str) -> Response:
         undone = services.writer.run(site.id, work)
     except NoMerge:
         raise _no_merge() from None
-    ask_parted(services, site, services.clock())
+    ask_parted(services, site, int(merge_id), services.clock())
     return jsonify(merge_json(undone))
 
 

@@ -80,5 +80,5 @@ def register(bp: Blueprint, services: Services) -> None:
             undone: Merge = services.writer.run(site.id, work)
         except NoMerge:
             abort(404)
-        ask_parted(services, site, services.clock())
+        ask_parted(services, site, int(merge_id), services.clock())
         return redirect(url_for("console.profile", contact_id=undone.into, _anchor="journal"), 303)
