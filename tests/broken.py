@@ -97,7 +97,7 @@ BREAKS = (
         "only the last error is looked at",
         (
             (FAULTS, "for cause in _causes(error) if _says_outage(cause)", "for cause in list(_causes(error))[1:2] if _says_outage(cause)"),
-            (FAULTS, "_is_out_of_time(cause) for cause in _causes(error)", "_is_out_of_time(cause) for cause in list(_causes(error))[1:2]"),
+            (FAULTS, "_is_denied(cause) for cause in _causes(error)", "_is_denied(cause) for cause in list(_causes(error))[1:2]"),
         ),
         {"disk::under_the_file": FAULT, "disk::middle": NOT_UNDONE},
     ),
