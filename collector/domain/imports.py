@@ -178,7 +178,7 @@ def _refold(tx: Connection, site: int, name: int, principal: int) -> None:
     tx.run(
         "INSERT INTO totals (site, name, identity, count, first, last) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (site, name, identity) DO UPDATE SET count = excluded.count, first = excluded.first, last = excluded.last",
-        (site, name, principal, int(count), first, last),
+        (site, name, principal, int(count) or None, first, last),  # as a merge and its undo leave what nobody did
     )
 
 
