@@ -175,10 +175,14 @@ def _refold(tx: Connection, site: int, name: int, principal: int) -> None:
         (site, name, site, principal),
     )
     count, first, last = row or (0, None, None)
+    if not count:  # left as a merge and its undo leave what nobody did
+        nothing = "UPDATE totals SET count = NULL, first = NULL, last = NULL WHERE site = ? AND name = ? AND identity = ?"
+        tx.run(nothing, (site, name, principal))
+        return
     tx.run(
         "INSERT INTO totals (site, name, identity, count, first, last) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (site, name, identity) DO UPDATE SET count = excluded.count, first = excluded.first, last = excluded.last",
-        (site, name, principal, int(count) or None, first, last),  # as a merge and its undo leave what nobody did
+        (site, name, principal, int(count), first, last),
     )
 
 
