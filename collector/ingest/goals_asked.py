@@ -32,7 +32,7 @@ def ask_parted(services: Services, site: Site, merge_id: int, now_ms: int) -> No
                 two = connection.row("SELECT lead, target FROM merges WHERE site = ? AND id = ?", (site.id, merge_id)) or ()
             both = {person: parted[person] for person in two if person in parted}
             ask_again(services, site, messages, both, now_ms, threading.Event())
-        except Exception as error:
+        except Exception as error:  # each driver has its own for an outage
             if not is_outage(error):
                 raise
             log.warning("the goals of two who were parted are asked later: %s", described(error))
@@ -75,7 +75,7 @@ def apart(message: AutoMessage) -> Iterator[list[str]]:
     failed: list[str] = []
     try:
         yield failed
-    except Exception as error:
+    except Exception as error:  # one goal that cannot be asked keeps no other from being noted
         if is_outage(error):
             raise
         failed.append(message.public_id)
